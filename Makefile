@@ -1,0 +1,58 @@
+# make demo   play a degraded drive through the real node; the run-time only, no PyTorch
+# make test   ruff, mypy, pytest; adds what tests, training and building need
+# make clean  remove what these made
+#
+# Each makes its own .venv first. Options: PYTHON=/path/to/python3; for demo INPUT=, DEGRADE=, RATE=,
+# FRAMES=, TOPIC=, OUT=; for test PYTEST_ARGS="-m 'not slow'".
+
+PYTHON ?= python3
+# From make's command line only: the environment's OUT is somebody else's.
+INPUT =
+DEGRADE =
+RATE =
+FRAMES =
+TOPIC =
+OUT =
+PYTEST_ARGS =
+
+VENV := $(CURDIR)/.venv
+ROS := $(or $(ROS_DISTRO),pypi)
+RUN_TIME := $(VENV)/.run-time-$(ROS)
+TEST := $(VENV)/.test-$(ROS)
+
+export PYTHON
+export VIRTUAL_ENV := $(VENV)
+export AMENT_PREFIX_PATH := $(VENV)$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
+export ROS_LOG_DIR ?= $(CURDIR)/out/ros_log
+# Set by the ROS wheels of another environment, it would keep this one's libraries from being found.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+.PHONY: demo test lint clean
+
+demo: $(RUN_TIME)
+	@$(VENV)/bin/python -m unirestore_ros demo \
+		$(if $(INPUT),--input '$(INPUT)') $(if $(DEGRADE),--degrade '$(DEGRADE)') \
+		$(if $(RATE),--rate '$(RATE)') $(if $(FRAMES),--frames '$(FRAMES)') \
+		$(if $(TOPIC),--topic '$(TOPIC)') $(if $(OUT),--out '$(OUT)')
+
+test: $(TEST) lint
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+# The annotations are checked against the wheels' NumPy and OpenCV; a ROS has older ones, or untyped.
+MYPY := $(if $(filter pypi,$(ROS)),$(VENV)/bin/mypy,@echo "mypy: left out on a sourced ROS")
+
+lint: $(TEST)
+	$(VENV)/bin/ruff check .
+	$(MYPY)
+
+$(RUN_TIME): setup.py unirestore_ros/commands.py .ci/make-venv
+	.ci/make-venv run-time
+	@touch $@
+
+$(TEST): setup.py unirestore_ros/commands.py .ci/make-venv
+	.ci/make-venv test
+	@touch $(RUN_TIME) $@
+
+clean:
+	rm -rf .venv out build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find unirestore_ros test launch -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,102 @@
+"""What the package is and installs; colcon (ament_python) and pip both read this file."""
+
+import runpy
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "unirestore_ros"
+HERE = Path(__file__).resolve().parent
+SHARE = Path("share") / NAME
+
+VERSION = runpy.run_path(str(HERE / NAME / "__init__.py"))["__version__"]
+
+RUN_TIME = [
+    "numpy>=1.21",
+    "onnxruntime>=1.15",
+    "safetensors>=0.4",
+    "tqdm>=4.57",
+]
+# OpenCV is needed too, but is left to the machine: apt's python3-opencv on a vehicle (a wheel would
+# take its place, and cv_bridge is built against apt's), the extra `headless` elsewhere.
+
+# ROS 2 Kilted as wheels, for machines with no ROS installation; never on top of a sourced one.
+ROS = [
+    "ros-rclpy[fastrtps]==9.1.2",
+    "ros-sensor-msgs==5.5.1",
+    "ros-std-srvs==5.5.1",
+    "ros-diagnostic-msgs==5.5.1",
+    "ros-lifecycle-msgs==2.3.0",
+]
+BUILD = ["PyYAML>=5.4", "torch>=2.6", "diffusers>=0.32", "onnx>=1.16", "onnxscript>=0.1"]
+# scipy to Pillow are what imagecorruptions-imaug imports: see the extra `corruptions`.
+TRAIN = [
+    *BUILD,
+    "matplotlib>=3.5",
+    "scipy>=1.8",
+    "scikit-image>=0.19",
+    "numba>=0.56",
+    "Pillow>=9",
+]
+TEST = [
+    "pytest>=7.4",
+    "ruff>=0.6",
+    "mypy>=1.8",
+    "rosbags>=0.10",
+    "psutil>=5.9",
+    "colcon-common-extensions",
+    "setuptools<80",  # colcon-python-setup-py calls setup.py commands that 80 took away
+]
+EXTRAS = {
+    "ros": ROS,
+    "headless": ["opencv-python-headless>=4.5"],
+    "bag": ["rosbags>=0.10"],
+    "build": BUILD,
+    "train": TRAIN,
+    # It asks for opencv-python, which overwrites the headless wheel and apt's OpenCV and needs
+    # libGL: where there is an OpenCV, install it with --no-deps, as the Makefile does.
+    "corruptions": ["imagecorruptions-imaug==1.1.5"],
+    "test": TEST,
+}
+
+
+def share_files() -> list[tuple[str, list[str]]]:
+    """What goes to share/: index marker, manifest, launch, config and engines as they stand."""
+    entries = [
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (str(SHARE), ["package.xml"]),
+    ]
+    for top in ("launch", "config", "engines"):
+        by_folder: dict[Path, list[str]] = {}
+        for path in sorted((HERE / top).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                relative = path.relative_to(HERE)
+                by_folder.setdefault(relative.parent, []).append(str(relative))
+        entries += [(str(SHARE / folder), files) for folder, files in by_folder.items()]
+    return entries
+
+
+def executables() -> list[str]:
+    commands = runpy.run_path(str(HERE / NAME / "commands.py"))["COMMANDS"]
+    return [f"{name} = {NAME}.commands:executable" for name in commands]
+
+
+setup(
+    name=NAME,
+    version=VERSION,
+    description="Restored images for the driver and adapted features for the machine, in ROS 2",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    author="The unirestore_ros developers",
+    maintainer="The unirestore_ros developers",
+    maintainer_email="maintainers@unirestore-ros.invalid",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    data_files=share_files(),
+    package_data={NAME: ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=RUN_TIME,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": executables()},
+    zip_safe=False,
+)

@@ -1,0 +1,82 @@
+"""The table of commands: each is there, and asking for help imports nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unirestore_ros import __version__
+from unirestore_ros.commands import COMMANDS, main
+
+pytestmark = pytest.mark.smoke
+
+HEAVY = {"torch", "rclpy", "numpy", "cv2", "onnxruntime"}
+
+
+def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_its_function(name: str, repository: Path) -> None:
+    module, function = COMMANDS[name].target.split(":")
+    source = repository.joinpath(*module.split(".")).with_suffix(".py")
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    arguments = defined[function].args
+    assert [argument.arg for argument in arguments.args] == ["argv"]
+    assert len(arguments.defaults) == 1, "argv may be left out"
+
+
+def test_help_imports_nothing_heavy(repository: Path) -> None:
+    script = (
+        "import sys; from unirestore_ros.commands import main; status = main(['--help']);"
+        " print(*sys.modules, file=sys.stderr); sys.exit(status)"
+    )
+    result = python("-c", script, cwd=repository)
+    assert result.returncode == 0, result.stderr
+    assert not HEAVY & set(result.stderr.split())
+    assert all(name in result.stdout for name in COMMANDS)
+
+
+def test_the_module_and_the_function_are_one(repository: Path) -> None:
+    result = python("-m", "unirestore_ros", "--version", cwd=repository)
+    assert (result.returncode, result.stdout) == (0, f"unirestore_ros {__version__}\n")
+
+
+def test_a_misspelt_command_is_refused_with_the_right_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["restore_nod"]) == 2
+    assert "Did you mean restore_node?" in capsys.readouterr().err
+
+
+def test_no_command_is_an_error_that_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "restore_node" in capsys.readouterr().err
+
+
+def test_a_missing_module_is_named_with_what_installs_it(repository: Path) -> None:
+    # Without site-packages nothing is installed.
+    result = python("-S", "-m", "unirestore_ros", "build", "--help", cwd=repository)
+    assert result.returncode == 1
+    assert "pip install 'unirestore_ros[build]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_executable_runs_the_command_it_is_named_after(tmp_path: Path) -> None:
+    script = tmp_path / "demo"
+    script.write_text(
+        "import sys\nfrom unirestore_ros.commands import executable\nsys.exit(executable())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, script, "--help"], env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "usage: unirestore_ros demo" in result.stdout

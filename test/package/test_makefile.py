@@ -1,0 +1,143 @@
+"""What make would run, and how the environment is refused: nothing is installed here."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, repository: Path) -> Path:
+    """The files that make reads, with an environment that is up to date but empty."""
+    for name in ("Makefile", "setup.py", ".ci/make-venv", "unirestore_ros/commands.py"):
+        target = tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(repository / name, target)
+    return tmp_path
+
+
+def make(checkout: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    # The tests themselves may run under make, and on top of a ROS.
+    ours = ("ROS_DISTRO", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=checkout,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+    )
+
+
+def make_stamps(checkout: Path, ros: str = "pypi") -> None:
+    (checkout / ".venv").mkdir(exist_ok=True)
+    for level in ("run-time", "test"):
+        (checkout / ".venv" / f".{level}-{ros}").touch()
+
+
+def demo_arguments(checkout: Path, *said: str, **variables: str) -> list[str]:
+    """What `make demo` would call the package with."""
+    make_stamps(checkout)
+    command = make(checkout, "-n", "demo", *said, **variables).stdout.replace("\\\n", " ")
+    _, option, package, *arguments = shlex.split(command)
+    assert (option, package) == ("-m", "unirestore_ros")
+    return arguments
+
+
+def test_input_and_degrade_reach_the_demo(checkout: Path) -> None:
+    arguments = demo_arguments(checkout, "INPUT=my drive.mp4", "DEGRADE=fog")
+    assert arguments == ["demo", "--input", "my drive.mp4", "--degrade", "fog"]
+
+
+def test_the_environment_does_not_choose_for_the_demo(checkout: Path) -> None:
+    assert demo_arguments(checkout, OUT="/home/somebody") == ["demo"]
+
+
+def test_a_second_run_installs_nothing(checkout: Path) -> None:
+    make_stamps(checkout)
+    assert "make-venv" not in make(checkout, "-n", "demo", "test").stdout
+
+
+def test_other_requirements_install_again(checkout: Path) -> None:
+    make_stamps(checkout)
+    later = (checkout / ".venv" / ".test-pypi").stat().st_mtime + 10
+    os.utime(checkout / "setup.py", (later, later))
+    assert ".ci/make-venv test" in make(checkout, "-n", "test").stdout
+
+
+def test_another_ros_makes_another_environment(checkout: Path) -> None:
+    make_stamps(checkout)
+    result = make(checkout, "-n", "demo", ROS_DISTRO="jazzy")
+    assert ".ci/make-venv run-time" in result.stdout
+
+
+@pytest.mark.parametrize("failing", ["ruff", "mypy", "python"])
+def test_make_test_fails_when_a_check_fails(checkout: Path, failing: str) -> None:
+    make_stamps(checkout)
+    tools = checkout / ".venv" / "bin"
+    tools.mkdir()
+    for name in ("ruff", "mypy", "python"):
+        status = 3 if name == failing else 0
+        (tools / name).write_text(f"#!/bin/sh\nexit {status}\n")
+        (tools / name).chmod(0o755)
+    assert make(checkout, "test").returncode != 0
+
+
+def test_types_are_checked_against_the_wheels_only(checkout: Path) -> None:
+    make_stamps(checkout)
+    make_stamps(checkout, ros="jazzy")
+    assert "bin/mypy" in make(checkout, "-n", "lint").stdout
+    on_ros = make(checkout, "-n", "lint", ROS_DISTRO="jazzy").stdout
+    assert "bin/mypy" not in on_ros and "bin/ruff" in on_ros
+
+
+def test_a_python_without_venv_is_refused_with_the_package_to_install(checkout: Path) -> None:
+    # The interpreter here, but as Debian ships it: without ensurepip.
+    python = checkout / "python3"
+    without = "import sys; sys.modules['ensurepip'] = None; exec(sys.argv[1])"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{without}" "$2"\n')
+    python.chmod(0o755)
+    result = make(checkout, "demo", f"PYTHON={python}")
+    assert result.returncode != 0
+    assert "sudo apt install python3-venv" in result.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_python_that_is_not_there_is_named(checkout: Path) -> None:
+    result = make(checkout, "demo", "PYTHON=/nowhere/python3")
+    assert result.returncode != 0
+    assert "there is no /nowhere/python3" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_half_made_environment_is_made_anew(checkout: Path) -> None:
+    # pip finds nothing to install from, as on a machine whose network went away.
+    for _ in range(2):
+        result = make(checkout, "demo", PYTHON=sys.executable, PIP_NO_INDEX="1", PIP_FIND_LINKS="")
+        assert result.returncode != 0
+        assert not list((checkout / ".venv").glob(".run-time-*")), "no stamp"
+        assert not (checkout / ".venv" / "left_by_the_first_run").exists()
+        (checkout / ".venv" / "left_by_the_first_run").touch()
+    assert "ERROR: Could not find a version" in result.stdout + result.stderr
+
+
+def test_clean_removes_what_was_made_and_nothing_else(checkout: Path) -> None:
+    make_stamps(checkout)
+    for made in ("out/demo", "build", "install", "log", "unirestore_ros.egg-info"):
+        (checkout / made).mkdir(parents=True)
+    kept = checkout / "unirestore_ros" / "build"
+    kept.mkdir()
+    (checkout / "test").mkdir()
+    (checkout / "launch").mkdir()
+    assert make(checkout, "clean").returncode == 0
+    left = {path.name for path in checkout.iterdir()}
+    assert left == {"Makefile", "setup.py", ".ci", "unirestore_ros", "test", "launch"}
+    assert kept.is_dir()

@@ -1,0 +1,100 @@
+"""Files that are whole or absent: written beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path``; on success it is renamed into place, on an error deleted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        os.chmod(beside, 0o644)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_written_beside(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``folder``; on success it takes that place in one step, and what
+    was there goes. On an error, or a crash, ``folder`` is as it was."""
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield beside
+        beside.chmod(0o755)
+        _sync(beside)
+        if folder.exists():
+            _exchange(beside, folder)
+        else:
+            os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for piece in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    """Bytes to the disk before the rename, so that a power cut cannot leave a name without them."""
+    for root, _, files in os.walk(folder):
+        for path in (*(Path(root) / name for name in files), Path(root)):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two folders in one step, by Linux's renameat2, where the file system can."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    if hasattr(libc, "renameat2"):
+        if libc.renameat2(*arguments) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise OSError(code, os.strerror(code), str(other))
+    _log.warning("%s cannot be replaced in one step on this file system", other)
+    rename_twice(one, other)
+
+
+def rename_twice(one: Path, other: Path) -> None:
+    """Put ``one`` in the place of ``other``. Between the two renames there is no folder at all, but
+    never half of one."""
+    aside = one.with_name(one.name + ".old")
+    os.replace(other, aside)
+    try:
+        os.replace(one, other)
+    except OSError:
+        os.replace(aside, other)
+        raise
+    shutil.rmtree(aside)
