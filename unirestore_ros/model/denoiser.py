@@ -1,0 +1,147 @@
+"""The frozen U-Net, steered: SC-Tuner adapters on its skips, one to four DDIM steps around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+
+from unirestore_ros.model.autoencoder import LATENT_CHANNELS
+from unirestore_ros.model.config import UNetConfig
+
+TRAIN_TIMESTEPS = 1000
+FIRST_TIMESTEP = TRAIN_TIMESTEPS - 1
+MAX_STEPS = 4
+
+
+def alphas_cumprod() -> Tensor:
+    """SD-Turbo's cumulative alphas, (1000,) float32."""
+    scheduler = DDIMScheduler(
+        num_train_timesteps=TRAIN_TIMESTEPS,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+    )
+    return scheduler.alphas_cumprod
+
+
+def timesteps(steps: int) -> list[int]:
+    """Trailing spacing: 1 -> [999]; 4 -> [999, 749, 499, 249]."""
+    if not 1 <= steps <= MAX_STEPS:
+        raise ValueError(f"{steps} denoising steps: choose 1 to {MAX_STEPS}")
+    return [round(FIRST_TIMESTEP + 1 - i * TRAIN_TIMESTEPS / steps) - 1 for i in range(steps)]
+
+
+class SCTuner(nn.Module):
+    """skip' = tuner(skip + p) + p + skip, with p the projected Controller map."""
+
+    def __init__(self, control_channels: int, skip_channels: int) -> None:
+        super().__init__()
+        c = skip_channels
+        self.proj = nn.Conv2d(control_channels, c, 1)
+        self.tuner = nn.Sequential(nn.Conv2d(c, c, 1), nn.GELU(), nn.Conv2d(c, c, 1))
+
+    def forward(self, skip: Tensor, control: Tensor) -> Tensor:
+        p = self.proj(control)
+        return self.tuner(skip + p) + p + skip
+
+
+class ControlledUNet(nn.Module):
+    """diffusers' UNet2DConditionModel, run with its skips tuned after the down and mid path."""
+
+    def __init__(self, config: UNetConfig, control_channels: int) -> None:
+        super().__init__()
+        self.unet = build_unet(config)
+        self.prediction = config.prediction
+        self.skip_levels, widths = _skip_layout(config)
+        self.csc_editors = nn.ModuleList(SCTuner(control_channels, width) for width in widths)
+
+    def forward(self, zt: Tensor, t: Tensor, context: Tensor | None, maps: list[Tensor]) -> Tensor:
+        """zt (B, 4, h, w), t (B,), context (B, L, D) or None -> the U-Net's prediction."""
+        unet = self.unet
+        embedding = unet.time_embedding(unet.time_proj(t).to(zt.dtype))
+
+        def run(block: nn.Module, x: Tensor, **arguments: Any) -> Any:
+            if getattr(block, "has_cross_attention", False):
+                arguments["encoder_hidden_states"] = context
+            return block(x, temb=embedding, **arguments)
+
+        x = unet.conv_in(zt)
+        skips = [x]
+        for block in unet.down_blocks:
+            x, states = run(block, x)
+            skips.extend(states)
+        x = run(unet.mid_block, x)
+        skips = [
+            editor(skip, maps[level])
+            for editor, skip, level in zip(self.csc_editors, skips, self.skip_levels, strict=True)
+        ]
+        for block in unet.up_blocks:
+            count = len(block.resnets)
+            x = run(block, x, res_hidden_states_tuple=tuple(skips[-count:]))
+            del skips[-count:]
+        return unet.conv_out(unet.conv_act(unet.conv_norm_out(x)))
+
+    def split(self, zt: Tensor, prediction: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        """The prediction as (x0, epsilon), in float32: at t = 999 x0 amplifies an error in epsilon
+        14.6 times (``v_prediction``, which `tiny` uses, does not)."""
+        zt, prediction = zt.float(), prediction.float()
+        signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
+        if self.prediction == "v_prediction":
+            return signal * zt - noise * prediction, signal * prediction + noise * zt
+        return (zt - noise * prediction) / signal, prediction
+
+
+def build_unet(config: UNetConfig) -> UNet2DConditionModel:
+    levels = len(config.channels)
+    if config.cross_attention_dim is None:
+        kinds: dict[str, Any] = {
+            "down_block_types": ("DownBlock2D",) * levels,
+            "mid_block_type": "UNetMidBlock2D",
+            "up_block_types": ("UpBlock2D",) * levels,
+        }
+    else:
+        kinds = {
+            "down_block_types": ("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
+            "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+            "cross_attention_dim": config.cross_attention_dim,
+            "attention_head_dim": config.heads,
+            "use_linear_projection": True,
+        }
+    return UNet2DConditionModel(
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=config.channels,
+        layers_per_block=config.layers_per_block,
+        norm_num_groups=config.norm_num_groups,
+        **kinds,
+    )
+
+
+def _skip_layout(config: UNetConfig) -> tuple[list[int], list[int]]:
+    """Level and width of each skip, in the order in which the down path produces them."""
+    levels, widths = [0], [config.channels[0]]
+    for level, width in enumerate(config.channels):
+        levels += [level] * config.layers_per_block
+        widths += [width] * config.layers_per_block
+        if level < len(config.channels) - 1:
+            levels.append(level + 1)
+            widths.append(width)
+    return levels, widths
+
+
+def ddim_step(x0: Tensor, epsilon: Tensor, alpha_previous: Tensor) -> Tensor:
+    """Deterministic DDIM (eta 0). The last step ends at alphas_cumprod[0], not at the clean x0."""
+    return alpha_previous.sqrt() * x0 + (1 - alpha_previous).sqrt() * epsilon
+
+
+def add_noise(z0: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
+    """zt = sqrt(alpha) z0 + sqrt(1 - alpha) noise; ``alpha`` broadcasts against z0."""
+    return alpha.sqrt() * z0 + (1 - alpha).sqrt() * noise
+
+
+def stored_noise() -> Tensor:
+    """The one noise tensor of a set of weights: seed 0, (1, 4, 136, 240), enough for 1920x1088."""
+    return torch.randn(1, LATENT_CHANNELS, 136, 240, generator=torch.Generator().manual_seed(0))
