@@ -1,0 +1,1 @@
+"""Degradations of clean frames: benchmark corruptions and physical driving weather."""

@@ -1,0 +1,80 @@
+"""Seeded randomness: generators by name, and noise with the spectrum of natural textures."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+
+import cv2
+import numpy as np
+
+
+def generator(seed: int, *key: str | int) -> np.random.Generator:
+    """The same generator for the same seed and key, on every machine."""
+    words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key]
+    return np.random.default_rng([seed % 2**32, *(word % 2**32 for word in words)])
+
+
+def texture_noise(
+    rng: np.random.Generator, height: int, width: int, slope: float = 1.0
+) -> np.ndarray:
+    """Tileable noise, float32 (H,W), mean 0 and deviation 1, amplitude falling as 1/f^slope.
+
+    Natural images fall with a slope of about 1 (Field 1987); 0 is white.
+    """
+    white = rng.standard_normal((height, width), np.float32)
+    if slope == 0:
+        return white
+    spectrum = np.fft.rfft2(white)
+    fy = np.fft.fftfreq(height).astype(np.float32)[:, None] * height
+    fx = np.fft.rfftfreq(width).astype(np.float32)[None, :] * width
+    radius = np.sqrt(fx**2 + fy**2)
+    radius[0, 0] = 1.0
+    spectrum *= radius ** np.float32(-slope)
+    spectrum[0, 0] = 0.0
+    field = np.fft.irfft2(spectrum, s=(height, width)).astype(np.float32)
+    return field / (field.std() + np.float32(1e-9))
+
+
+def noise_patch(rng: np.random.Generator, height: int, width: int, slope: float) -> np.ndarray:
+    """Noise as ``texture_noise`` gives, cut at random out of a tile that is made once: fast.
+
+    Read-only; not tileable itself; mean and deviation are those of the whole tile.
+    """
+    tile = _tile(slope)
+    top, left = rng.integers(0, _TILE, 2)
+    if height <= _TILE and width <= _TILE:
+        top, left = top % (_TILE - height + 1), left % (_TILE - width + 1)
+        return tile[top : top + height, left : left + width]
+    rows = (np.arange(height) + top) % _TILE
+    return tile[rows[:, None], (np.arange(width) + left) % _TILE]
+
+
+def noise_strip(rng: np.random.Generator, width: int, slope: float) -> np.ndarray:
+    """Noise of STRIP_ROWS rows that continues from its last row to its first."""
+    across = (np.arange(width) + rng.integers(_TILE)) % _TILE
+    return np.roll(_tile(slope), int(rng.integers(_TILE)), axis=0)[:, across]
+
+
+STRIP_ROWS = _TILE = 1024
+
+
+@functools.lru_cache(maxsize=16)
+def _tile(slope: float) -> np.ndarray:
+    tile = texture_noise(generator(0, "tile"), _TILE, _TILE, slope)
+    tile.flags.writeable = False
+    return tile
+
+
+def sway(t: float, phases: np.ndarray, periods: tuple[float, ...]) -> float:
+    """Smooth wandering in about [-1, 1]: the mean of sines with these periods."""
+    angles = 2 * np.pi * t / np.asarray(periods) + phases[: len(periods)]
+    return float(np.sin(angles).mean())
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+
+
+def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(image, (0, 0), sigma)
