@@ -1,0 +1,130 @@
+"""Training as a user runs it: every stage for a few steps, on frames of the synthetic drive."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from unirestore_ros.drive.programme import DEMO_SEED, TRAINING_SEEDS
+from unirestore_ros.model.weights import load_weights
+from unirestore_ros.train.command import main
+from unirestore_ros.train.downstream import Detector, centre_loss, detection_targets
+from unirestore_ros.train.labelled import Annotation, boxes_in_crop
+from unirestore_ros.train.loop import Plan, Run
+from unirestore_ros.train.prepare import DRIVING, HELD_OUT, synthetic_frames
+
+ONE_THREAD = ("--threads", "1")
+"""Two would wait for each other wherever another process takes a core."""
+ORDER = ("stage0", "seg", "det", "cls", "stage1", "stage2", "stage3")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder in which every stage has run for three steps."""
+    folder = tmp_path_factory.mktemp("train")
+    assert main([*ONE_THREAD, "--work", str(folder), "prepare", "--drive", "2"]) == 0
+    for stage in ORDER:
+        assert main([*ONE_THREAD, "--work", str(folder), stage, "--iterations", "3"]) == 0
+    return folder
+
+
+def average(work: Path, stage: str) -> dict[str, torch.Tensor]:
+    return torch.load(work / stage / "checkpoint.pt", weights_only=True)["average"]
+
+
+def changed(work: Path, before: str, after: str) -> set[str]:
+    old, new = average(work, before), average(work, after)
+    return {key for key in old if not torch.equal(old[key], new[key])}
+
+
+@pytest.mark.slow
+def test_stage1_trains_what_restores_and_leaves_the_backbone(work: Path) -> None:
+    keys = changed(work, "stage0", "stage1")
+    assert {key.split(".")[0] for key in keys} == {"cfrm", "controller", "denoiser"}
+    assert not any(key.startswith("denoiser.unet") for key in keys)
+
+
+@pytest.mark.slow
+def test_stage2_trains_adapters_and_prompts(work: Path) -> None:
+    keys = changed(work, "stage1", "stage2")
+    assert {key.split(".")[0] for key in keys} == {"tfa", "prompts"}
+    assert {"prompts.ir", "prompts.cls", "prompts.seg"} <= keys
+    assert "prompts.det" not in keys
+
+
+@pytest.mark.slow
+def test_stage3_changes_one_prompt_and_no_other_output_by_a_bit(work: Path) -> None:
+    assert changed(work, "stage2", "stage3") == {"prompts.det"}
+
+
+@pytest.mark.slow
+def test_training_resumes_where_it_stopped(work: Path) -> None:
+    assert main([*ONE_THREAD, "--work", str(work), "seg", "--iterations", "5"]) == 0
+    state = torch.load(work / "seg" / "checkpoint.pt", weights_only=True)
+    assert state["iteration"] == 5
+    assert (work / "stage0" / "checkpoint.pt").exists()
+
+
+@pytest.mark.slow
+def test_export_writes_weights_that_load(work: Path, tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    assert main([*ONE_THREAD, "--work", str(work), "export", str(file)]) == 0
+    assert load_weights(file).config.name == "tiny"
+
+
+def test_a_stage_without_the_one_before_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--work", str(tmp_path), "stage1"]) == 1
+    assert "run `train stage0` first" in capsys.readouterr().err
+
+
+def test_training_never_sees_the_demo_drive_or_the_held_out_degradation() -> None:
+    assert DEMO_SEED not in TRAINING_SEEDS
+    assert all(seed in TRAINING_SEEDS for _, seed, _ in synthetic_frames(200))
+    assert HELD_OUT not in DRIVING
+
+
+def test_rate_warms_up_and_falls() -> None:
+    plan = Plan(iterations=100, learning_rate=1.0, warm_up=10)
+    rates = [plan.rate(i) for i in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.01)
+
+
+def test_the_loop_learns_and_records(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Linear(3, 1)
+    groups: list[dict[str, object]] = [{"params": list(network.parameters())}]
+    run = Run(tmp_path / "run", network, groups, Plan(60, 0.05, warm_up=5, average=0.5))
+    x = torch.rand(64, 3)
+    run.train(lambda _: {"fit": (network(x) - x.sum(1, keepdim=True)).square().mean()})
+    lines = (tmp_path / "run" / "losses.jsonl").read_text().splitlines()
+    fits = [json.loads(line)["fit"] for line in lines]
+    assert fits[-1] < fits[0]
+
+
+def test_boxes_follow_crop_and_flip() -> None:
+    note = Annotation(
+        torch.zeros(4, 4).byte().numpy(),
+        torch.tensor([[1, 10.0, 20.0, 8.0, 6.0], [0, 90.0, 90.0, 4.0, 4.0]]).numpy(),
+    )
+    kept = boxes_in_crop(note.boxes, 8, 16, 32, flipped=False)
+    assert kept.tolist() == [[1, 2, 4, 8, 6]]
+    flipped = boxes_in_crop(note.boxes, 8, 16, 32, flipped=True)
+    assert flipped.tolist() == [[1, 22, 4, 8, 6]]
+
+
+def test_detection_targets_peak_at_the_centre_and_loss_falls_on_it() -> None:
+    boxes = [torch.tensor([[2.0, 8.0, 12.0, 8.0, 16.0]])]
+    heat, cells, targets = detection_targets(boxes, torch.Size((1, 4, 16, 16)))
+    assert cells.tolist() == [[0, 5, 3]]
+    assert heat[0, 2, 5, 3] == 1
+    assert targets[0, 2:].exp().tolist() == pytest.approx([2.0, 4.0])
+    right = torch.where(heat.eq(1), 4.0, -6.0)
+    assert centre_loss(right, heat, 1) < centre_loss(-right, heat, 1)
+    assert Detector()(torch.rand(1, 3, 64, 64))[0].shape == (1, 4, 16, 16)

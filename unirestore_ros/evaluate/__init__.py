@@ -1,0 +1,1 @@
+"""Quality of restoration against clean frames, for every corruption, as JSON and as a table."""

@@ -1,0 +1,248 @@
+"""`train`: prepare frames, then stage 0 to 3 and the downstream networks, each resumable."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from unirestore_ros.model import TINY, UniRestore
+from unirestore_ros.model.weights import save_weights
+from unirestore_ros.train import stages
+from unirestore_ros.train.downstream import NEEDS_BOXES, NETWORKS, Downstream
+from unirestore_ros.train.labelled import LabelledSampler, read_camvid
+from unirestore_ros.train.loop import Losses, Plan, Run
+from unirestore_ros.train.pairs import PairSampler
+from unirestore_ros.train.plot import plot_losses
+from unirestore_ros.train.prepare import photographs, prepare
+
+PROMPT_RATE = 100.0
+"""A gate's softmax divides a prompt by its width: it needs a learning rate of its own."""
+Rates = dict[float, list[nn.Parameter]]
+"""Parameters by the factor of their learning rate."""
+Network = TypeVar("Network", bound=nn.Module)
+STAGE2_TASKS = ("ir", "cls", "seg")
+ADDED_TASK = "det"
+
+PLANS = {
+    "0": Plan(4300, 1e-3),
+    "1": Plan(1500, 1e-3, warm_up=50),
+    "2": Plan(350, 3e-4, warm_up=50, average=0.99),
+    "3": Plan(150, 3e-4, warm_up=20, average=0.98),
+    "seg": Plan(600, 1.5e-3, warm_up=50, average=0.99),
+    "det": Plan(500, 1.5e-3, warm_up=50, average=0.99),
+    "cls": Plan(250, 1e-3, warm_up=50, average=0.99),
+}
+"""The shipped weights: what each stage ran for."""
+BATCH, CROP = 8, 128
+TASK_CROP = 192
+DARK_SEQUENCE = "0001TP"
+"""CamVid's dusk drive, dark and noisy: no clean target."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    arguments = _parser().parse_args(argv)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    try:
+        arguments.act(arguments)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"train: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("train", description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("out/train"), help="folder of all state")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
+    parser.add_argument("--seed", type=int, default=0)
+    commands = parser.add_subparsers(required=True)
+
+    first = commands.add_parser("prepare", help="degrade frames once, onto the disk")
+    first.add_argument(
+        "--camvid", type=Path, nargs="*", default=[], help="images/ labels/ boxes.json"
+    )
+    first.add_argument(
+        "--photos", type=Path, nargs="*", default=[], help="folders of clean photographs"
+    )
+    first.add_argument("--drive", type=int, default=88, help="frames of the synthetic drive")
+    first.set_defaults(act=_prepare)
+
+    for name in NETWORKS:
+        network = commands.add_parser(
+            name, help=f"the downstream network of {name}, on clean images"
+        )
+        _add_length(network)
+        network.set_defaults(act=_downstream, task=name)
+    for stage, act in (("0", _stage0), ("1", _stage1), ("2", _stage2), ("3", _stage3)):
+        sub = commands.add_parser(
+            f"stage{stage}", help=(getattr(stages, f"stage{stage}").__doc__ or "").split("\n")[0]
+        )
+        _add_length(sub)
+        sub.set_defaults(act=act)
+
+    last = commands.add_parser("export", help="the weights of the last stage, as fp16 safetensors")
+    last.add_argument("file", type=Path)
+    last.set_defaults(act=_export)
+    return parser
+
+
+def _add_length(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--iterations", type=int, help="instead of the shipped plan's")
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    annotations = {}
+    folders = list(arguments.photos)
+    for folder in arguments.camvid:
+        annotations.update(read_camvid(folder))
+        folders.append(folder / "images")
+    photos = photographs(folders, skip=[DARK_SEQUENCE])
+    prepare(_cache(arguments), photos, arguments.drive, annotations)
+
+
+def _cache(arguments: argparse.Namespace) -> Path:
+    folder: Path = arguments.work / "frames"
+    return folder
+
+
+def _plan(arguments: argparse.Namespace, name: str) -> Plan:
+    plan = PLANS[name]
+    if arguments.iterations is None:
+        return plan
+    return Plan(arguments.iterations, plan.learning_rate, plan.warm_up, plan.average)
+
+
+def _run(
+    arguments: argparse.Namespace,
+    name: str,
+    network: nn.Module,
+    plan: Plan,
+    rates: Rates,
+) -> Run:
+    """Only the parameters in ``rates`` learn; those with a factor of their own (prompts) have no
+    weight decay."""
+    network.requires_grad_(False)
+    groups: list[dict[str, object]] = []
+    for factor, parameters in rates.items():
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        decay = 1e-4 if factor == 1.0 else 0.0
+        groups.append({"params": parameters, "rate_factor": factor, "weight_decay": decay})
+    return Run(arguments.work / name, network, groups, plan)
+
+
+def _finish(run: Run) -> None:
+    run.save()
+    plot_losses(run.folder)
+
+
+def _stage0(arguments: argparse.Namespace) -> None:
+    network = _placed(UniRestore(TINY))
+    plan = _plan(arguments, "0")
+    run = _run(arguments, "stage0", network, plan, {1.0: list(network.parameters())})
+    pairs = PairSampler(_cache(arguments), arguments.seed + run.iteration, _device())
+    run.train(lambda _: stages.stage0(network, *pairs(BATCH, CROP)))
+    _finish(run)
+
+
+def _stage1(arguments: argparse.Namespace) -> None:
+    network = _network_after(arguments, "stage0")
+    parts = (network.cfrm, network.controller, network.denoiser.csc_editors)
+    plan = _plan(arguments, "1")
+    run = _run(arguments, "stage1", network, plan, {1.0: _parameters(parts)})
+    pairs = PairSampler(_cache(arguments), arguments.seed + 1 + run.iteration, _device())
+    run.train(lambda _: stages.stage1(network, *pairs(BATCH, CROP)))
+    _finish(run)
+
+
+def _stage2(arguments: argparse.Namespace) -> None:
+    network = _network_after(arguments, "stage1")
+    prompts = [network.prompts[task] for task in STAGE2_TASKS]
+    rates = {1.0: _parameters([network.tfa]), PROMPT_RATE: prompts}
+    run = _run(arguments, "stage2", network, _plan(arguments, "2"), rates)
+    judges = {task: _judge(arguments, task) for task in STAGE2_TASKS if task != "ir"}
+    batches = LabelledSampler(_cache(arguments), arguments.seed + 2 + run.iteration, _device())
+
+    def step(iteration: int) -> Losses:
+        task = STAGE2_TASKS[iteration % len(STAGE2_TASKS)]
+        batch = batches(BATCH // 2, TASK_CROP, task in NEEDS_BOXES)
+        return stages.stage2(network, task, batch, judges.get(task))
+
+    run.train(step)
+    _finish(run)
+
+
+def _stage3(arguments: argparse.Namespace) -> None:
+    network = _network_after(arguments, "stage2")
+    prompt = network.prompts[ADDED_TASK]
+    run = _run(arguments, "stage3", network, _plan(arguments, "3"), {PROMPT_RATE: [prompt]})
+    judge = _judge(arguments, ADDED_TASK)
+    batches = LabelledSampler(_cache(arguments), arguments.seed + 3 + run.iteration, _device())
+    run.train(
+        lambda _: stages.stage3(network, ADDED_TASK, batches(BATCH // 2, TASK_CROP, True), judge)
+    )
+    _finish(run)
+
+
+def _downstream(arguments: argparse.Namespace) -> None:
+    task = arguments.task
+    network = _placed(NETWORKS[task]())
+    run = _run(arguments, task, network, _plan(arguments, task), {1.0: list(network.parameters())})
+    batches = LabelledSampler(_cache(arguments), arguments.seed + 1 + run.iteration, _device())
+
+    def step(_: int) -> Losses:
+        batch = batches(BATCH, TASK_CROP, task in NEEDS_BOXES)
+        return {task: network.loss(batch.clean, batch)}
+
+    run.train(step)
+    _finish(run)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    save_weights(_network_after(arguments, "stage3"), arguments.file)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _placed(network: Network) -> Network:
+    """On the GPU where there is one, in the layout that convolutions are fastest in."""
+    placed: Network = network.to(_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed
+
+
+def _parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    return [parameter for module in modules for parameter in module.parameters()]
+
+
+def _averaged(arguments: argparse.Namespace, name: str) -> dict[str, torch.Tensor]:
+    file = arguments.work / name / "checkpoint.pt"
+    if not file.exists():
+        raise ValueError(f"{file} is not there: run `train {name}` first")
+    average: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)[
+        "average"
+    ]
+    return average
+
+
+def _network_after(arguments: argparse.Namespace, stage: str) -> UniRestore:
+    network = UniRestore(TINY)
+    network.load_state_dict(_averaged(arguments, stage))
+    return _placed(network)
+
+
+def _judge(arguments: argparse.Namespace, task: str) -> Downstream:
+    network = NETWORKS[task]()
+    network.load_state_dict(_averaged(arguments, task))
+    return _placed(network.eval().requires_grad_(False))

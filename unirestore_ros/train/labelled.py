@@ -1,0 +1,144 @@
+"""Labels and boxes of prepared frames, beside their stacks: ``NAME.labels.npz``.
+
+``labels`` (H, W) uint8 holds CamVid's eleven classes, 11 is unlabelled; ``boxes`` (N, 5) float32
+holds class (an index into ``BOX_CLASSES``), x, y, width and height in pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unirestore_ros.drive import Frame
+from unirestore_ros.train.pairs import to_tensor
+
+BOX_CLASSES = ("car", "pedestrian", "bicyclist", "sign")
+SEGMENTATION_CLASSES = 11
+UNLABELLED = 11
+SUFFIX = ".labels.npz"
+MERGED_SEQUENCE = "0006R0"
+"""CamVid's car parks, where queued cars became one box: left out of detection."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotation:
+    labels: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+
+    def save(self, file: Path) -> None:
+        beside = file.with_name(f".{os.getpid()}.{file.name}")
+        np.savez_compressed(beside, labels=self.labels, boxes=self.boxes)
+        os.replace(beside, file)
+
+    @classmethod
+    def load(cls, file: Path) -> Annotation:
+        with np.load(file) as stored:
+            return cls(stored["labels"], stored["boxes"])
+
+
+def read_camvid(folder: Path) -> dict[str, Annotation]:
+    """Annotations by frame name of a folder with ``labels/`` and ``boxes.json`` (COCO layout)."""
+    content = json.loads((folder / "boxes.json").read_text())
+    categories = {c["id"]: BOX_CLASSES.index(c["name"]) for c in content["categories"]}
+    boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in content["images"]}
+    for item in content["annotations"]:
+        if not item.get("maybe_merged", False):
+            boxes[item["image_id"]].append([categories[item["category_id"]], *item["bbox"]])
+    found = {}
+    for image in content["images"]:
+        labels = cv2.imread(str(folder / image["label_file"]), cv2.IMREAD_GRAYSCALE)
+        if labels is None:
+            raise ValueError(f"{folder / image['label_file']} is not an image that OpenCV reads")
+        listed = np.array(boxes[image["id"]], np.float32).reshape(-1, 5)
+        name = Path(image["file_name"]).stem
+        found[name] = Annotation(labels.astype(np.uint8), listed)
+    return found
+
+
+def from_drive(frame: Frame) -> Annotation:
+    rows = [[BOX_CLASSES.index(b.category), b.x, b.y, b.width, b.height] for b in frame.boxes]
+    return Annotation(frame.labels, np.array(rows, np.float32).reshape(-1, 5))
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledBatch:
+    """Crops (B, 3, S, S) in [0, 1], labels (B, S, S) int64, boxes: a list of (N, 5) in the crop."""
+
+    degraded: Tensor
+    clean: Tensor
+    labels: Tensor
+    boxes: list[Tensor]
+
+
+class LabelledSampler:
+    """Draws crops with their labels from the prepared frames that have an annotation."""
+
+    def __init__(self, cache: Path, seed: int, device: torch.device) -> None:
+        files = sorted(cache.glob(f"[!.]*{SUFFIX}"))
+        names = [file.name.removesuffix(SUFFIX) for file in files]
+        kept = [(f, n) for f, n in zip(files, names, strict=True) if (cache / f"{n}.npy").exists()]
+        if not kept:
+            raise ValueError(f"no labelled frames in {cache}: run `train prepare` first")
+        self.annotations = [Annotation.load(file) for file, _ in kept]
+        self.stacks = [np.load(cache / f"{name}.npy", mmap_mode="r") for _, name in kept]
+        self.has_boxes = [not name.startswith(MERGED_SEQUENCE) for _, name in kept]
+        self.rng = np.random.default_rng(seed)
+        self.device = device
+
+    def __call__(self, batch: int, size: int, boxes: bool = False) -> LabelledBatch:
+        """``boxes``: draw only frames whose boxes can be trusted, around one of them."""
+        crops = [self._crop(size, boxes) for _ in range(batch)]
+        degraded, clean, labels, found = zip(*crops, strict=True)
+        return LabelledBatch(
+            to_tensor(degraded, self.device),
+            to_tensor(clean, self.device),
+            torch.from_numpy(np.stack(labels)).to(self.device).long(),
+            [torch.from_numpy(b) for b in found],
+        )
+
+    def _crop(self, size: int, boxes: bool) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        while True:
+            i = int(self.rng.integers(len(self.stacks)))
+            note = self.annotations[i]
+            if not boxes or (self.has_boxes[i] and len(note.boxes)):
+                break
+        stack = self.stacks[i]
+        versions, height, width = stack.shape[:3]
+        x = int(self.rng.integers(width - size + 1))
+        y = int(self.rng.integers(height - size + 1))
+        if boxes:
+            _, bx, by, bw, bh = note.boxes[self.rng.integers(len(note.boxes))]
+            jitter = self.rng.uniform(-size / 4, size / 4, 2)
+            x = int(np.clip(bx + bw / 2 - size / 2 + jitter[0], 0, width - size))
+            y = int(np.clip(by + bh / 2 - size / 2 + jitter[1], 0, height - size))
+        window = (slice(y, y + size), slice(x, x + size))
+        k = int(self.rng.integers(versions))
+        flip = -1 if self.rng.random() < 0.5 else 1
+        return (
+            stack[k][window][:, ::flip],
+            stack[0][window][:, ::flip],
+            np.ascontiguousarray(note.labels[window][:, ::flip]),
+            boxes_in_crop(note.boxes, x, y, size, flip < 0),
+        )
+
+
+def boxes_in_crop(
+    boxes: NDArray[np.float32], x: int, y: int, size: int, flipped: bool
+) -> NDArray[np.float32]:
+    """The boxes whose centre lies in the crop, clipped to it, in its coordinates."""
+    moved = boxes - np.array([0, x, y, 0, 0], np.float32)
+    centre = moved[:, 1:3] + moved[:, 3:5] / 2
+    moved = moved[((centre >= 0) & (centre < size)).all(axis=1)]
+    corner = np.clip(moved[:, 1:3], 0, size)
+    end = np.clip(moved[:, 1:3] + moved[:, 3:5], 0, size)
+    if flipped:
+        corner[:, 0], end[:, 0] = size - end[:, 0], size - corner[:, 0]
+    return np.concatenate([moved[:, :1], corner, end - corner], axis=1).astype(np.float32)

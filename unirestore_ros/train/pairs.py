@@ -1,0 +1,73 @@
+"""Pairs of clean and degraded crops, drawn from the stacks that ``prepare`` keeps on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+COMMON_VERSIONS = 16
+"""The clean frame and its 15 common corruptions, first in every stack."""
+DRIVE_PREFIX = "drive_"
+"""Of the names of frames from the synthetic drive."""
+
+Image = NDArray[np.uint8]
+
+
+class PairSampler:
+    """Draws batches of random crops: (degraded, clean), each (B, 3, S, S) float32 in [0, 1].
+
+    The clean frame is one of its own versions, so that a clean image is left alone.
+    ``drive_share``: of crops from the synthetic drive; ``driving_share``: of crops degraded as the
+    road does it, not as ImageNet-C does.
+    """
+
+    def __init__(
+        self,
+        cache: Path,
+        seed: int,
+        device: torch.device,
+        drive_share: float = 0.25,
+        driving_share: float = 0.6,
+    ) -> None:
+        files = sorted(cache.glob("[!.]*.npy"))
+        if not files:
+            raise ValueError(f"no prepared frames in {cache}: run `train prepare` first")
+        drives = [np.load(f) for f in files if f.name.startswith(DRIVE_PREFIX)]
+        photos = [np.load(f) for f in files if not f.name.startswith(DRIVE_PREFIX)]
+        self.sources = [source for source in (photos, drives) if source]
+        self.shares = [1 - drive_share, drive_share] if len(self.sources) == 2 else [1.0]
+        self.rng = np.random.default_rng(seed)
+        self.device = device
+        self.driving_share = driving_share
+
+    def __call__(self, batch: int, size: int) -> tuple[Tensor, Tensor]:
+        crops = [self._crop(size) for _ in range(batch)]
+        degraded, clean = zip(*crops, strict=True)
+        return to_tensor(degraded, self.device), to_tensor(clean, self.device)
+
+    def _version(self, versions: int) -> int:
+        """The road's degradations follow the common corruptions in a stack."""
+        if versions > COMMON_VERSIONS and self.rng.random() < self.driving_share:
+            return int(self.rng.integers(COMMON_VERSIONS, versions))
+        return int(self.rng.integers(min(versions, COMMON_VERSIONS)))
+
+    def _crop(self, size: int) -> tuple[Image, Image]:
+        source = self.sources[self.rng.choice(len(self.sources), p=self.shares)]
+        stack = source[self.rng.integers(len(source))]
+        versions, height, width = stack.shape[:3]
+        k = self._version(versions)
+        y = int(self.rng.integers(height - size + 1))
+        x = int(self.rng.integers(width - size + 1))
+        flip = -1 if self.rng.random() < 0.5 else 1
+        window = (slice(y, y + size), slice(x, x + size))
+        return stack[k][window][:, ::flip], stack[0][window][:, ::flip]
+
+
+def to_tensor(images: Sequence[Image], device: torch.device) -> Tensor:
+    """RGB images (H, W, 3) uint8 -> (B, 3, H, W) float32 in [0, 1], in the channels_last layout."""
+    return torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float() / 255

@@ -1,0 +1,116 @@
+"""Training frames, degraded once and kept on disk.
+
+Degrading a frame costs as much as a training step on a small crop, so every clean frame is degraded
+once in every way (severities drawn at random) and kept as one ``.npy`` stack, clean frame first,
+with its labels beside it where there are any.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from unirestore_ros.degrade import corruptions, driving
+from unirestore_ros.drive import Drive
+from unirestore_ros.drive.programme import TRAINING_SEEDS
+from unirestore_ros.train.labelled import SUFFIX, Annotation, from_drive
+from unirestore_ros.train.pairs import DRIVE_PREFIX, Image
+
+SEVERITY_CHANCE = (0.12, 0.2, 0.36, 0.2, 0.12)
+"""Severity 3, at which quality is judged, is drawn most."""
+HELD_OUT = "lens_drops"
+"""The driving degradation that training never sees, to test what generalises."""
+DRIVING = tuple(name for name in driving.DEGRADATIONS if name != HELD_OUT)
+FRAMES_A_DRIVE = 6
+SECONDS_BETWEEN_FRAMES = 3.7
+
+
+@dataclasses.dataclass(frozen=True)
+class CleanFrame:
+    """A clean RGB frame (H, W, 3) with depth in metres (H, W) where it is known."""
+
+    name: str
+    image: Image
+    depth: NDArray[np.float32] | None = None
+
+
+def photographs(folders: Iterable[Path], skip: Iterable[str] = ()) -> list[Path]:
+    """Every JPEG and PNG below the folders whose name does not start with one of ``skip``."""
+    prefixes = tuple(skip)
+    files = [f for folder in folders for f in sorted(folder.rglob("*"))]
+    return [
+        f
+        for f in files
+        if f.suffix.lower() in (".jpg", ".jpeg", ".png") and not f.name.startswith(prefixes)
+    ]
+
+
+def read_photograph(file: Path) -> CleanFrame:
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{file} is not an image that OpenCV reads")
+    return CleanFrame(file.stem, np.ascontiguousarray(image[..., ::-1]).astype(np.uint8))
+
+
+def synthetic_frames(count: int) -> Iterable[tuple[str, int, float]]:
+    """Names, seeds and times of ``count`` frames of the synthetic drive's training seeds."""
+    for i in range(count):
+        seed = TRAINING_SEEDS[i // FRAMES_A_DRIVE]
+        number = i % FRAMES_A_DRIVE
+        yield f"{DRIVE_PREFIX}{seed}_{number}", seed, number * SECONDS_BETWEEN_FRAMES
+
+
+def prepare(
+    cache: Path, photos: list[Path], synthetic: int, annotations: dict[str, Annotation]
+) -> None:
+    """Fill the cache with one stack a frame; frames already there are left as they are.
+
+    ``annotations``: of the photographs that have any, by name; the drive's come with its frames.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    for file in tqdm(photos, desc="photographs", unit="frame"):
+        if not (cache / f"{file.stem}.npy").exists():
+            _write_stack(cache, read_photograph(file))
+        if file.stem in annotations:
+            annotations[file.stem].save(cache / f"{file.stem}{SUFFIX}")
+    for name, seed, time in tqdm(list(synthetic_frames(synthetic)), desc="drive", unit="frame"):
+        if not (cache / f"{name}.npy").exists():
+            frame = Drive(seed).frame(time)
+            _write_stack(cache, CleanFrame(name, frame.image, frame.depth))
+            from_drive(frame).save(cache / f"{name}{SUFFIX}")
+
+
+def _write_stack(cache: Path, frame: CleanFrame) -> None:
+    beside = cache / f".{frame.name}.{os.getpid()}.npy"
+    np.save(beside, np.stack([frame.image, *degraded_versions(frame)]))
+    os.replace(beside, cache / f"{frame.name}.npy")
+
+
+def degraded_versions(frame: CleanFrame) -> list[Image]:
+    """The 15 common corruptions once, and each driving one at two severities; a photograph's depth
+    is ``driving.proxy_depth``."""
+    seed = int.from_bytes(hashlib.sha256(frame.name.encode()).digest()[:4], "big")
+    rng = np.random.default_rng(seed)
+    versions = []
+    for name in corruptions.COMMON:
+        severity = _draw_severity(rng)
+        if name == "glass_blur":
+            versions.append(corruptions.fast_glass_blur(frame.image, severity, rng))
+        else:
+            versions.append(corruptions.corrupt(frame.image, name, severity, frame.name))
+    for name in 2 * DRIVING:
+        severity = _draw_severity(rng)
+        versions.append(driving.degrade(frame.image, name, severity, rng, frame.depth))
+    return versions
+
+
+def _draw_severity(rng: np.random.Generator) -> int:
+    return int(rng.choice(5, p=SEVERITY_CHANCE)) + 1
