@@ -1,0 +1,151 @@
+"""The exported graphs against the network: every part of the shipped bundle, and a small build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from unirestore_ros.build.bundle import build
+from unirestore_ros.build.fold import FoldedNAFBlock
+from unirestore_ros.build.recipe import RecipeError, read_recipe
+from unirestore_ros.drive.programme import demo_frames
+from unirestore_ros.engine import open_engine
+from unirestore_ros.model import TINY, UniRestore
+from unirestore_ros.model.naf import NAFBlock
+from unirestore_ros.model.unirestore import pad_to_multiple
+from unirestore_ros.model.weights import load_weights, save_weights
+from unirestore_ros.tasks import short_name
+
+ENGINES = Path(__file__).parents[2] / "engines"
+SHIPPED = ENGINES / "tiny"
+RECIPE = """
+weights: weights.safetensors
+input_size: [160, 128]
+working_size: [{width}, {height}]
+steps: 2
+stride: 8
+backends: [onnxruntime]
+"""
+
+
+def test_folded_block_is_the_same_function() -> None:
+    torch.manual_seed(0)
+    block = NAFBlock(8)
+    torch.nn.init.normal_(block.beta)
+    torch.nn.init.normal_(block.gamma)
+    x = torch.rand(2, 8, 9, 7)
+    torch.testing.assert_close(FoldedNAFBlock(block)(x), block(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def frame() -> NDArray[np.uint8]:
+    return next(iter(demo_frames(5))).degraded
+
+
+@pytest.fixture(scope="module")
+def shipped() -> UniRestore:
+    return load_weights(ENGINES / "weights" / "tiny.safetensors")
+
+
+def assert_levels_agree(ours: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
+    difference = np.abs(ours.astype(int) - expected)
+    assert difference.max() <= 3
+    assert (difference <= 1).mean() >= 0.999
+
+
+@torch.inference_mode()
+def test_shipped_bundle_agrees_with_its_weights(
+    shipped: UniRestore, frame: NDArray[np.uint8]
+) -> None:
+    engine = open_engine(SHIPPED)
+    engine.run_trunk(frame)
+    images = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    padded = pad_to_multiple(images, shipped.config.multiple)
+    z0, skips = shipped.encode(padded)
+    zt = shipped.denoise(z0)
+    height, width, _ = frame.shape
+    h, w, _ = engine.feature_shape
+    for task in engine.tasks:
+        image = shipped.decode(zt, skips, short_name(task))[0, :, :height, :width]
+        levels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        assert_levels_agree(engine.decode(task), levels)
+        features = shipped.adapt(zt, skips, short_name(task), 4)[0, :, :h, :w]
+        expected = features.permute(1, 2, 0).numpy()
+        worst = np.abs(engine.adapt(task) - expected).max() / np.abs(expected).max()
+        assert worst <= 1e-3, task
+
+
+def test_shipped_bundle_was_built_from_the_shipped_weights_and_recipe() -> None:
+    engine = open_engine(SHIPPED)
+    recipe = read_recipe(ENGINES / "tiny.yaml")
+    from unirestore_ros.files import sha256_of
+
+    assert engine.bundle.manifest.weights_sha256 == sha256_of(recipe.weights)
+    assert engine.input_size == recipe.input_size
+    assert engine.tasks[0] == "perception"
+
+
+def test_shipped_graphs_hold_no_path_of_the_machine_that_exported_them() -> None:
+    home = str(Path(__file__).parents[2]).encode()
+    for file in sorted(SHIPPED.rglob("*.onnx")):
+        content = file.read_bytes()
+        assert b"site-packages" not in content and b".py" not in content, file.name
+        assert home not in content, file.name
+
+
+def write_recipe(folder: Path, width: int, height: int) -> Path:
+    torch.manual_seed(0)
+    save_weights(UniRestore(TINY), folder / "weights.safetensors")
+    file = folder / "small.yaml"
+    file.write_text(RECIPE.format(width=width, height=height))
+    return file
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_a_smaller_working_size_adds_the_enlarged_difference(tmp_path: Path) -> None:
+    folder = build(write_recipe(tmp_path, 80, 64)).folder
+    engine = open_engine(folder)
+    frame = np.random.default_rng(0).integers(0, 256, (128, 160, 3), dtype=np.uint8)
+    engine.run_trunk(frame)
+    network = load_weights(tmp_path / "weights.safetensors")
+
+    def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        return torch.nn.functional.interpolate(x, size=size, mode="bilinear")
+
+    full = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    working = resize(full, (64, 80))
+    difference = network.restore(working, "ir", steps=2) - working
+    expected = (full + resize(difference, (128, 160))).clamp(0, 1)[0] * 255
+    levels = expected.round().byte().permute(1, 2, 0).numpy()
+    assert_levels_agree(engine.decode("perception"), levels)
+    assert engine.feature_shape == (8, 10, 96)
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "message"),
+    [
+        ("steps: 2", "", "steps is missing"),
+        ("steps: 2", "steps: two", "steps must be a whole number"),
+        ("steps: 2", "steps: 2\ncolour: red", "colour is not a field"),
+        ("[onnxruntime]", "[abacus]", "abacus is not known"),
+        ("[160, 128]", "128", r"input_size must be \[width, height\]"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_its_field(
+    tmp_path: Path, line: str, replacement: str, message: str
+) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(RECIPE.format(width=64, height=48).replace(line, replacement))
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(file)
+
+
+def test_a_working_size_off_the_stride_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="multiples of 8"):
+        build(write_recipe(tmp_path, 60, 45))
+    assert not (tmp_path / "small").exists()

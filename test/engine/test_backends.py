@@ -1,0 +1,183 @@
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from unirestore_ros.engine import BundleError, InferenceError, open_engine
+from unirestore_ros.engine.backends import choose_backend
+from unirestore_ros.engine.backends.cores import physical_cores
+from unirestore_ros.engine.bundle import Bundle
+from unirestore_ros.engine.manifest import BackendInfo
+from unirestore_ros.engine.writing import folder_written_beside, write_bundle
+
+Choose = Callable[..., str]
+
+
+@pytest.fixture
+def choose(miniature: ModuleType, tmp_path: Path) -> Choose:
+    def choose(requested: str, *held: str) -> str:
+        backends = {name: BackendInfo("1.0") for name in held}
+        manifest = dataclasses.replace(miniature.manifest(), backends=backends)
+        return choose_backend(Bundle(tmp_path, manifest, {}), requested)
+
+    return choose
+
+
+def test_auto_takes_what_this_version_runs(choose: Choose) -> None:
+    assert choose("auto", "onnxruntime") == "onnxruntime"
+    assert choose("auto", "onnxruntime", "torch", "tensorrt") == "onnxruntime"
+
+
+def test_auto_refuses_a_bundle_for_others_only(choose: Choose) -> None:
+    with pytest.raises(BundleError) as caught:
+        choose("auto", "torch", "tensorrt")
+
+    assert "built for tensorrt, torch; this version runs onnxruntime" in str(caught.value)
+    assert "build engines/miniature.yaml --backend onnxruntime" in str(caught.value)
+
+
+def test_a_backend_that_the_bundle_lacks_is_refused_with_the_command(choose: Choose) -> None:
+    with pytest.raises(BundleError) as caught:
+        choose("onnxruntime", "tensorrt")
+
+    assert "not built for backend onnxruntime, but for tensorrt" in str(caught.value)
+    assert "build engines/miniature.yaml --backend onnxruntime" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "torch"])
+def test_a_backend_of_another_version_is_refused_by_name(choose: Choose, name: str) -> None:
+    with pytest.raises(BundleError, match=f"backend {name} is not in this version"):
+        choose(name, name, "onnxruntime")
+
+
+@pytest.mark.parametrize("name", ["", "cuda", "ONNXRUNTIME"])
+def test_an_unknown_backend_is_refused_by_name(choose: Choose, name: str) -> None:
+    with pytest.raises(BundleError, match=f"backend '{name}' is not known"):
+        choose(name, "onnxruntime")
+
+
+Change = Callable[[ModuleType, Path], None]
+
+
+def _decoder_reads_what_nobody_makes(miniature: ModuleType, folder: Path) -> None:
+    depth = ("depth", *miniature.IMAGE[1:])
+    nodes = [("Identity", "depth", "image", {})]
+    save(miniature, folder / "decoder.onnx", nodes, [depth, miniature.PROMPT], [miniature.IMAGE])
+
+
+def _adapter_reads_another_shape(miniature: ModuleType, folder: Path) -> None:
+    stem = ("stem", TensorProto.FLOAT, (1, 12, 16, 8))
+    nodes = [("Identity", "stem", "features", {})]
+    save(miniature, folder / "adapter.onnx", nodes, [stem], [miniature.FEATURES])
+
+
+def _adapter_gives_another_shape(miniature: ModuleType, folder: Path) -> None:
+    nodes = [("Identity", "stem", "features", {})]
+    features = ("features", *miniature.STEM[1:])
+    save(miniature, folder / "adapter.onnx", nodes, [miniature.STEM], [features])
+
+
+def _decoder_gives_another_name(miniature: ModuleType, folder: Path) -> None:
+    nodes = [("Identity", "frame", "picture", {})]
+    picture = ("picture", *miniature.IMAGE[1:])
+    save(miniature, folder / "decoder.onnx", nodes, [miniature.FRAME], [picture])
+
+
+def _trunk_reads_two_things(miniature: ModuleType, folder: Path) -> None:
+    nodes = [("Add", "stem gate", "sum", {})]
+    inputs = [miniature.STEM, ("gate", *miniature.STEM[1:])]
+    save(miniature, folder / "trunk.onnx", nodes, inputs, [("sum", *miniature.STEM[1:])])
+
+
+def _trunk_makes_an_open_shape(miniature: ModuleType, folder: Path) -> None:
+    nodes = [("NonZero", "frame", "stem", {})]
+    stem = ("stem", TensorProto.INT64, (4, "found"))
+    save(miniature, folder / "trunk.onnx", nodes, [miniature.FRAME], [stem])
+
+
+def save(miniature: ModuleType, path: Path, nodes: list, inputs: list, outputs: list) -> None:
+    miniature.save_graph(path, nodes, inputs, outputs, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_decoder_reads_what_nobody_makes, "decoder.onnx: its input depth is none of working, "),
+        (_adapter_reads_another_shape, "adapter.onnx: its input stem is .* but comes as "),
+        (_adapter_gives_another_shape, "adapter.onnx: features is .* must be float32 of shape"),
+        (_decoder_gives_another_name, "decoder.onnx: image is not among its picture"),
+        (_trunk_reads_two_things, "trunk.onnx: frame is not among its stem, gate"),
+        (_trunk_makes_an_open_shape, "trunk.onnx: stem must be of fixed shape"),
+    ],
+)
+def test_graphs_that_cannot_be_wired_are_refused(
+    tmp_path: Path, miniature: ModuleType, change: Change, reason: str
+) -> None:
+    folder = tmp_path / "miniature"
+    with folder_written_beside(folder) as beside:
+        miniature.save_parts(beside)
+        change(miniature, beside / "onnxruntime")
+        prompts = {task: miniature.PROMPTS[task] for task in miniature.TASKS}
+        write_bundle(beside, miniature.manifest(), prompts)
+
+    with pytest.raises(BundleError, match=reason) as caught:
+        open_engine(folder)
+    assert "python -m unirestore_ros build engines/miniature.yaml" in str(caught.value)
+
+
+def test_a_graph_that_onnxruntime_cannot_load_is_refused(
+    tmp_path: Path, miniature: ModuleType
+) -> None:
+    folder = tmp_path / "miniature"
+    with folder_written_beside(folder) as beside:
+        miniature.save_parts(beside)
+        (beside / "onnxruntime" / "decoder.onnx").write_bytes(b"")
+        prompts = {task: miniature.PROMPTS[task] for task in miniature.TASKS}
+        write_bundle(beside, miniature.manifest(), prompts)
+
+    with pytest.raises(BundleError, match=r"decoder\.onnx: onnxruntime .* \(built with 1\.0\)"):
+        open_engine(folder)
+
+
+def test_a_part_that_fails_says_which(tmp_path: Path, miniature: ModuleType) -> None:
+    """Frame values index a table of two rows: a frame of zeros works, a bright one fails."""
+    nodes = [
+        ("Cast", "frame", "rows", {"to": TensorProto.INT64}),
+        ("Gather", "table rows", "working", {}),
+    ]
+    folder = tmp_path / "miniature"
+    with folder_written_beside(folder) as beside:
+        miniature.save_parts(beside)
+        path = beside / "onnxruntime" / "trunk.onnx"
+        extra = [
+            ("Expand", "zero stem_shape", "stem", {}),
+            ("Expand", "zero gate_shape", "gate", {}),
+        ]
+        constants = {
+            "table": np.zeros(2, np.float32),
+            "zero": np.float32(0),
+            "stem_shape": np.array(miniature.STEM[2]),
+            "gate_shape": np.array(miniature.GATE[2]),
+        }
+        outputs = [miniature.WORKING, miniature.STEM, miniature.GATE]
+        miniature.save_graph(path, nodes + extra, [miniature.FRAME], outputs, constants)
+        prompts = {task: miniature.PROMPTS[task] for task in miniature.TASKS}
+        write_bundle(beside, miniature.manifest(), prompts)
+
+    frame = np.zeros((miniature.HEIGHT, miniature.WIDTH, 3), np.uint8)
+    with open_engine(folder) as engine:
+        engine.run_trunk(frame)
+        with pytest.raises(InferenceError, match=r"^onnxruntime/trunk\.onnx: .*Gather"):
+            engine.run_trunk(frame + 9)
+        with pytest.raises(ValueError, match="run_trunk comes first"):
+            engine.decode("perception")
+        engine.run_trunk(frame)
+        engine.decode("perception")
+
+
+def test_there_is_a_core_to_run_on() -> None:
+    assert physical_cores() >= 1

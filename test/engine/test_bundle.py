@@ -1,0 +1,206 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unirestore_ros.engine import BundleError
+from unirestore_ros.engine.bundle import manifest_hash_line, read_bundle
+from unirestore_ros.engine.manifest import HeadInfo, Manifest
+from unirestore_ros.engine.writing import folder_written_beside, write_bundle
+
+FILES = (
+    "manifest.json",
+    "manifest.sha256",
+    "prompts.safetensors",
+    "onnxruntime/trunk.onnx",
+    "onnxruntime/decoder.onnx",
+    "onnxruntime/adapter.onnx",
+    "heads/segmentation.onnx",
+)
+CHANGES: dict[str, Any] = {
+    "format_version": 2,
+    "name": "other",
+    "model": "sd-turbo",
+    "recipe": "engines/other.yaml",
+    "weights_sha256": "cd" * 32,
+    "steps": 2,
+    "input_size": [64, 50],
+    "working_size": [64, 56],
+    "aspect_error": 0.5,
+    "strides": [8, 4, 1],
+    "channels": [16, 9, 4],
+    "stride": 8,
+    "feature_shape": [12, 16, 7],
+    "prompt_shape": [1, 7],
+    "tasks": ["segmentation", "perception", "detection"],
+    "precision": {"trunk": "fp32", "decoder": "fp16", "adapter": "fp32"},
+    "largest_activation": {"trunk": 12.5, "decoder": 3.5, "adapter": None},
+    "backends": {"onnxruntime": {"version": "1.1", "gpu": None, "compute_capability": None}},
+    "heads": {"segmentation": {"stride": 4, "classes": ["road", "tram"]}},
+}
+
+
+def refusal(folder: Path) -> str:
+    """The message; it must be one line, and say how to mend the bundle."""
+    with pytest.raises(BundleError) as caught:
+        read_bundle(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "python -m unirestore_ros build engines/" in message
+    return message
+
+
+def edit_manifest(folder: Path, hash_it: bool, **changes: Any) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    if hash_it:
+        (folder / "manifest.sha256").write_text(manifest_hash_line(path.read_bytes()))
+
+
+def test_what_is_written_is_read_back(bundle_folder: Path, miniature: ModuleType) -> None:
+    bundle = read_bundle(bundle_folder)
+
+    assert dataclasses.replace(bundle.manifest, files={}) == miniature.manifest()
+    assert set(bundle.manifest.files) == set(FILES) - {"manifest.json", "manifest.sha256"}
+    assert set(bundle.prompts) == set(miniature.TASKS)
+    for task, prompt in bundle.prompts.items():
+        np.testing.assert_array_equal(prompt, miniature.PROMPTS[task])
+    assert (bundle.name, bundle.folder) == ("miniature", bundle_folder)
+
+
+def test_every_field_is_among_the_changes() -> None:
+    assert {*CHANGES, "files"} == {field.name for field in dataclasses.fields(Manifest)}
+
+
+@pytest.mark.parametrize("hash_it", [False, True])
+@pytest.mark.parametrize("field", CHANGES)
+def test_a_changed_field_is_refused_by_name(bundle_folder: Path, field: str, hash_it: bool) -> None:
+    edit_manifest(bundle_folder, hash_it, **{field: CHANGES[field]})
+
+    assert f": {field}" in refusal(bundle_folder)
+
+
+@pytest.mark.parametrize("hash_it", [False, True])
+@pytest.mark.parametrize("path", FILES[2:])
+def test_a_changed_file_hash_is_refused_by_name(
+    bundle_folder: Path, path: str, hash_it: bool
+) -> None:
+    files = json.loads((bundle_folder / "manifest.json").read_text())["files"]
+    edit_manifest(bundle_folder, hash_it, files={**files, path: "ab" * 32})
+
+    message = refusal(bundle_folder)
+    assert path in message
+    assert "files" in message
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_flipped_byte_is_refused_by_file(bundle_folder: Path, path: str) -> None:
+    content = bytearray((bundle_folder / path).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle_folder / path).write_bytes(content)
+
+    assert path in refusal(bundle_folder)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_missing_file_is_refused_by_name(bundle_folder: Path, path: str) -> None:
+    (bundle_folder / path).unlink()
+
+    assert f"{path} is missing" in refusal(bundle_folder)
+
+
+@pytest.mark.parametrize("path", ["notes.txt", "onnxruntime/.hidden", "tensorrt/trunk.plan"])
+def test_an_unlisted_file_is_refused_by_name(bundle_folder: Path, path: str) -> None:
+    (bundle_folder / path).parent.mkdir(exist_ok=True)
+    (bundle_folder / path).write_text("x")
+
+    assert f"{path} is not in the manifest's files" in refusal(bundle_folder)
+
+
+def test_a_linked_folder_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
+    (bundle_folder / "extra").symlink_to(tmp_path)
+
+    assert "extra is not in the manifest's files" in refusal(bundle_folder)
+
+
+def test_linked_files_are_read(bundle_folder: Path, tmp_path: Path) -> None:
+    """As ``colcon build --symlink-install`` installs them."""
+    linked = tmp_path / "share" / "miniature"
+    for path in FILES:
+        (linked / path).parent.mkdir(parents=True, exist_ok=True)
+        (linked / path).symlink_to(bundle_folder / path)
+
+    assert read_bundle(linked).manifest == read_bundle(bundle_folder).manifest
+
+
+def test_a_graph_of_another_bundle_is_refused(
+    bundle_folder: Path, tmp_path: Path, miniature: ModuleType
+) -> None:
+    """Every hash is right, yet the trunk was built from other weights."""
+    other = tmp_path / "other"
+    with folder_written_beside(other) as beside:
+        miniature.save_parts(beside)
+        manifest = dataclasses.replace(miniature.manifest(), weights_sha256="cd" * 32)
+        write_bundle(beside, manifest, {task: miniature.PROMPTS[task] for task in miniature.TASKS})
+    trunk = "onnxruntime/trunk.onnx"
+    shutil.copy(other / trunk, bundle_folder / trunk)
+    files = read_bundle(other).manifest.files
+    mixed = {**json.loads((bundle_folder / "manifest.json").read_text())["files"]}
+    edit_manifest(bundle_folder, True, files={**mixed, trunk: files[trunk]})
+
+    message = refusal(bundle_folder)
+    assert "weights_sha256" in message
+    assert trunk in message
+
+
+def test_an_absent_folder_is_refused(tmp_path: Path) -> None:
+    assert "no such folder" in refusal(tmp_path / "absent")
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    assert "manifest.json is missing" in refusal(tmp_path)
+
+
+def test_an_unreadable_encoding_is_refused(bundle_folder: Path) -> None:
+    (bundle_folder / "manifest.json").write_bytes(b"\xff\xfe{}")
+
+    assert "manifest.json" in refusal(bundle_folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("heads", {}),
+        ("heads", {"detection": HeadInfo(4, ("car",))}),
+        ("tasks", ("perception",)),
+        ("prompt_shape", (1, 9)),
+        ("steps", 0),
+        ("stride", 2),
+    ],
+)
+def test_writing_what_does_not_fit_is_refused(
+    tmp_path: Path, miniature: ModuleType, field: str, value: Any
+) -> None:
+    miniature.save_parts(tmp_path)
+    manifest = dataclasses.replace(miniature.manifest(), **{field: value})
+    prompts = {task: miniature.PROMPTS[task] for task in miniature.TASKS}
+
+    with pytest.raises(ValueError, match=r"heads|tasks|shape|steps"):
+        write_bundle(tmp_path, manifest, prompts)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_an_error_while_writing_leaves_the_old_bundle(bundle_folder: Path) -> None:
+    before = read_bundle(bundle_folder).manifest
+
+    with pytest.raises(RuntimeError), folder_written_beside(bundle_folder) as beside:
+        (beside / "manifest.json").write_text("{}")
+        raise RuntimeError
+
+    assert read_bundle(bundle_folder).manifest == before
+    assert [path.name for path in bundle_folder.parent.iterdir()] == [bundle_folder.name]

@@ -1,0 +1,139 @@
+"""The three graphs of a bundle as modules: trunk, decoder, adapter. uint8 images in and out.
+
+The trunk runs once a frame and holds everything that no prompt touches; decoder and adapter share
+its outputs on the device. Names of inputs and outputs are the contract with ``engine``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unirestore_ros.model import UniRestore
+from unirestore_ros.model.tfa import Gates
+from unirestore_ros.model.unirestore import LEVELS, pad_to_multiple
+
+Size = tuple[int, int]
+
+SKIPS = tuple(f"skip{i}" for i in range(LEVELS))
+"""Finest first, as the encoder makes them."""
+
+
+def gate_names(levels: int) -> tuple[str, ...]:
+    """Of the first ``levels`` adapters, coarsest first."""
+    return tuple(f"tfa{i}_{field}" for i in range(levels) for field in Gates._fields)
+
+
+class Part(nn.Module):
+    """A graph to export; its inputs and outputs by name, in order."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Trunk(Part):
+    """Frame (1, H, W, 3) uint8 RGB -> decoder stem, skips, gates; and the frame at the working
+    size (1, 3, h, w) in [0, 1] where that is smaller."""
+
+    inputs = ("frame",)
+
+    def __init__(
+        self, network: UniRestore, input_size: Size, working_size: Size, steps: int
+    ) -> None:
+        super().__init__()
+        self.network, self.steps = network, steps
+        self.input_size, self.working_size = input_size, working_size
+        working = () if input_size == working_size else ("working",)
+        self.outputs = ("stem", *SKIPS, *gate_names(LEVELS), *working)
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        full = _to_unit(frame)
+        image = full
+        if self.input_size != self.working_size:
+            image = _resize(full, self.working_size)
+        net = self.network
+        z0, skips = net.encode(pad_to_multiple(image, net.config.multiple))
+        stem = net.autoencoder.from_latent(net.denoise(z0, self.steps))
+        gates = [value for level in net.gates(skips) for value in level]
+        working = () if image is full else (image,)
+        return (stem, *skips, *gates, *working)
+
+
+class Decoder(Part):
+    """Trunk outputs and a prompt (1, T, C) -> restored image (1, H, W, 3) uint8 RGB.
+
+    At a smaller working size it is the frame plus the enlarged difference that restoration made, so
+    that no detail that the camera saw is lost.
+    """
+
+    outputs = ("image",)
+
+    def __init__(self, network: UniRestore, input_size: Size, working_size: Size) -> None:
+        super().__init__()
+        self.network = network
+        self.input_size, self.working_size = input_size, working_size
+        frames = () if input_size == working_size else ("frame", "working")
+        self.inputs = ("stem", *SKIPS, *gate_names(LEVELS), "prompt", *frames)
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        given = dict(zip(self.inputs, tensors, strict=True))
+        skips, gates = _skips_and_gates(given, LEVELS)
+        image = self.network.decode_from(given["stem"], skips, gates, given["prompt"])
+        width, height = self.working_size
+        image = image[..., :height, :width]
+        if "working" in given:
+            difference = _resize(image - given["working"], self.input_size)
+            image = _to_unit(given["frame"]) + difference
+        return _to_bytes(image)
+
+
+class Adapter(Part):
+    """Trunk outputs and a prompt (1, T, C) -> features (1, h, w, c) float32 at one stride."""
+
+    outputs = ("features",)
+
+    def __init__(self, network: UniRestore, working_size: Size, stride: int) -> None:
+        super().__init__()
+        self.network = network
+        self.levels = network.level_of(stride) + 1
+        self.crop = (working_size[1] // stride, working_size[0] // stride)
+        self.inputs = ("stem", *SKIPS[-self.levels :], *gate_names(self.levels), "prompt")
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        given = dict(zip(self.inputs, tensors, strict=True))
+        skips, gates = _skips_and_gates(given, self.levels)
+        features = self.network.adapt_from(given["stem"], skips, gates, given["prompt"])
+        height, width = self.crop
+        return features[..., :height, :width].permute(0, 2, 3, 1).contiguous().float()
+
+
+def _skips_and_gates(given: dict[str, Tensor], levels: int) -> tuple[list[Tensor], list[Gates]]:
+    skips = [given[name] for name in SKIPS[-levels:]]
+    names = gate_names(levels)
+    fields = len(Gates._fields)
+    gates = [
+        Gates(*(given[name] for name in names[i : i + fields]))
+        for i in range(0, len(names), fields)
+    ]
+    return skips, gates
+
+
+def _to_unit(frame: Tensor) -> Tensor:
+    return frame.permute(0, 3, 1, 2).float() / 255
+
+
+def _to_bytes(image: Tensor) -> Tensor:
+    levels = torch.round(image.float().clamp(0, 1) * 255)
+    return levels.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def _resize(image: Tensor, size: Size) -> Tensor:
+    width, height = size
+    return F.interpolate(image, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def sample_inputs(module: Part, given: dict[str, Tensor]) -> Sequence[Tensor]:
+    return tuple(given[name] for name in module.inputs)

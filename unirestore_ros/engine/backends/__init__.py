@@ -1,0 +1,79 @@
+"""Backends run the three parts of a bundle; which one is decided without importing any of them."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unirestore_ros.engine.bundle import Bundle
+from unirestore_ros.engine.errors import BundleError
+from unirestore_ros.engine.manifest import BACKENDS
+
+AUTO = "auto"
+_NEEDS = {"onnxruntime": "onnxruntime"}
+"""The backends of this version, and the Python package that each needs."""
+
+
+class Backend(Protocol):
+    """Three compiled parts and the tensors between them. One thread at a time."""
+
+    name: str
+
+    def run_trunk(self, frame: NDArray[np.uint8]) -> None:
+        """Take in an RGB frame (H, W, 3), which is copied, and run what no prompt touches."""
+
+    def decode(self, task: str) -> NDArray[np.uint8]:
+        """RGB image (H, W, 3) of the last frame; valid until the next ``decode``."""
+
+    def adapt(self, task: str) -> NDArray[np.float32]:
+        """Features (h, w, c) of the last frame; valid until the task's next ``adapt``."""
+
+
+def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int) -> Backend:
+    """Load the parts with the backend of that name, or with the first that ``auto`` finds."""
+    name = choose_backend(bundle, backend)
+    if not _is_installed(name):
+        raise BundleError(
+            f"bundle {bundle.folder}: backend {name} needs the Python package {_NEEDS[name]}",
+            f"python -m pip install {_NEEDS[name]}",
+        )
+    from unirestore_ros.engine.backends.onnx_runtime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(bundle, device_id, threads)
+
+
+def choose_backend(bundle: Bundle, requested: str) -> str:
+    """Name of the backend to use; BundleError where the bundle or this version does not hold it."""
+    held = [name for name in BACKENDS if name in bundle.manifest.backends]
+    usable = [name for name in held if name in _NEEDS]
+    if requested == AUTO:
+        if not usable:
+            raise BundleError(
+                f"bundle {bundle.folder}: it is built for {', '.join(held) or 'no backend'}; "
+                f"this version runs {', '.join(_NEEDS)}",
+                bundle.build_command("--backend", next(iter(_NEEDS))),
+            )
+        return next(filter(_is_installed, usable), usable[0])
+    if requested not in BACKENDS:
+        raise BundleError(
+            f"backend {requested!r} is not known", f"choose one of {', '.join((AUTO, *BACKENDS))}"
+        )
+    if requested not in _NEEDS:
+        raise BundleError(
+            f"backend {requested} is not in this version",
+            f"choose one of {', '.join((AUTO, *_NEEDS))}",
+        )
+    if requested not in held:
+        raise BundleError(
+            f"bundle {bundle.folder}: it is not built for backend {requested}, "
+            f"but for {', '.join(held) or 'none'}",
+            bundle.build_command("--backend", requested),
+        )
+    return requested
+
+
+def _is_installed(name: str) -> bool:
+    return importlib.util.find_spec(_NEEDS[name]) is not None

@@ -1,0 +1,226 @@
+"""The manifest of a bundle: what it was built from, for what, and the hash of every file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from unirestore_ros.engine import fields
+from unirestore_ros.tasks import check_task_name, long_name
+
+FORMAT_VERSION = 1
+PARTS = ("trunk", "decoder", "adapter")
+BACKENDS = ("tensorrt", "torch", "onnxruntime")
+"""In the order in which ``auto`` tries them."""
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PROMPTS_FILE = "prompts.safetensors"
+MAX_CHANNELS = 128
+"""Of a published feature map: OpenCV 5's limit."""
+MAX_FEATURE_BYTES = 8 << 20
+_MAX_SIDE = 16384
+
+
+@dataclasses.dataclass(frozen=True)
+class BackendInfo:
+    """Version of the run-time that a backend was built with; its GPU where it is bound to one."""
+
+    version: str
+    gpu: str | None = None
+    compute_capability: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadInfo:
+    """An example consumer, ``heads/TASK.onnx``: stride of its features, names of its classes."""
+
+    stride: int
+    classes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Every field of ``manifest.json``. Sizes are (width, height) in pixels."""
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    model: str
+    recipe: str
+    """Path of the recipe below the repository: what ``build`` makes this bundle from."""
+    weights_sha256: str
+    steps: int
+    input_size: tuple[int, int]
+    working_size: tuple[int, int]
+    aspect_error: float
+    """How far the working size squeezes a pixel: see ``aspect_error``."""
+    strides: tuple[int, ...]
+    """The strides at which the model has an adapter, coarsest first."""
+    channels: tuple[int, ...]
+    """The model's feature channels at each of ``strides``, before a projection."""
+    stride: int
+    """The stride that the adapter was built at."""
+    feature_shape: tuple[int, int, int]
+    """(h, w, c) of every published feature map."""
+    prompt_shape: tuple[int, int]
+    """(T, C)."""
+    tasks: tuple[str, ...]
+    precision: Mapping[str, str]
+    """By part."""
+    largest_activation: Mapping[str, float | None]
+    """By part: the largest absolute value seen on real frames; None where it was not measured."""
+    backends: Mapping[str, BackendInfo]
+    heads: Mapping[str, HeadInfo] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """SHA-256 by path below the bundle; ``write_bundle`` fills it."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Typed and ranged, field by field; ValueError starts with the field's name."""
+        try:
+            values = json.loads(text, object_pairs_hook=_without_duplicates)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON: {error}") from None
+        if isinstance(values, dict) and "format_version" in values:
+            _check_format(values["format_version"])
+        return cls(**_READ(values))
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    def value_of(self, field: str) -> str:
+        """A field as compact JSON, the form in which the parts carry it; ``heads.TASK`` and
+        ``backends.NAME`` reach into a table and give null for what is not there."""
+        name, _, key = field.partition(".")
+        value = dataclasses.asdict(self)[name]
+        return json.dumps(value.get(key) if key else value, separators=(",", ":"))
+
+    def check_consistent(self) -> None:
+        """The fields must fit each other; ValueError starts with the name of one that does not."""
+        expected = aspect_error(self.input_size, self.working_size)
+        if abs(self.aspect_error - expected) > 1e-6:
+            raise ValueError(f"aspect_error: must be {expected:.6f}, is {self.aspect_error}")
+        if any(side % max(self.strides) for side in self.working_size):
+            raise ValueError(
+                f"working_size: sides must be multiples of {max(self.strides)}, "
+                f"are {self.working_size}"
+            )
+        self._check_features()
+        self._check_files()
+
+    def _check_features(self) -> None:
+        if len(self.channels) != len(self.strides):
+            raise ValueError(f"channels: must be one for each of {self.strides}")
+        if self.stride not in self.strides:
+            raise ValueError(f"stride: must be one of {self.strides}, is {self.stride}")
+        width, height = self.working_size
+        shape = (height // self.stride, width // self.stride)
+        most = min(MAX_CHANNELS, self.channels[self.strides.index(self.stride)])
+        if self.feature_shape[:2] != shape or self.feature_shape[2] > most:
+            raise ValueError(
+                f"feature_shape: must be {shape} with at most {most} channels, "
+                f"is {self.feature_shape}"
+            )
+        size = 4 * shape[0] * shape[1] * self.feature_shape[2]
+        if size > MAX_FEATURE_BYTES:
+            raise ValueError(f"feature_shape: {size} bytes are over {MAX_FEATURE_BYTES}")
+
+    def _check_files(self) -> None:
+        backends, heads = set(), set()
+        for path in self.files:
+            folder, _, rest = path.partition("/")
+            if folder == "heads" and rest.endswith(".onnx"):
+                heads.add(rest.removesuffix(".onnx"))
+            elif rest:
+                backends.add(folder)
+            elif path != PROMPTS_FILE:
+                raise ValueError(f"files: {path} has no place in a bundle")
+        if backends != set(self.backends):
+            raise ValueError(f"backends: {_names(self.backends)}, but files of {_names(backends)}")
+        if heads != set(self.heads):
+            raise ValueError(f"heads: {_names(self.heads)}, but files of {_names(heads)}")
+        for part in PARTS:
+            if "onnxruntime" in backends and f"onnxruntime/{part}.onnx" not in self.files:
+                raise ValueError(f"files: onnxruntime/{part}.onnx is missing")
+
+
+def aspect_error(input_size: tuple[int, int], working_size: tuple[int, int]) -> float:
+    """Relative difference between the two aspect ratios; sizes are (width, height)."""
+    return abs((working_size[0] / working_size[1]) / (input_size[0] / input_size[1]) - 1.0)
+
+
+def _names(names: Any) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _check_format(version: Any) -> None:
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise ValueError(f"format_version: this version reads {FORMAT_VERSION}, it is {version!r}")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice}: field is given twice")
+    return values
+
+
+def _task(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a task name, is {value!r}")
+    if long_name(value) != value:
+        raise ValueError(f"must be {long_name(value)!r}, is {value!r}")
+    return check_task_name(value)
+
+
+def _backend(value: Any) -> BackendInfo:
+    readers = {
+        "version": _LINE,
+        "gpu": fields.optional(_LINE),
+        "compute_capability": fields.optional(fields.text(r"\d+\.\d+", "like 8.7")),
+    }
+    return BackendInfo(**fields.record(readers)(value))
+
+
+def _head(value: Any) -> HeadInfo:
+    readers = {"stride": fields.whole(1, 64), "classes": fields.array(_LINE, distinct=True)}
+    return HeadInfo(**fields.record(readers)(value))
+
+
+def _for_each_part(reader: fields.Reader[Any]) -> fields.Reader[dict[str, Any]]:
+    return fields.record(dict.fromkeys(PARTS, reader))
+
+
+_LINE = fields.text(r"[^\x00-\x1f]{1,200}", "a line of text")
+_SLUG = fields.text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "a name of letters, digits, '.', '_', '-'")
+_PATH_WORD = r"(?!\.\.?(?:/|$))[A-Za-z0-9._-]+"
+_PATH = fields.text(rf"{_PATH_WORD}(/{_PATH_WORD})*", "a path inside the folder")
+_SHA256 = fields.text(r"[0-9a-f]{64}", "64 hexadecimal digits")
+_SIZE = fields.array(fields.whole(1, _MAX_SIDE), 2)
+
+_READ = fields.record(
+    {
+        "format_version": fields.whole(FORMAT_VERSION, FORMAT_VERSION),
+        "name": _SLUG,
+        "model": _SLUG,
+        "recipe": fields.text(rf"{_PATH_WORD}(/{_PATH_WORD})*\.yaml", "the path of a .yaml"),
+        "weights_sha256": _SHA256,
+        "steps": fields.whole(1, 4),
+        "input_size": _SIZE,
+        "working_size": _SIZE,
+        "aspect_error": fields.number(0.0, 10.0),
+        "strides": fields.array(fields.whole(1, 64), distinct=True),
+        "channels": fields.array(fields.whole(1, 4096)),
+        "stride": fields.whole(1, 64),
+        "feature_shape": fields.array(fields.whole(1, _MAX_SIDE), 3),
+        "prompt_shape": fields.array(fields.whole(1, 4096), 2),
+        "tasks": fields.array(_task, distinct=True),
+        "precision": _for_each_part(fields.one_of(PRECISIONS)),
+        "largest_activation": _for_each_part(fields.optional(fields.number(0.0, 1e9))),
+        "backends": fields.table(fields.one_of(BACKENDS), _backend),
+        "heads": fields.table(_task, _head),
+        "files": fields.table(_PATH, _SHA256),
+    }
+)
