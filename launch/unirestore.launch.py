@@ -1,0 +1,208 @@
+"""Starts `restore_node` for one camera or, with `cameras:=`, one in a namespace for each.
+
+ros2 launch unirestore_ros unirestore.launch.py image:=/camera/image_raw
+ros2 launch unirestore_ros unirestore.launch.py \
+    cameras:=front:/camera/front/image_raw,rear:/camera/rear/image_raw
+ros2 launch unirestore_ros unirestore.launch.py --show-args
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessStart
+from launch.events import matches_action
+from launch_ros.actions import LifecycleNode
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from lifecycle_msgs.msg import Transition
+
+SHARE = Path(get_package_share_directory("unirestore_ros"))
+PROFILE = SHARE / "config" / "fastdds.xml"
+# Fast DDS 2 (Humble to Jazzy) knows its old name only; Fast DDS 3 warns of it.
+OLD_NAME = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
+PROFILE_VARIABLE = f"{'FASTRTPS' if OLD_NAME else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
+# Whoever has set any of these has chosen.
+TRANSPORT_VARIABLES = (
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_BUILTIN_TRANSPORTS",
+)
+
+ARGUMENTS = [
+    DeclareLaunchArgument("image", default_value="image", description="camera's image topic"),
+    DeclareLaunchArgument(
+        "camera_info", default_value="", description="its CameraInfo topic; empty: beside the image"
+    ),
+    DeclareLaunchArgument(
+        "cameras",
+        default_value="",
+        description="several cameras, instead of image: NAME:IMAGE_TOPIC[:CAMERA_INFO_TOPIC],..."
+        " each gets a node in the namespace NAME",
+    ),
+    DeclareLaunchArgument("namespace", default_value="", description="namespace of the nodes"),
+    DeclareLaunchArgument("name", default_value="unirestore", description="name of the node"),
+    DeclareLaunchArgument(
+        "params_file",
+        default_value=str(SHARE / "config" / "unirestore.yaml"),
+        description="parameter file; the arguments below go before it where they are not empty",
+    ),
+    DeclareLaunchArgument("bundle", default_value="", description="folder of the engine bundle"),
+    DeclareLaunchArgument(
+        "backend", default_value="", description="auto, tensorrt, torch or onnxruntime"
+    ),
+    DeclareLaunchArgument(
+        "tasks", default_value="", description="machine tasks, as segmentation,detection"
+    ),
+    DeclareLaunchArgument(
+        "use_sim_time", default_value="false", choices=["true", "false"], description="use /clock"
+    ),
+    DeclareLaunchArgument(
+        "transitions",
+        default_value="node",
+        choices=["node", "launch", "none"],
+        description="who configures and activates: the node itself, this launch file,"
+        " or nobody (a lifecycle manager does)",
+    ),
+    DeclareLaunchArgument(
+        "transport",
+        default_value="large_images",
+        description="Fast DDS profile: large_images (64 MB of shared memory; an environment that"
+        " chose a profile or transport is left alone), default, or an XML file's path",
+    ),
+    DeclareLaunchArgument(
+        "respawn",
+        default_value="true",
+        choices=["true", "false"],
+        description="start a node again 2 s after it died; it is sure to become active again"
+        " with transitions:=node only",
+    ),
+]
+
+
+class Camera(NamedTuple):
+    """A camera's topics and the namespace of the node that restores it."""
+
+    namespace: str
+    image: str
+    camera_info: str
+
+
+def camera_info_beside(image: str) -> str:
+    """Where a camera's driver publishes it: `/front/image_raw` -> `/front/camera_info`."""
+    folder, slash, _ = image.rpartition("/")
+    return f"{folder}{slash}camera_info"
+
+
+def read_cameras(text: str, namespace: str) -> list[Camera]:
+    """Cameras of `NAME:IMAGE[:CAMERA_INFO],...`; ValueError where that is not what it is."""
+    cameras = []
+    for entry in text.split(","):
+        fields = [field.strip() for field in entry.split(":")]
+        if len(fields) not in (2, 3) or not all(fields):
+            raise ValueError(f"cameras: {entry!r} is not NAME:IMAGE_TOPIC[:CAMERA_INFO_TOPIC]")
+        name, image, *rest = fields
+        inside = f"{namespace.rstrip('/')}/{name}" if namespace else name
+        cameras.append(Camera(inside, image, rest[0] if rest else camera_info_beside(image)))
+    if len({camera.namespace for camera in cameras}) < len(cameras):
+        raise ValueError(f"cameras: a name stands twice in {text!r}")
+    return cameras
+
+
+def chosen_cameras(arguments: dict[str, str]) -> list[Camera]:
+    namespace, image = arguments["namespace"], arguments["image"]
+    if not arguments["cameras"]:
+        return [Camera(namespace, image, arguments["camera_info"] or camera_info_beside(image))]
+    if image != "image" or arguments["camera_info"]:
+        raise ValueError("say either cameras:= or image:= (with camera_info:=), not both")
+    return read_cameras(arguments["cameras"], namespace)
+
+
+def environment(transport: str) -> dict[str, str]:
+    """Variables that choose the profile; none where the environment has chosen already."""
+    if transport == "default":
+        return {}
+    if transport == "large_images":
+        chosen = any(os.environ.get(name) for name in TRANSPORT_VARIABLES)
+        return {} if chosen else {PROFILE_VARIABLE: str(PROFILE)}
+    profile = Path(transport).expanduser().resolve()
+    if not profile.is_file():
+        raise ValueError(f"transport: {transport!r} is not large_images, default or an XML file")
+    return {PROFILE_VARIABLE: str(profile)}
+
+
+def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
+    """The parameter file, then what the arguments say: later ones win."""
+    said: dict[str, Any] = {
+        "autostart": arguments["transitions"] == "node",
+        "use_sim_time": arguments["use_sim_time"] == "true",
+    }
+    said |= {name: arguments[name] for name in ("bundle", "backend") if arguments[name]}
+    if arguments["tasks"]:
+        said["tasks"] = [task.strip() for task in arguments["tasks"].split(",")]
+    return [arguments["params_file"], said]
+
+
+def restore_node(camera: Camera, arguments: dict[str, str]) -> LifecycleNode:
+    return LifecycleNode(
+        package="unirestore_ros",
+        executable="restore_node",
+        name=arguments["name"],
+        namespace=camera.namespace,
+        parameters=parameters(arguments),
+        remappings=[("image", camera.image), ("camera_info", camera.camera_info)],
+        additional_env=environment(arguments["transport"]),
+        respawn=arguments["respawn"] == "true",
+        respawn_delay=2.0,
+        output="both",
+    )
+
+
+def configure_then_activate(node: LifecycleNode) -> list[Action]:
+    """Handlers that bring the node to active when its process starts.
+
+    After a crash they may not: the first request can go to the dead process, whose service DDS
+    still shows for some seconds. A node that is respawned does it more surely by itself.
+    """
+
+    def change(transition: int) -> EmitEvent:
+        return EmitEvent(
+            event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition)
+        )
+
+    return [
+        RegisterEventHandler(
+            OnProcessStart(target_action=node, on_start=[change(Transition.TRANSITION_CONFIGURE)])
+        ),
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=node,
+                start_state="configuring",
+                goal_state="inactive",
+                entities=[change(Transition.TRANSITION_ACTIVATE)],
+            )
+        ),
+    ]
+
+
+def start(context: LaunchContext) -> list[Action]:
+    arguments = {
+        argument.name: context.launch_configurations[argument.name] for argument in ARGUMENTS
+    }
+    actions: list[Action] = []
+    for camera in chosen_cameras(arguments):
+        node = restore_node(camera, arguments)
+        if arguments["transitions"] == "launch":
+            actions += configure_then_activate(node)
+        actions.append(node)
+    return actions
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])

@@ -1,0 +1,226 @@
+"""The launch file: what its arguments mean, and a real launch of two cameras.
+
+`launch` and `launch_ros` come with a ROS 2 installation, not from PyPI: skipped without them.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+# The folder launch/ of a checkout is importable as `launch`, hence the module inside it.
+pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installation")
+pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
+logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set its own
+rclpy = pytest.importorskip("rclpy", reason="there is no ROS 2 here")
+messages = pytest.importorskip("sensor_msgs.msg", reason="there is no ROS 2 here")
+
+TIMEOUT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def launch_file(repository: Path) -> Path:
+    return repository / "launch" / "unirestore.launch.py"
+
+
+@pytest.fixture(scope="module")
+def module(launch_file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("unirestore_launch", launch_file)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def arguments(module: ModuleType, **said: str) -> dict[str, str]:
+    defaults = {
+        argument.name: "".join(part.text for part in argument.default_value)
+        for argument in module.ARGUMENTS
+    }
+    return defaults | said
+
+
+def test_one_camera_takes_its_camera_info_from_beside_the_image(module: ModuleType) -> None:
+    said = arguments(module, image="/front/image_raw", namespace="car")
+    assert module.chosen_cameras(said) == [("car", "/front/image_raw", "/front/camera_info")]
+
+
+def test_several_cameras_have_a_namespace_each(module: ModuleType) -> None:
+    said = arguments(module, cameras="front:/f/image, rear:/r/image:/r/info", namespace="/car")
+    assert module.chosen_cameras(said) == [
+        ("/car/front", "/f/image", "/f/camera_info"),
+        ("/car/rear", "/r/image", "/r/info"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"cameras": "front"}, "NAME:IMAGE_TOPIC"),
+        ({"cameras": "front:/a,"}, "NAME:IMAGE_TOPIC"),
+        ({"cameras": "front:/a,front:/b"}, "stands twice"),
+        ({"cameras": "front:/a", "image": "/b"}, "not both"),
+    ],
+)
+def test_cameras_that_make_no_sense_are_refused(
+    module: ModuleType, said: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        module.chosen_cameras(arguments(module, **said))
+
+
+def test_arguments_go_before_the_parameter_file(module: ModuleType) -> None:
+    said = arguments(module, tasks="segmentation, detection", bundle="/b", params_file="/p.yaml")
+    assert module.parameters(said) == [
+        "/p.yaml",
+        {
+            "autostart": True,
+            "use_sim_time": False,
+            "bundle": "/b",
+            "tasks": ["segmentation", "detection"],
+        },
+    ]
+
+
+def test_the_node_starts_itself_only_if_nobody_else_does(module: ModuleType) -> None:
+    for transitions in ("launch", "none"):
+        assert not module.parameters(arguments(module, transitions=transitions))[1]["autostart"]
+
+
+def test_a_profile_that_the_user_chose_stays(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in module.TRANSPORT_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert module.environment("large_images") == {module.PROFILE_VARIABLE: str(module.PROFILE)}
+    assert module.PROFILE.is_file()
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
+    assert module.environment("large_images") == {}
+
+
+def test_a_transport_that_is_no_file_is_refused(module: ModuleType) -> None:
+    with pytest.raises(ValueError, match=r"not large_images, default or an XML file"):
+        module.environment("/nowhere.xml")
+
+
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+source = PythonLaunchDescriptionSource(sys.argv[1])
+said = [tuple(argument.split(":=")) for argument in sys.argv[2:]]
+service = LaunchService(argv=sys.argv[2:])
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=said)])
+)
+sys.exit(service.run())
+"""
+
+
+@pytest.fixture
+def node() -> Iterator[rclpy.node.Node]:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("launch_test", context=context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def state_of(node: rclpy.node.Node, lifecycle_node: str) -> str:
+    """Label of a lifecycle node's state; empty while it does not answer."""
+    from lifecycle_msgs.srv import GetState
+
+    client = node.create_client(GetState, f"{lifecycle_node}/get_state")
+    executor = rclpy.executors.SingleThreadedExecutor(context=node.context)
+    try:
+        if not client.wait_for_service(timeout_sec=0.5):
+            return ""
+        future = client.call_async(GetState.Request())
+        rclpy.spin_until_future_complete(node, future, executor, timeout_sec=1.0)
+        return future.result().current_state.label if future.done() else ""
+    finally:
+        executor.shutdown()
+        node.destroy_client(client)
+
+
+def wait_until_equal(read: Callable[[], object], wanted: object) -> None:
+    end = time.monotonic() + TIMEOUT_S
+    while (value := read()) != wanted and time.monotonic() < end:
+        time.sleep(0.1)
+    assert value == wanted
+
+
+class Camera:
+    """Sends 480x360 images, and keeps the frame_ids of what the camera's node sends back."""
+
+    def __init__(self, node: rclpy.node.Node, name: str) -> None:
+        self.node = node
+        self.executor = rclpy.executors.SingleThreadedExecutor(context=node.context)
+        self.came_back: set[str] = set()
+        self.publisher = node.create_publisher(messages.Image, f"/{name}/image_raw", 1)
+        node.create_subscription(messages.Image, f"/{name}/unirestore/image", self.keep, 1)
+        self.message = messages.Image(height=360, width=480, encoding="mono8", step=480)
+        self.message.data = array.array("B", bytes(360 * 480))
+        self.message.header.frame_id = name
+
+    def keep(self, message: messages.Image) -> None:
+        self.came_back.add(message.header.frame_id)
+
+    def send_and_listen(self) -> set[str]:
+        self.message.header.stamp = self.node.get_clock().now().to_msg()
+        self.publisher.publish(self.message)
+        rclpy.spin_once(self.node, executor=self.executor, timeout_sec=0.1)
+        return self.came_back
+
+
+@pytest.mark.dds
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("transitions", "state"),
+    [("node", "active"), ("launch", "active"), ("none", "unconfigured")],
+)
+def test_two_cameras_come_up_and_end_cleanly(
+    launch_file: Path, node: rclpy.node.Node, tmp_path: Path, transitions: str, state: str
+) -> None:
+    said = ["cameras:=front:/front/image_raw,rear:/rear/image_raw", f"transitions:={transitions}"]
+    log = tmp_path / "launch.log"
+    with log.open("wb") as output:
+        launched = subprocess.Popen(
+            [sys.executable, "-c", LAUNCH, str(launch_file), *said],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=tmp_path,
+            start_new_session=True,
+        )
+    try:
+        for camera in ("front", "rear"):
+            name = f"/{camera}/unirestore"
+            wait_until_equal(partial(state_of, node, name), state)
+            if state == "active":
+                wait_until_equal(Camera(node, camera).send_and_listen, {camera})
+        # As Ctrl-C in a terminal: the nodes get it too, and once more from launch.
+        os.killpg(launched.pid, signal.SIGINT)
+        assert launched.wait(timeout=TIMEOUT_S) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(launched.pid, signal.SIGKILL)
+        launched.wait()
+    text = log.read_text()
+    assert text.count("process has finished cleanly") == 2, text

@@ -1,0 +1,219 @@
+"""The other side of the node: a camera that publishes to it, and who listens to what it sends."""
+
+from __future__ import annotations
+
+import array
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState, GetState
+from numpy.typing import NDArray
+from rcl_interfaces.srv import SetParameters
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import SetBool, Trigger
+
+LIMIT_S = 90.0  # for a machine that does much else besides
+T = TypeVar("T")
+
+
+class Timeout(AssertionError):
+    """What was waited for did not come."""
+
+
+@dataclass
+class Ear:
+    """What has come on a topic."""
+
+    heard: list[Any] = field(default_factory=list)
+
+    def stamps(self) -> list[int]:
+        return [stamp_of(message) for message in self.heard]
+
+    def of(self, stamp: int) -> Any:
+        """The message of that stamp; None before it came."""
+        return next((message for message in self.heard if stamp_of(message) == stamp), None)
+
+
+class Station:
+    """A camera on ``namespace``/image and listeners to the node ``namespace``/unirestore."""
+
+    def __init__(self, context: Context, namespace: str) -> None:
+        self.namespace = namespace
+        self.node = Node("station", namespace=namespace, context=context)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self.node)
+        self._ears: dict[str, tuple[Ear, Any]] = {}
+        self._cameras: dict[str, Publisher] = {}
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+    def name(self, topic: str) -> str:
+        """The node's own topic of that name."""
+        return f"{self.namespace}/unirestore/{topic}"
+
+    def wait(self, condition: Callable[[], T], what: str, limit_s: float = LIMIT_S) -> T:
+        """Spin until ``condition`` is true; returns what it returned."""
+        end = time.monotonic() + limit_s
+        while not (result := condition()):
+            if time.monotonic() > end:
+                raise Timeout(f"waited {limit_s} s for {what}")
+            self._executor.spin_once(timeout_sec=0.02)
+        return result
+
+    def pause(self, seconds: float) -> None:
+        """Let a time pass that means something to the node, and hear what comes meanwhile."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def listen(self, topic: str, kind: type = Image, reliable: bool = True) -> Ear:
+        """Subscribe one of the node's topics, and wait until the node knows."""
+        ear = Ear()
+        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        name = topic if topic.startswith("/") else self.name(topic)
+        subscription = self.node.create_subscription(
+            kind, name, ear.heard.append, QoSProfile(depth=50, reliability=policy)
+        )
+        self._ears[topic] = (ear, subscription)
+        self.wait(subscription.get_publisher_count, f"a publisher of {name}")
+        return ear
+
+    def let_go(self, *topics: str) -> None:
+        """Subscribe no longer; all topics where none is named."""
+        for topic in topics or tuple(self._ears):
+            _, subscription = self._ears.pop(topic)
+            self.node.destroy_subscription(subscription)
+
+    def camera(
+        self, kind: type = Image, topic: str = "image", reliable: bool = True, subscribers: int = 1
+    ) -> Publisher:
+        """The publisher of an input topic; waits until that many subscribe it."""
+        if topic not in self._cameras:
+            policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+            self._cameras[topic] = self.node.create_publisher(
+                kind, f"{self.namespace}/{topic}", QoSProfile(depth=1, reliability=policy)
+            )
+        publisher = self._cameras[topic]
+        self.wait(
+            lambda: publisher.get_subscription_count() == subscribers,
+            f"{subscribers} subscribers of {topic}",
+        )
+        return publisher
+
+    def drop_camera(self, topic: str = "image") -> None:
+        self.node.destroy_publisher(self._cameras.pop(topic))
+
+    def send(self, message: Any, topic: str = "image") -> int:
+        """Publish to the node, stamped now; returns the stamp in nanoseconds."""
+        stamp = time.time_ns()
+        message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
+        message.header.frame_id = "camera_optical"
+        self.camera(type(message), topic).publish(message)
+        return stamp
+
+    def exchange(self, message: Any, ear: Ear, topic: str = "image") -> Any:
+        """Send a frame until what is made of it is heard: the first may come before the node knows
+        who listens."""
+        stamps: list[int] = []
+
+        def answer() -> Any:
+            if not stamps or time.time_ns() - stamps[-1] > 3 * 10**8:
+                stamps.append(self.send(message, topic))
+            return next((heard for s in stamps if (heard := ear.of(s)) is not None), None)
+
+        return self.wait(answer, "the frame that was sent")
+
+    def call(self, kind: type, service: str, request: Any) -> Any:
+        client = self.node.create_client(kind, self.name(service))
+        self.wait(client.service_is_ready, f"the service {service}")
+        future = client.call_async(request)
+        self.wait(future.done, f"an answer of {service}")
+        self.node.destroy_client(client)
+        return future.result()
+
+    def set_enabled(self, enabled: bool) -> SetBool.Response:
+        return self.call(SetBool, "set_enabled", SetBool.Request(data=enabled))
+
+    def reload(self) -> Trigger.Response:
+        return self.call(Trigger, "reload", Trigger.Request())
+
+    def set_parameters(self, **values: Any) -> list[Any]:
+        """Results, in their order."""
+        wanted = [Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
+        request = SetParameters.Request(parameters=wanted)
+        return list(self.call(SetParameters, "set_parameters", request).results)
+
+    def change_state(self, transition: int) -> bool:
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return bool(self.call(ChangeState, "change_state", request).success)
+
+    def state(self) -> str:
+        return str(self.call(GetState, "get_state", GetState.Request()).current_state.label)
+
+    def diagnosis(
+        self, condition: Callable[[DiagnosticStatus], bool], what: str
+    ) -> DiagnosticStatus:
+        """The node's first diagnostics from now on that meet the condition."""
+        if "/diagnostics" not in self._ears:
+            self.listen("/diagnostics", DiagnosticArray)
+        ear, _ = self._ears["/diagnostics"]
+        ear.heard.clear()
+        mine = f"{self.namespace}/unirestore"
+
+        def found() -> DiagnosticStatus | None:
+            return next(
+                (s for array in ear.heard for s in array.status if s.name == mine and condition(s)),
+                None,
+            )
+
+        return self.wait(found, f"diagnostics: {what}")
+
+
+def stamp_of(message: Any) -> int:
+    stamp = message.header.stamp
+    return int(stamp.sec * 10**9 + stamp.nanosec)
+
+
+def values_of(status: DiagnosticStatus) -> dict[str, str]:
+    return {pair.key: pair.value for pair in status.values}
+
+
+def image(pixels: NDArray[np.uint8], encoding: str, padding: int = 0) -> Image:
+    """A message made by hand: pixels (H,W) or (H,W,c), each row followed by ``padding`` bytes."""
+    height, width = pixels.shape[:2]
+    rows = pixels.reshape(height, -1)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=0xA5)
+    return Image(
+        height=height,
+        width=width,
+        encoding=encoding,
+        step=padded.shape[1],
+        data=array.array("B", padded.tobytes()),
+    )
+
+
+def camera_info(width: int, height: int, **more: Any) -> CameraInfo:
+    return CameraInfo(
+        width=width,
+        height=height,
+        distortion_model="plumb_bob",
+        d=[0.1, -0.2, 0.001, 0.002, 0.0],
+        k=[50.0, 0.0, 31.5, 0.0, 52.0, 23.5, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[48.0, 0.0, 31.0, -4.8, 0.0, 49.0, 23.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+        **more,
+    )

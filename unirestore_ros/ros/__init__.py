@@ -1,0 +1,1 @@
+"""The node: everything of this package that knows ROS 2."""
