@@ -1,0 +1,150 @@
+"""`demo` as a user runs it: short, but over DDS with the real node and the shipped bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from unirestore_ros.demo.command import FIGURE, OVERLAY, REPORT, main
+from unirestore_ros.drive.programme import STRETCHES
+
+FRAMES = 12
+# A machine that is busy with other tests may take seconds for a frame.
+PATIENCE = ["--param", "fallback_after_ms:=60000", "--param", "max_age_ms:=10000"]
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "unirestore_ros", "demo", *arguments, *PATIENCE],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+
+
+@pytest.mark.dds
+@pytest.mark.slow
+def test_synthetic_drive_from_end_to_end(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = demo("--frames", str(FRAMES), "--out", str(out))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(path.name for path in out.iterdir()) == sorted((REPORT, OVERLAY, FIGURE))
+    report = json.loads((out / REPORT).read_text())
+    assert report["frames_in"] == FRAMES
+    assert FRAMES // 2 <= report["frames_out"] <= FRAMES
+    assert report["fps"] > 0 and 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
+    assert (report["backend"], report["bundle"]) == ("onnxruntime", "tiny")
+    assert all(value > 5 for value in report["psnr_db"].values())
+    assert [stretch["name"] for stretch in report["stretches"]] == [one.name for one in STRETCHES]
+    for task in ("segmentation", "detection"):
+        form = report["feature_topics"][f"/demo/unirestore/{task}/features"]
+        assert form["messages"] >= FRAMES // 2
+        assert form["encoding"].startswith("32FC")
+        assert 480 % form["width"] == 0 and 360 % form["height"] == 0
+    check_pictures(out, report)
+    for words in ("classical", "low_light", "/demo/unirestore/detection/features"):
+        assert words in done.stdout
+
+
+def check_pictures(out: Path, report: dict) -> None:
+    capture = cv2.VideoCapture(str(out / OVERLAY))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    assert count == report["frames_out"] + report["frames_camera"]
+    figure = cv2.imread(str(out / FIGURE))
+    assert figure is not None
+    assert figure.shape[1] > 5 * 400
+    assert figure.std() > 20
+
+
+@pytest.mark.dds
+@pytest.mark.slow
+def test_folder_of_images_that_are_not_degraded(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        coarse = rng.integers(0, 256, (9, 16, 3), dtype=np.uint8)
+        assert cv2.imwrite(str(pictures / f"{index}.png"), cv2.resize(coarse, (640, 360)))
+    done = demo("--input", str(pictures), "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "cropped at the centre to the bundle's input size 480x360" in done.stderr
+    report = json.loads((tmp_path / "out" / REPORT).read_text())
+    assert report["frames_in"] == 3
+    assert report["psnr_db"] == {"degraded": None, "classical": None, "restored": None}
+
+
+@pytest.mark.dds
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_interrupts_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    picture = tmp_path / "pictures" / "0.png"
+    picture.parent.mkdir()
+    assert cv2.imwrite(str(picture), np.full((360, 480, 3), 100, np.uint8))
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    arguments = ("--input", str(picture.parent), "--out", str(tmp_path / "out"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unirestore_ros", "demo", *arguments],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stderr=subprocess.PIPE,
+        # Tests that a shell runs in the background inherit a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr is not None
+    try:
+        while b"starting the node" not in process.stderr.read1(1 << 10):
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(60) == status
+    finally:
+        process.kill()
+        process.stderr.close()
+    assert list(temporary.iterdir()) == []
+    assert not (tmp_path / "out").exists()
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert str(temporary).encode() not in command.read_bytes()
+        except OSError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--input", "no_such_file.mp4"], "there is no no_such_file.mp4"),
+        (["--degrade", "fog"], "DEGRADE and --topic need an INPUT"),
+        (["--input", ".", "--degrade", "fogg"], "Did you mean fog?"),
+        (["--bundle", "./no_such_bundle"], "no such folder"),
+    ],
+)
+def test_what_cannot_be_played_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, arguments: list[str], words: str
+) -> None:
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
+    assert words in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_no_demo_wrote_is_not_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "thesis.tex").write_text("do not lose this")
+    assert main(["--out", str(tmp_path)]) == 1
+    assert "holds thesis.tex, which no demo wrote" in caplog.text
+    assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--rate", "0"], ["--frames", "-1"], ["--severity", "6"]])
+def test_numbers_out_of_range_are_usage_errors(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2

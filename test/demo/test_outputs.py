@@ -1,0 +1,133 @@
+"""Overlay, figure and views of features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from unirestore_ros.demo.errors import DemoError
+from unirestore_ros.demo.feature_view import principal_pictures
+from unirestore_ros.demo.outputs import before_after, overlay_pictures
+from unirestore_ros.demo.overlay import AMBER, GREEN, Glance, draw_overlay, write_video
+from unirestore_ros.demo.quality import StretchReport
+from unirestore_ros.demo.record import Record
+from unirestore_ros.demo.spool import Spool
+from unirestore_ros.demo.text import draw_text, text_width
+
+SHAPE = (360, 480, 3)
+
+
+def level(value: int) -> np.ndarray:
+    return np.full(SHAPE, value, np.uint8)
+
+
+def share_of(picture: np.ndarray, colour: tuple[int, int, int]) -> float:
+    return float((picture == np.array(colour, np.uint8)).all(axis=2).mean())
+
+
+def test_overlay_shows_camera_left_and_restored_right() -> None:
+    picture = draw_overlay(level(40), level(200), Glance("restored", "fog", 5.0, 120.0))
+    height, width = picture.shape[:2]
+    assert width == 960 and height % 2 == 0 and height > 720
+    assert (picture[360, 100] == 40).all()
+    assert (picture[360, -100] == 200).all()
+
+
+def test_strip_says_the_mode_in_its_colour() -> None:
+    for mode, colour, other in (("restored", GREEN, AMBER), ("camera", AMBER, GREEN)):
+        strip = draw_overlay(level(0), level(0), Glance(mode, "fog", None, None))[720:]
+        assert share_of(strip, colour) > 0.05
+        assert share_of(strip, other) == 0.0
+
+
+def test_strip_changes_with_stretch_fps_and_age() -> None:
+    glances = [
+        Glance("restored", "fog", 5.0, 120.0),
+        Glance("restored", "rain", 5.0, 120.0),
+        Glance("restored", "fog", 4.0, 120.0),
+        Glance("restored", "fog", 5.0, 130.0),
+    ]
+    strips = [draw_overlay(level(0), level(0), glance)[720:] for glance in glances]
+    for strip in strips[1:]:
+        assert (strip != strips[0]).any()
+
+
+@pytest.mark.parametrize("shape", [(360, 481, 3), (120, 161, 3), (1080, 1920, 3)])
+def test_video_reads_back_whatever_the_size(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    pictures = [
+        draw_overlay(np.full(shape, value, np.uint8), np.full(shape, value, np.uint8), glance)
+        for value, glance in ((50, Glance("restored", "fog", 5.0, 1.0)),) * 3
+    ]
+    path = tmp_path / "overlay.mp4"
+    write_video(path, pictures, 5.0)
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5.0)
+    read, picture = capture.read()
+    assert read and picture.shape == pictures[0].shape
+    assert abs(float(picture[:100, 200:300].mean()) - 50) < 8
+
+
+def test_video_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DemoError, match="cannot write MP4"):
+        write_video(tmp_path / "no_folder" / "overlay.mp4", [level(0)], 5.0)
+
+
+def test_an_overlay_picture_for_each_image_shown(spool: Spool, record: Record) -> None:
+    pictures = list(overlay_pictures(spool, record))
+    assert len(pictures) == len(record.shown) == 5
+
+
+def test_figure_has_a_row_a_stretch_and_a_column_a_kind(spool: Spool, record: Record) -> None:
+    stretches = [
+        StretchReport("fog", 3, 2, "dehaze", ((20.0, 21.0, 25.0),)),
+        StretchReport("rain", 3, 2, "untouched", ((20.0, 20.0, 25.0),)),
+    ]
+    figure = before_after(spool, record, stretches, "a subtitle")
+    # camera, restored, clean and one task's features, 400 pixels each
+    assert figure.shape[1] == 2 * 24 + 4 * 400 + 3 * 8
+    assert figure.shape[0] > 2 * 300
+    levels = {int(value) for value in np.unique(figure[:, 24:424].reshape(-1, 3)[:, 0])}
+    assert {110, 120} <= levels, "both stretches' degraded frames are in the first column"
+
+
+def test_features_become_colours_that_mean_the_same_in_each_map() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(6, 8, 5)).astype(np.float32)
+    one, other, again = principal_pictures([base, base * 2 + 1, base])
+    assert one.shape == (6, 8, 3) and one.dtype == np.uint8
+    assert (one == again).all() and (one != other).any()
+    assert one.max() > 200 and one.min() < 50
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 128])
+def test_any_number_of_channels_can_be_seen(channels: int) -> None:
+    features = np.random.default_rng(1).normal(size=(6, 8, channels)).astype(np.float32)
+    (picture,) = principal_pictures([features])
+    assert picture.shape == (6, 8, 3)
+    blank = (picture == 0).all(axis=(0, 1))
+    assert int((~blank).sum()) == min(channels, 3)
+
+
+def test_constant_features_do_not_divide_by_zero() -> None:
+    (picture,) = principal_pictures([np.ones((4, 4, 6), np.float32)])
+    assert np.isfinite(picture).all()
+    assert principal_pictures([]) == []
+
+
+def test_text_is_as_wide_as_it_says() -> None:
+    for bold in (False, True):
+        picture = np.zeros((60, 600, 3), np.uint8)
+        draw_text(picture, "RESTORED 12.5", (10, 40), 24, (255, 255, 255), bold)
+        inked = np.flatnonzero(picture.any(axis=(0, 2)))
+        assert abs((inked[-1] - 10) - text_width("RESTORED 12.5", 24, bold)) <= 4
+
+
+def test_text_is_drawn_without_opencv_5(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "FontFace", raising=False)
+    picture = np.zeros((60, 600, 3), np.uint8)
+    draw_text(picture, "age 120 ms — é", (10, 40), 24, (255, 255, 255))
+    inked = np.flatnonzero(picture.any(axis=(0, 2)))
+    assert len(inked) and inked[-1] <= 10 + text_width("age 120 ms — é", 24) + 4

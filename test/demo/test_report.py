@@ -1,0 +1,119 @@
+"""The report of a play with known contents."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from unirestore_ros.demo.names import features_topic
+from unirestore_ros.demo.quality import StretchReport, best_classical, measure_stretch
+from unirestore_ros.demo.record import Record
+from unirestore_ros.demo.report import Report, make_report, rate, table
+from unirestore_ros.demo.spool import Spool
+
+# Levels off everywhere: 2 (restored), 20 (fog) and 10 (rain).
+TWO_OFF, TEN_OFF, TWENTY_OFF = (float(20 * np.log10(255 / off)) for off in (2, 10, 20))
+SUBTRACTED = {
+    "untouched": lambda picture: picture,
+    "less ten": lambda picture: picture - np.uint8(10),
+    "red only": lambda picture: picture * np.array([1, 0, 0], np.uint8),
+}
+
+
+def measured(spool: Spool, record: Record) -> list[StretchReport]:
+    restored = {shown.index: shown for shown in record.restored}
+    return [
+        measure_stretch(spool, stretch, restored, SUBTRACTED, lambda: None)
+        for stretch in spool.stretches()
+    ]
+
+
+@pytest.fixture
+def report(spool: Spool, record: Record) -> Report:
+    topics = {"segmentation": features_topic("segmentation")}
+    return make_report(record, measured(spool, record), topics, {"input": "test"})
+
+
+def test_record_joins_by_stamp(record: Record) -> None:
+    assert [shown.index for shown in record.shown] == [0, 1, 3, 4, 5]
+    assert [shown.index for shown in record.restored] == [0, 1, 4, 5]
+    assert all(shown.latency_ms == pytest.approx(50.0) for shown in record.shown)
+    assert all(shown.age_ms == 48.5 for shown in record.shown)
+    assert sorted(record.features["segmentation"].kept) == [1, 4]
+    assert record.diagnostics["backend"] == "onnxruntime"
+    assert record.verdict == "camera mode: disabled"
+
+
+def test_counts_and_times(report: Report) -> None:
+    assert (report["frames_in"], report["frames_out"], report["frames_camera"]) == (6, 4, 1)
+    assert report["rate"] == 5.0
+    assert report["fps"] == 3.0  # four frames, of which the last comes a second after the first
+    assert report["latency_ms"] == {"p50": 50.0, "p99": 50.0}
+    assert (report["backend"], report["bundle"]) == ("onnxruntime", "tiny")
+
+
+def test_psnr_is_of_the_frames_that_came_out(report: Report) -> None:
+    fog, rain = report["stretches"]
+    assert (fog["name"], fog["frames_in"], fog["frames_out"]) == ("fog", 3, 2)
+    assert (rain["name"], rain["frames_in"], rain["frames_out"]) == ("rain", 3, 2)
+    assert fog["psnr_db"] == {
+        "degraded": round(TWENTY_OFF, 2),
+        "classical": round(TEN_OFF, 2),
+        "restored": round(TWO_OFF, 2),
+    }
+    assert report["psnr_db"]["degraded"] == round((TWENTY_OFF + TEN_OFF) / 2, 2)
+    assert report["psnr_db"]["restored"] == round(TWO_OFF, 2)
+
+
+def test_classical_is_the_best_for_each_stretch(report: Report) -> None:
+    assert [stretch["classical_method"] for stretch in report["stretches"]] == ["less ten"] * 2
+
+
+def test_classical_method_sees_rgb(spool: Spool) -> None:
+    """A red frame, BGR on disk, is kept by the method that keeps red."""
+    for index in range(3):
+        for kind in ("camera", "clean"):
+            red = np.zeros((48, 64, 3), np.uint8)
+            red[..., 2] = 50
+            np.save(spool.folder / kind / f"{index:06d}.npy", red)
+    methods = {"black": np.zeros_like, "red only": SUBTRACTED["red only"]}
+    assert best_classical(spool, [0, 1, 2], methods) == "red only"
+
+
+def test_feature_topics(report: Report) -> None:
+    assert report["feature_topics"] == {
+        "/demo/unirestore/segmentation/features": {
+            "encoding": "32FC4",
+            "height": 12,
+            "width": 16,
+            "messages": 4,
+        }
+    }
+
+
+def test_without_clean_frames_psnr_is_null(spool: Spool, record: Record) -> None:
+    spool.entries = [dataclasses.replace(entry, has_clean=False) for entry in spool.entries]
+    report = make_report(record, measured(spool, record), {"segmentation": "topic"}, {})
+    nothing = {"degraded": None, "classical": None, "restored": None}
+    assert report["psnr_db"] == nothing
+    assert all(stretch["psnr_db"] == nothing for stretch in report["stretches"])
+    assert report["stretches"][0]["frames_out"] == 2
+    assert "-" in table(report)
+
+
+def test_report_is_json_and_a_table(report: Report) -> None:
+    assert json.loads(json.dumps(report)) == report
+    lines = table(report).splitlines()
+    (fog,) = (line for line in lines if line.startswith("fog"))
+    assert fog.split() == ["fog", "22.11", "28.13", "42.11", "3", "2", "less", "ten"]
+    assert lines[-1].split()[0] == "all"
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"), [([], None), ([5], None), ([5, 5], None), ([0, 10**9, 2 * 10**9], 1.0)]
+)
+def test_rate(times: list[int], expected: float | None) -> None:
+    assert rate(times) == expected

@@ -1,0 +1,187 @@
+"""`demo`: a drive played through the real node over DDS, and what came out of it.
+
+Without --input the package's own synthetic drive is played, degraded on the way. The node, a player
+and a recorder are three processes; this one renders or reads the frames, watches, and reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from unirestore_ros.classical import METHODS
+from unirestore_ros.demo import names
+from unirestore_ros.demo.conduct import Play, conduct
+from unirestore_ros.demo.degradation import degradation
+from unirestore_ros.demo.errors import DemoError
+from unirestore_ros.demo.outputs import before_after, overlay_pictures, write_picture
+from unirestore_ros.demo.overlay import write_video
+from unirestore_ros.demo.prepare import spool_input
+from unirestore_ros.demo.processes import signals_as_exits
+from unirestore_ros.demo.quality import StretchReport, measure_stretch
+from unirestore_ros.demo.record import Record
+from unirestore_ros.demo.rendering import spool_drive
+from unirestore_ros.demo.report import Report, make_report, table
+from unirestore_ros.demo.scaling import Size
+from unirestore_ros.demo.sources import open_source
+from unirestore_ros.demo.spool import Spool
+from unirestore_ros.engine import BundleError
+from unirestore_ros.engine.bundle import read_bundle
+from unirestore_ros.engine.locate import find_bundle
+from unirestore_ros.files import folder_written_beside
+
+REPORT, OVERLAY, FIGURE = "report.json", "overlay.mp4", "before_after.png"
+MACHINE_TASKS = ("segmentation", "detection")
+DEFAULT_RATE = 5.0
+DEFAULT_LIMIT = 300
+DRIVE_FRAMES = 120
+_INTERRUPTED = 130
+
+_log = logging.getLogger(__name__)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 when frames were restored and everything is written, else 1."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        with logging_redirect_tqdm():
+            report = run(arguments)
+    except (DemoError, BundleError) as error:
+        _log.error("demo: %s", error)
+        return 1
+    except KeyboardInterrupt:
+        _log.error("demo: interrupted")
+        return _INTERRUPTED
+    sys.stdout.write(f"\n{table(report)}\n\nwritten to {arguments.out}\n")
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> Report:
+    """Prepare, play, measure and write; DemoError or BundleError where that cannot be done."""
+    check_replaceable(arguments.out)
+    bundle = read_bundle(find_bundle(arguments.bundle))
+    prefix = "unirestore_demo_"
+    with signals_as_exits(), tempfile.TemporaryDirectory(prefix=prefix) as name:
+        work = Path(name)
+        spool = _spool(arguments, bundle.manifest.input_size, work / "frames")
+        parameters = [f"backend:={arguments.backend}", *arguments.param]
+        tasks = [task for task in MACHINE_TASKS if task in bundle.manifest.tasks]
+        record = conduct(Play(spool, bundle.folder, parameters, tasks, work))
+        stretches = _measure(spool, record)
+        topics = {task: names.features_topic(task) for task in tasks}
+        about = {"input": str(arguments.input or "synthetic drive")}
+        report = make_report(record, stretches, topics, about)
+        with folder_written_beside(arguments.out) as folder:
+            _write(folder, spool, record, stretches, report)
+    return report
+
+
+def check_replaceable(folder: Path) -> None:
+    """DemoError unless the folder is absent, or has nothing but what a demo wrote."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise DemoError(f"{folder} is not a folder: name another with --out")
+    others = sorted({path.name for path in folder.iterdir()} - {REPORT, OVERLAY, FIGURE})
+    if others:
+        raise DemoError(
+            f"{folder} would be replaced, but holds {others[0]}, which no demo wrote:"
+            " name another folder with --out"
+        )
+
+
+def _spool(arguments: argparse.Namespace, size: Size, folder: Path) -> Spool:
+    if arguments.input is None:
+        if arguments.degrade is not None or arguments.topic is not None:
+            raise DemoError("DEGRADE and --topic need an INPUT: the synthetic drive has its own")
+        return spool_drive(folder, size, arguments.rate, arguments.frames or DRIVE_FRAMES)
+    degrade = None
+    if arguments.degrade is not None:
+        degrade = degradation(arguments.degrade, arguments.severity)
+    source = open_source(arguments.input, arguments.topic)
+    _log.info("playing %s", source.description)
+    limit = DEFAULT_LIMIT if arguments.frames is None else arguments.frames
+    stretch = arguments.degrade or arguments.input.name
+    return spool_input(source, folder, size, arguments.rate, limit, stretch, degrade)
+
+
+def _measure(spool: Spool, record: Record) -> list[StretchReport]:
+    restored = {shown.index: shown for shown in record.restored}
+    known = sum(spool.entries[index].has_clean for index in restored)
+    with tqdm(total=known, desc="measuring", unit="frame", disable=not known) as bar:
+        return [
+            measure_stretch(spool, stretch, restored, METHODS, bar.update)
+            for stretch in spool.stretches()
+        ]
+
+
+def _write(
+    folder: Path,
+    spool: Spool,
+    record: Record,
+    stretches: list[StretchReport],
+    report: Report,
+) -> None:
+    pictures = tqdm(overlay_pictures(spool, record), "drawing", len(record.shown), unit="frame")
+    write_video(folder / OVERLAY, pictures, report["rate"] or DEFAULT_RATE)
+    subtitle = (
+        f"bundle {report['bundle']} on {report['backend']};"
+        f" {report['frames_out']} of {report['frames_in']} frames restored by restore_node"
+    )
+    write_picture(folder / FIGURE, before_after(spool, record, stretches, subtitle))
+    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="unirestore_ros demo", description=__doc__)
+    add = parser.add_argument
+    add("--input", type=Path, metavar="PATH", help="a video, a folder of images or a rosbag2")
+    add("--degrade", metavar="NAME", help="degrade the input: fog, rain, snow, noise, ...")
+    add("--severity", type=int, choices=range(1, 6), default=3, help="of --degrade (3)")
+    add("--topic", help="camera topic of a bag (its first image topic)")
+    add(
+        "--rate",
+        type=_rate,
+        default=DEFAULT_RATE,
+        metavar="HZ",
+        help="frames/s at most (%(default)g)",
+    )
+    add(
+        "--frames",
+        type=_count,
+        metavar="N",
+        help=f"play the first N; 0: all ({DEFAULT_LIMIT} of an input)",
+    )
+    add("--bundle", default="tiny", help="name or folder of the bundle (tiny)")
+    add("--backend", default="auto", help="auto, tensorrt, torch or onnxruntime (auto)")
+    add(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME:=VALUE",
+        help="a parameter of the node; may be repeated",
+    )
+    add("--out", type=Path, default=Path("out/demo"), help="folder for the results (out/demo)")
+    return parser
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 100.0:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0.1 to 100")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value

@@ -1,0 +1,34 @@
+"""Messages as arrays: the camera's in any of its encodings, the node's feature maps."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from unirestore_ros.ros import compressed
+from unirestore_ros.ros.image_conversion import ImageLike, check_image, to_bgr
+
+_FEATURES = re.compile(r"32FC(\d+)")
+
+
+def bgr_of(message: ImageLike) -> np.ndarray:
+    """(H, W, 3) uint8 BGR of a sensor_msgs/Image; ValueError says why it has none."""
+    check_image(message)
+    return to_bgr(message, np.empty((message.height, message.width, 3), np.uint8))
+
+
+def decompressed(data: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 BGR of a CompressedImage's data; ValueError says why it has none."""
+    compressed.compressed_size(data)
+    return compressed.decode(data)
+
+
+def features_of(message: ImageLike) -> np.ndarray:
+    """(h, w, c) float32 of a feature map; ValueError for an encoding that is none."""
+    found = _FEATURES.fullmatch(message.encoding)
+    if found is None:
+        raise ValueError(f"encoding {message.encoding!r} is not 32FC<channels>")
+    shape = message.height, message.width, int(found[1])
+    rows = np.frombuffer(message.data, np.float32).reshape(message.height, message.step // 4)
+    return rows[:, : shape[1] * shape[2]].reshape(shape)

@@ -1,0 +1,98 @@
+"""The report of a demonstration: as JSON for scripts, as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from unirestore_ros.demo.quality import StretchReport, mean_quality
+from unirestore_ros.demo.record import Record
+
+Report = dict[str, Any]
+
+
+def make_report(
+    record: Record, stretches: Sequence[StretchReport], topics: dict[str, str], about: Report
+) -> Report:
+    """The contents of ``report.json``; ``topics`` names the feature topic of each task, ``about``
+    says what was played."""
+    restored = record.restored
+    return {
+        "frames_in": len(record.played_ns),
+        "frames_out": len(restored),
+        "frames_camera": len(record.shown) - len(restored),
+        "rate": rounded(rate(record.played_ns), 2),
+        "fps": rounded(rate([shown.received_ns for shown in restored]), 2),
+        "latency_ms": _percentiles([shown.latency_ms for shown in restored]),
+        "backend": record.diagnostics.get("backend"),
+        "bundle": record.diagnostics.get("bundle"),
+        "psnr_db": mean_quality([row for one in stretches for row in one.psnr]).as_dict(),
+        "stretches": [stretch.as_dict() for stretch in stretches],
+        "feature_topics": {
+            topics[task]: {
+                "encoding": topic.encoding,
+                "height": topic.height,
+                "width": topic.width,
+                "messages": topic.messages,
+            }
+            for task, topic in record.features.items()
+        },
+        **about,
+    }
+
+
+def rate(times_ns: Sequence[int]) -> float | None:
+    """Events a second between the first and the last; None for fewer than two."""
+    if len(times_ns) < 2 or times_ns[-1] <= times_ns[0]:
+        return None
+    return (len(times_ns) - 1) * 1e9 / (times_ns[-1] - times_ns[0])
+
+
+def rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def table(report: Report) -> str:
+    """The report for the terminal."""
+    latency = report["latency_ms"]
+    lines = [
+        f"played     {report['frames_in']} frames",
+        f"restored   {report['frames_out']} frames at {_cell(report['fps'], '.1f')} frames/s, "
+        f"latency {_cell(latency['p50'], '.0f')} ms median, {_cell(latency['p99'], '.0f')} ms p99",
+        f"bundle     {report['bundle']} on {report['backend']}",
+    ]
+    for topic, form in report["feature_topics"].items():
+        shape = f"{form['width']}x{form['height']}"
+        lines.append(f"features   {topic}: {form['messages']} of {shape} {form['encoding']}")
+    return "\n".join([*lines, "", *_stretch_lines(report)])
+
+
+def _stretch_lines(report: Report) -> list[str]:
+    names = ("degraded", "classical", "restored")
+    width = max(len("all"), *(len(stretch["name"]) for stretch in report["stretches"]))
+    head = "".join(f"{name:>11}" for name in names)
+    lines = [f"{'PSNR, dB':<{width}}{head}     in    out   classical is"]
+    for stretch in report["stretches"]:
+        lines.append(_stretch_line(stretch["name"], stretch, width) + _method(stretch))
+    return [*lines, _stretch_line("all", report, width)]
+
+
+def _stretch_line(name: str, row: Report, width: int) -> str:
+    figures = "".join(f"{_cell(value, '.2f'):>11}" for value in row["psnr_db"].values())
+    return f"{name:<{width}}{figures}{row['frames_in']:>7}{row['frames_out']:>7}"
+
+
+def _method(stretch: Report) -> str:
+    return f"   {stretch['classical_method'] or '-'}"
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    if not values:
+        return {"p50": None, "p99": None}
+    return {f"p{share}": round(float(np.percentile(values, share)), 1) for share in (50, 99)}
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
