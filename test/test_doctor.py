@@ -1,0 +1,156 @@
+"""The doctor: each check on what it can be shown here, and the command as a whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unirestore_ros.doctor import engines, machine, ros
+from unirestore_ros.doctor.command import main
+from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding, ProbeError, probe
+
+PROFILE = """<?xml version="1.0" encoding="UTF-8" ?>
+<dds xmlns="http://www.eprosima.com"><profiles><transport_descriptors><transport_descriptor>
+<transport_id>shm</transport_id><type>SHM</type><segment_size>{size}</segment_size>
+</transport_descriptor></transport_descriptors></profiles></dds>
+"""
+FAST_DDS = "rmw_fastrtps_cpp"
+
+
+def test_probe_returns_what_the_code_printed_last() -> None:
+    code = "import json, sys; print('chatter'); print(json.dumps(sys.argv[1:]))"
+    assert probe(code, "a") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise ImportError('libGL.so.1: cannot open')", "libGL.so.1"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "signal 11"),
+    ],
+)
+def test_probe_survives_what_it_runs(code: str, words: str) -> None:
+    with pytest.raises(ProbeError, match=words):
+        probe(code)
+
+
+def test_shared_memory_that_is_missing_or_there(tmp_path: Path) -> None:
+    assert machine.check_shared_memory(tmp_path / "none").level == NOTE
+    finding = machine.check_shared_memory(tmp_path)
+    enough = shutil.disk_usage(tmp_path).free >= 256 << 20
+    assert finding.level == (OK if enough else NOTE)
+
+
+@pytest.mark.parametrize(
+    ("receive", "send", "level", "words"),
+    [
+        (8 << 20, 8 << 20, OK, ""),
+        (212992, 212992, NOTE, "net.core.rmem_max=4194304 net.core.wmem_max=4194304"),
+        (8 << 20, 212992, NOTE, "sysctl -w net.core.wmem_max=4194304"),
+    ],
+)
+def test_socket_buffers(tmp_path: Path, receive: int, send: int, level: str, words: str) -> None:
+    (tmp_path / "rmem_max").write_text(f"{receive}\n")
+    (tmp_path / "wmem_max").write_text(f"{send}\n")
+    finding = machine.check_socket_buffers(tmp_path)
+    assert finding.level == level
+    assert words in finding.advice
+
+
+def test_profile_with_a_large_segment_is_well(tmp_path: Path) -> None:
+    path = tmp_path / "profile.xml"
+    path.write_text(PROFILE.format(size=64 << 20))
+    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        assert ros.check_transport(FAST_DDS, {variable: str(path)}).level == OK
+
+
+def test_profile_with_a_small_segment_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "profile.xml"
+    path.write_text(PROFILE.format(size=524288))
+    finding = ros.check_transport(FAST_DDS, {"FASTDDS_DEFAULT_PROFILES_FILE": str(path)})
+    assert finding.level == NOTE
+    assert "export FASTDDS_DEFAULT_PROFILES_FILE=" in finding.advice
+
+
+@pytest.mark.parametrize("content", [None, "not XML"])
+def test_profile_that_cannot_be_read_is_an_error(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "profile.xml"
+    if content is not None:
+        path.write_text(content)
+    finding = ros.check_transport(FAST_DDS, {"FASTDDS_DEFAULT_PROFILES_FILE": str(path)})
+    assert finding.level == ERROR
+    assert str(path) in finding.found
+
+
+def test_no_profile_says_how_to_set_the_package_own() -> None:
+    finding = ros.check_transport(FAST_DDS, {})
+    assert finding.level == NOTE
+    profile = Path(finding.advice.partition("FASTDDS_DEFAULT_PROFILES_FILE=")[2])
+    assert max(ros.segment_sizes(profile)) >= 16 << 20
+
+
+def test_other_transports_are_left_alone() -> None:
+    assert ros.check_transport("rmw_cyclonedds_cpp", {}).level == OK
+    assert ros.check_transport(FAST_DDS, {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}).level == OK
+
+
+def test_bundle_that_does_not_load_is_an_error_with_what_mends_it(tmp_path: Path) -> None:
+    bundle = tmp_path / "broken"
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text("{}")
+    finding = engines.check_bundle(str(bundle))
+    assert finding.level == ERROR
+    assert str(bundle) in finding.found
+    assert "build" in finding.advice
+
+
+def test_bundle_reached_by_two_ways_is_listed_once(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "engines" / name).mkdir(parents=True)
+        (tmp_path / "engines" / name / "manifest.json").touch()
+    (tmp_path / "share").symlink_to(tmp_path / "engines")
+    found = engines.installed_bundles([tmp_path / "engines", tmp_path / "share", tmp_path / "no"])
+    assert [path.name for path in found] == ["one", "two"]
+
+
+def test_wheels_over_each_other_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("opencv_python", "opencv_python_headless"):
+        info = tmp_path / f"{name}-5.0.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: 5.0.0\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    finding = engines.check_opencv()
+    assert finding.level == NOTE
+    assert "pip uninstall -y opencv-python opencv-python-headless" in finding.advice
+    assert finding.advice.endswith("opencv-python-headless==5.0.0")
+
+
+def test_line_has_level_check_finding_and_advice() -> None:
+    line = Finding("GPU", NOTE, "no NVIDIA driver", "the network runs on the CPU").line
+    assert line == "note  GPU             no NVIDIA driver -> the network runs on the CPU"
+
+
+def test_command_examines_all_and_its_status_says_whether_the_node_can_run() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "unirestore_ros", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    report = json.loads(done.stdout)
+    checks = {finding["check"] for finding in report["findings"]}
+    assert {"machine", "ROS 2", "GPU", "TensorRT", "ONNX Runtime", "OpenCV", "bundle"} <= checks
+    levels = {finding["level"] for finding in report["findings"]}
+    assert report["healthy"] == (ERROR not in levels)
+    assert done.returncode == (0 if report["healthy"] else 1)
+
+
+def test_bundle_that_is_named_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One broken bundle among those asked for: the status says so."""
+    assert main([str(tmp_path / "no_bundle")]) == 1
+    assert "no such folder" in capsys.readouterr().out

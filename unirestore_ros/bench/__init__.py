@@ -1,0 +1,1 @@
+"""Speed: of the engine's parts against the published way, and of the node over DDS."""

@@ -1,0 +1,238 @@
+"""Measures of the node as it runs: processes that talk over DDS, with the shared-memory profile.
+
+    python -m unirestore_ros.bench.node_bench overload --out overload.json
+    python -m unirestore_ros.bench.node_bench relay --out relay.json
+    python -m unirestore_ros.bench.node_bench startup --out startup.json
+
+overload: 30 Hz into a slower node, all outputs subscribed: the age of frames, the growth of memory.
+relay: the node disabled, beside a bare rclpy relay, at 1080p: rate held and latency added.
+startup: process start to first restored frame, memory, frames per second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import unirestore_ros
+from unirestore_ros.bench.node_processes import (
+    NODE_NAME,
+    Processes,
+    has_loaded,
+    memory_mb,
+    processes,
+)
+from unirestore_ros.bench.node_roles import read_diary, read_heard
+from unirestore_ros.files import written_beside
+
+RATE_HZ = 30.0
+NAMESPACE = "/bench"
+CAMERA = f"{NAMESPACE}/image"
+NODE = f"{NAMESPACE}/{NODE_NAME}"
+RELAYED = f"{NAMESPACE}/relayed"
+TASKS = ("segmentation", "detection")
+FEATURES = {f"{NODE}/{task}/features": "Image" for task in TASKS}
+# The first seconds are those of discovery and of memory that is taken for the first time.
+SETTLE_S = 5.0
+
+
+def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
+    """Memory is compared between 1/5 of the time and its end: minutes 1 and 5 of five."""
+    node = group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}")
+    group.start_role("diary", str(group.folder / "diary.json"), NODE)
+    group.start_role("listener", str(group.folder / "heard.npz"), *_topics(_every_output()))
+    group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
+    memory: list[tuple[float, Mapping[str, float]]] = []
+    begun = time.monotonic()
+    while (elapsed := time.monotonic() - begun) < options.seconds:
+        group.wait(1.0)
+        memory.append((elapsed, memory_mb(node.pid)))
+    group.end_all()
+    heard = read_heard(group.folder / "heard.npz")
+    said = read_diary(group.folder / "diary.json")[int(SETTLE_S) + 10 :]
+    inference_p99 = np.median([float(values["inference_p99_ms"]) for values in said])
+    growth = {
+        kind: _mean(memory, kind, 0.97, 1.0, options.seconds)
+        - _mean(memory, kind, 0.20, 0.23, options.seconds)
+        for kind in ("resident", "own")
+    }
+    return {
+        "seconds": options.seconds,
+        "fps": _rate(heard[f"{NODE}/image"]),
+        "inference_p99_ms": round(float(inference_p99), 1),
+        "age_at_publication_p99_ms": float(np.median([float(v["age_p99_ms"]) for v in said])),
+        "age_at_arrival_ms": _percentiles(_latency(heard[f"{NODE}/image"])),
+        "age_bound_ms": round(float(inference_p99) + 1e3 / RATE_HZ + 30, 1),
+        "memory_mb": {kind: round(value, 1) for kind, value in memory[-1][1].items()},
+        "memory_growth_mb": {kind: round(value, 2) for kind, value in growth.items()},
+        "dropped": {key: int(v) for key, v in said[-1].items() if key.startswith("dropped_")},
+    }
+
+
+def measure_relay(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
+    """Latency that each adds to that of the camera's own topic, as one listener sees them all."""
+    group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}", "enabled:=false")
+    group.start_role("relay", CAMERA, RELAYED)
+    topics = {CAMERA: "Image", RELAYED: "Image", f"{NODE}/image": "Image"}
+    group.start_role("listener", str(group.folder / "heard.npz"), *_topics(topics))
+    group.wait(SETTLE_S)
+    group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
+    group.wait(options.seconds)
+    group.end_all()
+    heard = read_heard(group.folder / "heard.npz")
+    node, relay = (_added(heard[CAMERA], heard[topic]) for topic in (f"{NODE}/image", RELAYED))
+    return {
+        "seconds": options.seconds,
+        "camera_hz": _rate(heard[CAMERA]),
+        "node_hz": _rate(heard[f"{NODE}/image"]),
+        "relay_hz": _rate(heard[RELAYED]),
+        "node_adds_ms": _percentiles(node),
+        "relay_adds_ms": _percentiles(relay),
+        "ratio": round(float(np.median(node) / np.median(relay)), 3),
+    }
+
+
+def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
+    """The camera runs and the listener waits when the node is started."""
+    topics = {f"{NODE}/image": "Image", **FEATURES}
+    group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
+    group.start_role("listener", str(group.folder / "heard.npz"), *_topics(topics))
+    group.start_role("diary", str(group.folder / "diary.json"), NODE)
+    group.wait(SETTLE_S)
+    started = time.time_ns()
+    node = group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}")
+    group.wait(options.seconds)
+    memory, torch = memory_mb(node.pid), has_loaded(node.pid, "libtorch")
+    group.end_all()
+    heard = read_heard(group.folder / "heard.npz")
+    last = read_diary(group.folder / "diary.json")[-1]
+    return {
+        "seconds": options.seconds,
+        "mode": last["mode"],
+        "backend": last["backend"],
+        "first_frame_s": round((heard[f"{NODE}/image"][0, 1] - started) * 1e-9, 2),
+        "fps": _rate(heard[f"{NODE}/image"]),
+        "features_fps": {topic: _rate(heard[topic]) for topic in FEATURES},
+        "inference_median_ms": float(last["inference_median_ms"]),
+        "memory_mb": {kind: round(value, 1) for kind, value in memory.items()},
+        "torch_loaded": torch,
+    }
+
+
+def _every_output() -> dict[str, str]:
+    topics = {"image": "Image", "image/compressed": "CompressedImage", "camera_info": "CameraInfo"}
+    for task in TASKS:
+        topics |= {f"{task}/{name}": "Image" for name in ("features", "image")}
+        topics[f"{task}/camera_info"] = "CameraInfo"
+    topics["status"] = "DiagnosticArray"
+    return {f"{NODE}/{name}": kind for name, kind in topics.items()}
+
+
+def _topics(types: Mapping[str, str]) -> list[str]:
+    return [f"{topic}:{kind}" for topic, kind in types.items()]
+
+
+def _settled(heard: NDArray[np.int64]) -> NDArray[np.int64]:
+    return heard[heard[:, 1] > heard[0, 1] + SETTLE_S * 1e9]
+
+
+def _latency(heard: NDArray[np.int64]) -> NDArray[np.float64]:
+    """From stamp to arrival, in ms."""
+    settled = _settled(heard)
+    return np.asarray((settled[:, 1] - settled[:, 0]) * 1e-6, np.float64)
+
+
+def _added(camera: NDArray[np.int64], passed: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How much later frames arrive than by the camera's own topic, in ms, frame by frame."""
+    direct = dict(_settled(camera).tolist())
+    later = [at - direct[stamp] for stamp, at in passed.tolist() if stamp in direct]
+    return np.array(later, np.float64) * 1e-6
+
+
+def _rate(heard: NDArray[np.int64]) -> float:
+    times = _settled(heard)[:, 1]
+    return round((len(times) - 1) / (times[-1] - times[0]) * 1e9, 2) if len(times) > 1 else 0.0
+
+
+def _percentiles(values: NDArray[np.float64]) -> dict[str, float]:
+    median, p99 = np.percentile(values, (50, 99))
+    return {"median": round(float(median), 2), "p99": round(float(p99), 2)}
+
+
+def _mean(
+    samples: Sequence[tuple[float, Mapping[str, float]]],
+    kind: str,
+    begin: float,
+    end: float,
+    seconds: float,
+) -> float:
+    """Mean of a kind of memory over a part of the time, given as fractions."""
+    chosen = [memory[kind] for at, memory in samples if begin <= at / seconds <= end]
+    return float(np.mean(chosen))
+
+
+Measure = Callable[[Processes, argparse.Namespace], dict[str, Any]]
+MEASURES: dict[str, tuple[Measure, str, float]] = {
+    "overload": (measure_overload, "480x360", 300.0),
+    "relay": (measure_relay, "1920x1080", 40.0),
+    "startup": (measure_startup, "480x360", 30.0),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    measure, size, seconds = MEASURES[options.what]
+    options.size = (options.size or size).split("x")
+    options.seconds = options.seconds or seconds
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder, processes(Path(folder)) as group:
+        try:
+            row = measure(group, options)
+        except RuntimeError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+    result = {"meta": {**_meta(), "load_before": load}, "rows": [{"what": options.what, **row}]}
+    with written_beside(options.out) as beside:
+        beside.write_text(json.dumps(result, indent=1) + "\n")
+    sys.stdout.write(json.dumps(row, indent=1) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    description, _, details = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", choices=MEASURES)
+    parser.add_argument("--bundle", default="tiny", help="a bundle's folder or name (tiny)")
+    parser.add_argument("--size", help="WxH of the camera's frames")
+    parser.add_argument("--seconds", type=float, help="how long to measure")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    return parser
+
+
+def _meta() -> dict[str, Any]:
+    return {
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "ros": os.environ.get("ROS_DISTRO", "from PyPI"),
+        "version": unirestore_ros.__version__,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

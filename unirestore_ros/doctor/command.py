@@ -1,0 +1,70 @@
+"""`doctor`: what this machine has and lacks, a line for each thing with what to do about it.
+
+Exit status: 0 when the node can run here, 1 when something that it needs is missing or broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+
+from unirestore_ros.doctor.engines import (
+    check_bundles,
+    check_onnxruntime,
+    check_opencv,
+    check_tensorrt,
+)
+from unirestore_ros.doctor.finding import ERROR, Finding
+from unirestore_ros.doctor.machine import (
+    check_gpu,
+    check_machine,
+    check_shared_memory,
+    check_socket_buffers,
+)
+from unirestore_ros.doctor.ros import check_ros
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="unirestore_ros doctor",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument(
+        "bundles", nargs="*", metavar="BUNDLE", help="folders to load besides those installed"
+    )
+    arguments = parser.parse_args(argv)
+    findings = examine(arguments.bundles)
+    healthy = all(finding.level != ERROR for finding in findings)
+    write = _as_json if arguments.json else _as_lines
+    sys.stdout.write(write(findings, healthy) + "\n")
+    return 0 if healthy else 1
+
+
+def examine(bundles: Sequence[str] = ()) -> list[Finding]:
+    """Every check, in the order in which a reader wants to mend things."""
+    return [
+        check_machine(),
+        *check_ros(),
+        check_shared_memory(),
+        check_socket_buffers(),
+        check_gpu(),
+        check_tensorrt(),
+        check_onnxruntime(),
+        check_opencv(),
+        *check_bundles(bundles),
+    ]
+
+
+def _as_json(findings: Sequence[Finding], healthy: bool) -> str:
+    rows = [dataclasses.asdict(finding) for finding in findings]
+    return json.dumps({"healthy": healthy, "findings": rows}, indent=2)
+
+
+def _as_lines(findings: Sequence[Finding], healthy: bool) -> str:
+    verdict = "the node can run here" if healthy else "the node cannot run here: see the errors"
+    return "\n".join([*(finding.line for finding in findings), "", verdict])

@@ -1,0 +1,51 @@
+"""One line of the doctor's: what was looked at, what was found, what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from typing import Any
+
+OK, NOTE, ERROR = "ok", "note", "error"
+_PROBE_LIMIT_S = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """``level``: ``ok``; ``note`` where something works less well, ``error`` where it cannot."""
+
+    check: str
+    level: str
+    found: str
+    advice: str = ""
+
+    @property
+    def line(self) -> str:
+        advice = f" -> {self.advice}" if self.advice else ""
+        return f"{self.level:<6}{self.check:<16}{self.found}{advice}"
+
+
+class ProbeError(Exception):
+    """A probe that failed; the text is the last line that it wrote."""
+
+
+def probe(code: str, *arguments: str) -> Any:
+    """Run Python code in a process of its own, where a library may crash or set up its world, and
+    return the JSON that it prints last. ProbeError where it does not get that far."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProbeError(f"no answer in {_PROBE_LIMIT_S:g} s") from None
+    if done.returncode < 0:
+        raise ProbeError(f"it was ended by signal {-done.returncode}")
+    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines() or ["nothing"]
+    if done.returncode:
+        raise ProbeError(lines[-1])
+    return json.loads(lines[-1])
