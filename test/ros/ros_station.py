@@ -24,6 +24,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import SetBool, Trigger
 
 LIMIT_S = 90.0  # for a machine that does much else besides
+ANSWER_LIMIT_S = 15.0
 T = TypeVar("T")
 
 
@@ -77,7 +78,7 @@ class Station:
         """Let a time pass that means something to the node, and hear what comes meanwhile."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self._executor.spin_once(timeout_sec=0.02)
+            self._executor.spin_once(timeout_sec=min(0.02, max(0.0, end - time.monotonic())))
 
     def listen(self, topic: str, kind: type = Image, reliable: bool = True) -> Ear:
         """Subscribe one of the node's topics, and wait until the node knows."""
@@ -116,9 +117,9 @@ class Station:
     def drop_camera(self, topic: str = "image") -> None:
         self.node.destroy_publisher(self._cameras.pop(topic))
 
-    def send(self, message: Any, topic: str = "image") -> int:
-        """Publish to the node, stamped now; returns the stamp in nanoseconds."""
-        stamp = time.time_ns()
+    def send(self, message: Any, topic: str = "image", age_s: int = 0) -> int:
+        """Publish to the node, stamped ``age_s`` ago; returns the stamp in nanoseconds."""
+        stamp = time.time_ns() - age_s * 10**9
         message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
         message.header.frame_id = "camera_optical"
         self.camera(type(message), topic).publish(message)
@@ -137,12 +138,23 @@ class Station:
         return self.wait(answer, "the frame that was sent")
 
     def call(self, kind: type, service: str, request: Any) -> Any:
+        """The service's answer. It is asked again where none comes: a server that has not yet
+        discovered the client's reader drops its answer."""
+        end = time.monotonic() + LIMIT_S
+        while (answer := self._ask(kind, service, request)) is None:
+            if time.monotonic() > end:
+                raise Timeout(f"waited {LIMIT_S} s for an answer of {service}")
+        return answer
+
+    def _ask(self, kind: type, service: str, request: Any) -> Any:
+        """One request; None where no answer comes."""
         client = self.node.create_client(kind, self.name(service))
         self.wait(client.service_is_ready, f"the service {service}")
         future = client.call_async(request)
-        self.wait(future.done, f"an answer of {service}")
+        end = time.monotonic() + ANSWER_LIMIT_S
+        self.wait(lambda: future.done() or time.monotonic() > end, f"an answer of {service}")
         self.node.destroy_client(client)
-        return future.result()
+        return future.result() if future.done() else None
 
     def set_enabled(self, enabled: bool) -> SetBool.Response:
         return self.call(SetBool, "set_enabled", SetBool.Request(data=enabled))
@@ -157,9 +169,13 @@ class Station:
         return list(self.call(SetParameters, "set_parameters", request).results)
 
     def change_state(self, transition: int) -> bool:
+        """Whether it succeeded. Not asked twice, for it succeeds only once: where the answer is
+        lost, the state tells."""
         request = ChangeState.Request()
         request.transition.id = transition
-        return bool(self.call(ChangeState, "change_state", request).success)
+        before = self.state()
+        answer = self._ask(ChangeState, "change_state", request)
+        return self.state() != before if answer is None else bool(answer.success)
 
     def state(self) -> str:
         return str(self.call(GetState, "get_state", GetState.Request()).current_state.label)
