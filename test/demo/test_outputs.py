@@ -15,7 +15,7 @@ from unirestore_ros.demo.overlay import AMBER, GREEN, Glance, draw_overlay, writ
 from unirestore_ros.demo.quality import StretchReport
 from unirestore_ros.demo.record import Record
 from unirestore_ros.demo.spool import Spool
-from unirestore_ros.demo.text import draw_text, text_width
+from unirestore_ros.lettering import draw_text, text_width
 
 SHAPE = (360, 480, 3)
 

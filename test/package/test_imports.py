@@ -26,7 +26,9 @@ MAY_IMPORT = {
     "drive": {"degrade"},
     "classical": {"metrics"},
     "metrics": set[str](),
-    "demo": {"ros", "engine", "drive", "degrade", "classical", "metrics"},
+    "lettering": set[str](),
+    "display": {"ros", "lettering"},
+    "demo": {"ros", "engine", "drive", "degrade", "classical", "metrics", "lettering"},
     "doctor": {"engine", "demo"},
     "model": set[str](),
     "build": {"model", "engine"},
@@ -34,7 +36,18 @@ MAY_IMPORT = {
     "evaluate": {"model", "train", "build", "engine", "drive", "degrade", "classical", "metrics"},
     "bench": {"model", "build", "engine", "drive"},
 }
-RUN_TIME = ("engine", "ros", "drive", "degrade", "classical", "metrics", "demo", "doctor")
+RUN_TIME = (
+    "engine",
+    "ros",
+    "display",
+    "drive",
+    "degrade",
+    "classical",
+    "metrics",
+    "lettering",
+    "demo",
+    "doctor",
+)
 NOT_AT_RUN_TIME = {"torch", "torchvision", "diffusers", "onnx", "onnxscript"}
 # The one exception: the backend whose work is PyTorch, which `auto` never imports.
 TORCH_BACKEND = f"{PACKAGE}.engine.backends.torch_backend"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,47 +14,11 @@ import rclpy
 from rclpy.context import Context
 
 HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
-PROFILE = REPOSITORY / "config" / "fastdds.xml"
 sys.path.insert(0, str(HERE))  # the helpers, which import-mode importlib does not find
 
 from ros_miniature import write_miniature  # noqa: E402
+from ros_process import PROFILE, NodeProcess  # noqa: E402
 from ros_station import Station  # noqa: E402
-
-END_LIMIT_S = 60.0
-
-
-class NodeProcess:
-    """`restore_node` in a process of its own, with the shared-memory profile."""
-
-    def __init__(self, namespace: str, log: Path, *parameters: str, **environment: str) -> None:
-        self.namespace = namespace
-        self.log = log
-        command = [sys.executable, "-m", "unirestore_ros", "restore_node", "--ros-args"]
-        command += ["-r", f"__ns:={namespace}"]
-        command += [word for pair in parameters for word in ("-p", pair)]
-        with log.open("wb") as stream:
-            self.process = subprocess.Popen(
-                command,
-                cwd=REPOSITORY,
-                env={**os.environ, "FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE), **environment},
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-            )
-
-    def said(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def end(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Ask it to end; returns its exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        try:
-            return self.process.wait(END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
 
 
 @pytest.fixture(scope="session")

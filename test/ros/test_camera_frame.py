@@ -74,8 +74,14 @@ def test_compressed() -> None:
     frame = compressed(png(BGR))
     assert (frame.width, frame.height, frame.encoding, frame.unfit) == (8, 6, "bgr8", None)
     np.testing.assert_array_equal(frame.rgb(buffer()), BGR[..., ::-1])
+    np.testing.assert_array_equal(frame.bgr(buffer()), BGR)
     frame.write_camera(out := buffer())
     np.testing.assert_array_equal(out, BGR)
+
+
+def test_a_grey_camera_in_colour() -> None:
+    frame = raw(image(BGR[..., 0], "mono8"))
+    np.testing.assert_array_equal(frame.bgr(buffer()), np.dstack([BGR[..., 0]] * 3))
 
 
 def test_compressed_in_another_format_is_unfit() -> None:

@@ -16,16 +16,10 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from unirestore_ros.ros.parameters import (
-    SPECS,
-    Change,
-    ParameterRefused,
-    Parameters,
-    checked,
-    declare,
-    fixed_while_configured,
-    read,
-)
+from unirestore_ros.ros.parameter_struct import Change, ParameterRefused
+from unirestore_ros.ros.parameters import Parameters, fixed_while_configured
+
+SPECS = Parameters.specs()
 
 KINDS = {
     bool: "boolean",
@@ -74,7 +68,7 @@ def test_the_contracts_parameters() -> None:
 
 
 def test_declared_with_descriptors(node: Node) -> None:
-    declare(node)
+    Parameters.declare(node)
     for field in dataclasses.fields(Parameters):
         spec, descriptor = SPECS[field.name], node.describe_parameter(field.name)
         assert descriptor.type == TYPES[type(field.default)]
@@ -90,20 +84,20 @@ def test_declared_with_descriptors(node: Node) -> None:
 
 
 def test_defaults_are_read_back(node: Node) -> None:
-    declare(node)
-    assert read(node) == Parameters()
+    Parameters.declare(node)
+    assert Parameters.read(node) == Parameters()
 
 
 def test_wrong_values_at_the_start_are_refused(context: Context) -> None:
     for override in change(jpeg_quality=0) + change(max_age_ms="soon"):
         node = Node("parameters", context=context, parameter_overrides=[override])
         with pytest.raises(ParameterException, match=override.name):
-            declare(node)
+            Parameters.declare(node)
         node.destroy_node()
     node = Node("parameters", context=context, parameter_overrides=change(backend="abacus"))
-    declare(node)
+    Parameters.declare(node)
     with pytest.raises(ParameterRefused, match="backend: 'abacus' is not one of auto, tensorrt"):
-        read(node)
+        Parameters.read(node)
     node.destroy_node()
 
 
@@ -127,22 +121,22 @@ def test_wrong_values_at_the_start_are_refused(context: Context) -> None:
 )
 def test_refused_with_a_reason(values: dict[str, Any], why: str) -> None:
     with pytest.raises(ParameterRefused, match=re.escape(why)):
-        checked(change(**values), onto=Parameters())
+        Parameters().changed(change(**values))
 
 
 def test_accepted_changes_are_made_on_a_copy() -> None:
     before = Parameters()
-    after = checked(change(tasks=["lane_marks"], jpeg_quality=50, use_sim_time=True), onto=before)
+    after = before.changed(change(tasks=["lane_marks"], jpeg_quality=50, use_sim_time=True))
     assert after == dataclasses.replace(before, tasks=("lane_marks",), jpeg_quality=50)
     assert before == Parameters()
 
 
 def test_no_tasks() -> None:
-    assert checked(change(tasks=[""])).tasks == ()
+    assert Parameters().changed(change(tasks=[""])).tasks == ()
 
 
 def test_what_is_fixed_while_configured() -> None:
-    after = checked(change(tasks=["lane_marks"], jpeg_quality=50, bundle="other"))
+    after = Parameters().changed(change(tasks=["lane_marks"], jpeg_quality=50, bundle="other"))
     assert fixed_while_configured(Parameters(), after) == ["tasks"]
 
 
@@ -163,7 +157,7 @@ def documented(text: str) -> dict[str, str]:
 def test_the_file_agrees_with_the_code(repository: Path) -> None:
     text = (repository / "config" / "unirestore.yaml").read_text()
     values = yaml.safe_load(text)["/**"]["ros__parameters"]
-    assert checked(change(**values)) == Parameters()
+    assert Parameters().changed(change(**values)) == Parameters()
     assert list(values) == list(SPECS)
     comments = documented(text)
     for field in dataclasses.fields(Parameters):

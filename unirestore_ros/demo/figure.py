@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from unirestore_ros.demo.text import Colour, baseline, draw_text, text_width
+from unirestore_ros.lettering import Colour, baseline, draw_text, text_width
 
 _BACKGROUND: Colour = (28, 24, 22)
 _INK: Colour = (240, 240, 240)

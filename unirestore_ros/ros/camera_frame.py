@@ -68,6 +68,10 @@ class CameraFrame(ABC):
         """(H,W,3), contiguous; in ``scratch`` where it must be converted."""
 
     @abstractmethod
+    def bgr(self, scratch: Pixels) -> Pixels:
+        """(H,W,3), contiguous; in ``scratch`` where it must be converted."""
+
+    @abstractmethod
     def write_camera(self, out: Pixels) -> None:
         """Write the camera's own pixels."""
 
@@ -86,6 +90,9 @@ class RawFrame(CameraFrame):
 
     def rgb(self, scratch: Pixels) -> Pixels:
         return to_rgb(self.view, scratch)
+
+    def bgr(self, scratch: Pixels) -> Pixels:
+        return to_bgr(self.view, scratch)
 
     def write_camera(self, out: Pixels) -> None:
         if self.view.encoding == self.encoding:
@@ -107,12 +114,12 @@ class CompressedFrame(CameraFrame):
         return "bgr8"
 
     def rgb(self, scratch: Pixels) -> Pixels:
-        return np.asarray(cv2.cvtColor(self._bgr(), cv2.COLOR_BGR2RGB, dst=scratch))
+        return np.asarray(cv2.cvtColor(self.bgr(scratch), cv2.COLOR_BGR2RGB, dst=scratch))
 
     def write_camera(self, out: Pixels) -> None:
-        np.copyto(out, self._bgr())
+        np.copyto(out, self.bgr(out))
 
-    def _bgr(self) -> Pixels:
+    def bgr(self, scratch: Pixels) -> Pixels:
         pixels = decode(self.view.data)
         if pixels.shape != (self.height, self.width, 3):
             raise MalformedMessage(

@@ -11,6 +11,8 @@ from enum import Enum
 SHORTEST_STAY_S = 1.0
 # Frames in a row that must succeed beside the camera's before the restored picture returns.
 FRAMES_TO_RETURN = 3
+# Why it is camera mode where somebody switched restoring off.
+DISABLED = "disabled"
 
 
 class Mode(Enum):
@@ -92,7 +94,7 @@ class ModeSwitch:
     def _heed(self, now: float) -> None:
         """Act on what has just been set."""
         self._successes = 0
-        reason = self._obstacle if self._enabled else "disabled"
+        reason = self._obstacle if self._enabled else DISABLED
         if reason is not None:
             self._show_camera(reason, now)
         elif self.mode is Mode.CAMERA:

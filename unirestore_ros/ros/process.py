@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -42,16 +42,26 @@ def keep_image_buffers() -> bool:
 
 
 AnyNode = TypeVar("AnyNode", bound=Node)
+StopRequests: TypeAlias = "queue.SimpleQueue[object]"
+
+
+def wait_for_stop(node: Node, requests: StopRequests) -> None:
+    """What the main thread does by default while the node spins."""
+    requests.get()
 
 
 def run_node(
-    make_node: Callable[[], AnyNode], start: Callable[[AnyNode], object], arguments: list[str]
+    make_node: Callable[[], AnyNode],
+    start: Callable[[AnyNode], object],
+    arguments: list[str],
+    main_thread: Callable[[AnyNode, StopRequests], None] = wait_for_stop,
 ) -> None:
     """Make a node, start it, spin it until SIGINT or SIGTERM, and take all down in the order that
     leaves nothing behind: a thread that still spins when the process exits aborts it, and orphans
     files in /dev/shm.
 
-    ``arguments`` are those of ROS. Raises what a callback raised.
+    ``arguments`` are those of ROS. ``main_thread`` runs meanwhile, where a window system wants to
+    be called, and returns once the queue it is given has an item. Raises what a callback raised.
     """
     with _stop_requests() as requests:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -59,14 +69,14 @@ def run_node(
             node = make_node()
             try:
                 start(node)
-                _spin_until(node, requests)
+                _spin_until(lambda: main_thread(node, requests), node, requests)
             finally:
                 node.destroy_node()
         finally:
             rclpy.shutdown()
 
 
-def _spin_until(node: Node, requests: queue.SimpleQueue[object]) -> None:
+def _spin_until(stopped_by: Callable[[], None], node: Node, requests: StopRequests) -> None:
     """Spin in a thread of its own: a wait inside DDS does not end when a signal arrives."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -79,17 +89,19 @@ def _spin_until(node: Node, requests: queue.SimpleQueue[object]) -> None:
     with ThreadPoolExecutor(1, "ros") as pool:
         spinning = pool.submit(spin)
         spinning.add_done_callback(requests.put)
-        requests.get()
-        # As a task: it wakes the wait, and no callback is cut short.
-        executor.create_task(stopped.set)
+        try:
+            stopped_by()
+        finally:
+            # As a task: it wakes the wait, and no callback is cut short.
+            executor.create_task(stopped.set)
     executor.shutdown()
     spinning.result()
 
 
 @contextlib.contextmanager
-def _stop_requests() -> Iterator[queue.SimpleQueue[object]]:
+def _stop_requests() -> Iterator[StopRequests]:
     """A queue that gets an item for each signal to stop; putting into one is safe in a handler."""
-    requests: queue.SimpleQueue[object] = queue.SimpleQueue()
+    requests: StopRequests = queue.SimpleQueue()
     before = {
         number: signal.signal(number, lambda received, _: requests.put(received))
         for number in _STOP_SIGNALS

@@ -18,10 +18,10 @@ from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 from std_srvs.srv import SetBool, Trigger
 
-from unirestore_ros.ros import parameters as node_parameters
 from unirestore_ros.ros.diagnostics import UNCONFIGURED, Diagnosis
 from unirestore_ros.ros.frame_flow import FrameFlow
-from unirestore_ros.ros.parameters import ParameterRefused, Parameters
+from unirestore_ros.ros.parameter_struct import ParameterRefused
+from unirestore_ros.ros.parameters import Parameters, fixed_while_configured
 from unirestore_ros.ros.process import keep_image_buffers, run_node
 from unirestore_ros.ros.report import diagnostic
 from unirestore_ros.ros.topic import Topic
@@ -39,8 +39,8 @@ class RestoreNode(LifecycleNode):
         self._diagnostics: Topic | None = None
         self._is_active = False
         super().__init__(NODE_NAME)
-        node_parameters.declare(self)
-        self._settings = node_parameters.read(self)
+        Parameters.declare(self)
+        self._settings = Parameters.read(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnostics = Topic(publisher, self.get_logger())
@@ -111,10 +111,10 @@ class RestoreNode(LifecycleNode):
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            after = node_parameters.checked(changes, onto=self._settings)
+            after = self._settings.changed(changes)
         except ParameterRefused as error:
             return SetParametersResult(successful=False, reason=str(error))
-        fixed = node_parameters.fixed_while_configured(self._settings, after)
+        fixed = fixed_while_configured(self._settings, after)
         if fixed and self._flow is not None:
             reason = f"{', '.join(fixed)} may change only while the node is unconfigured"
             return SetParametersResult(successful=False, reason=reason)

@@ -1,0 +1,127 @@
+"""A node's parameters as one typed struct, from which they are declared, checked and read.
+
+    @dataclasses.dataclass(frozen=True)
+    class Parameters(NodeParameters):
+        max_age_ms: int = parameter(500, "What it means", Change.AT_ONCE, unit="ms", lowest=1, ...)
+
+Declaring, checking and reading know nothing of what a parameter does; who applies a change is the
+node.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any, TypeVar
+
+from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+
+class ParameterRefused(ValueError):
+    """A value that is not accepted, and why."""
+
+
+class Change(Enum):
+    """When a changed value takes effect."""
+
+    AT_ONCE = "takes effect at once"
+    AT_RELOAD = "takes effect at the next configure or ~/reload"
+    AT_CONFIGURE = "changes only while unconfigured"
+    AT_START = "read-only: set when the node starts"
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What a value means and which are accepted."""
+
+    description: str
+    change: Change
+    unit: str = ""
+    lowest: int | None = None
+    highest: int | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def constraint(self) -> str:
+        """The accepted values, in words; empty where any of the type will do."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        if self.lowest is not None:
+            return f"{self.lowest} to {self.highest}" + (f" {self.unit}" if self.unit else "")
+        return ""
+
+    def check(self, name: str, value: Any) -> None:
+        """ParameterRefused, with the reason, where the value is not accepted."""
+        if self.choices and value not in self.choices:
+            raise ParameterRefused(f"{name}: {value!r} is not {self.constraint}")
+        if self.lowest is not None and not self.lowest <= value <= (self.highest or 0):
+            raise ParameterRefused(f"{name}: {value} is not in {self.constraint}")
+
+    def descriptor(self) -> ParameterDescriptor:
+        descriptor = ParameterDescriptor(
+            description=self.description + (f" [{self.unit}]" if self.unit else ""),
+            additional_constraints="; ".join(filter(None, (self.constraint, self.change.value))),
+            read_only=self.change is Change.AT_START,
+        )
+        if self.lowest is not None:
+            descriptor.integer_range = [
+                IntegerRange(from_value=self.lowest, to_value=self.highest, step=1)
+            ]
+        return descriptor
+
+
+def parameter(default: Any, *description: Any, **more: Any) -> Any:
+    """A field of a struct of parameters; what follows the default makes its `Spec`."""
+    return dataclasses.field(default=default, metadata={"spec": Spec(*description, **more)})
+
+
+Self = TypeVar("Self", bound="NodeParameters")
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeParameters:
+    """Values of one moment. A list is a tuple here; ROS reads no empty list, so one empty string
+    stands for it."""
+
+    def check(self) -> None:
+        """For subclasses: ParameterRefused where values are not accepted that each could be."""
+
+    @classmethod
+    def specs(cls) -> dict[str, Spec]:
+        return {field.name: field.metadata["spec"] for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def declare(cls, node: Node) -> None:
+        """Declare all with their descriptors; what a launch file overrides is checked by ROS."""
+        for field in dataclasses.fields(cls):
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            node.declare_parameter(field.name, default, field.metadata["spec"].descriptor())
+
+    @classmethod
+    def read(cls: type[Self], node: Node) -> Self:
+        """The declared values; ParameterRefused, with the reason, where one is not accepted."""
+        return cls().changed(node.get_parameters(list(cls.specs())))
+
+    def changed(self: Self, changes: Iterable[Parameter]) -> Self:
+        """A copy with the changes made, those to others' parameters left out; ParameterRefused,
+        with the reason, where one is not accepted."""
+        specs = self.specs()
+        values = {change.name: change.value for change in changes if change.name in specs}
+        for name, value in values.items():
+            specs[name].check(name, value)
+            if isinstance(getattr(self, name), tuple):
+                values[name] = tuple(filter(None, value))
+        after = dataclasses.replace(self, **values)
+        after.check()
+        return after
+
+    def differing(self: Self, after: Self, change: Change) -> list[str]:
+        """Names of what differs, of those that take effect so."""
+        return [
+            name
+            for name, spec in self.specs().items()
+            if spec.change is change and getattr(self, name) != getattr(after, name)
+        ]
