@@ -8,14 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.feature_view import principal_pictures
 from unirestore_ros.demo.outputs import before_after, overlay_pictures
-from unirestore_ros.demo.overlay import AMBER, GREEN, Glance, draw_overlay, write_video
+from unirestore_ros.demo.overlay import AMBER, GREEN, Glance, draw_overlay
 from unirestore_ros.demo.quality import StretchReport
 from unirestore_ros.demo.record import Record
 from unirestore_ros.demo.spool import Spool
 from unirestore_ros.lettering import draw_text, text_width
+from unirestore_ros.media.errors import MediaError
+from unirestore_ros.media.video import write_video
 
 SHAPE = (360, 480, 3)
 
@@ -71,7 +72,7 @@ def test_video_reads_back_whatever_the_size(tmp_path: Path, shape: tuple[int, in
 
 
 def test_video_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DemoError, match="cannot write MP4"):
+    with pytest.raises(MediaError, match="cannot write MP4"):
         write_video(tmp_path / "no_folder" / "overlay.mp4", [level(0)], 5.0)
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from unirestore_ros.degrade import corruptions, driving
-from unirestore_ros.demo.degradation import degradation
 from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.prepare import check_space, spool_input
 from unirestore_ros.demo.rendering import shares, spool_drive
-from unirestore_ros.demo.sources import open_source
 from unirestore_ros.drive.programme import STRETCHES, demo_frames
+from unirestore_ros.media.degradation import degradation
+from unirestore_ros.media.errors import MediaError
+from unirestore_ros.media.sources import open_source
 
 SIZE = (64, 48)
 
@@ -80,7 +81,7 @@ def test_corruptions_of_the_benchmark_have_theirs() -> None:
 
 
 def test_unknown_degradation_is_refused_with_the_likely_one() -> None:
-    with pytest.raises(DemoError, match=r"no degradation 'fogg'. Did you mean fog\?"):
+    with pytest.raises(MediaError, match=r"no degradation 'fogg'. Did you mean fog\?"):
         degradation("fogg", 3)
 
 

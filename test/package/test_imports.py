@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "metrics": set[str](),
     "lettering": set[str](),
     "display": {"ros", "lettering"},
-    "demo": {"ros", "engine", "drive", "degrade", "classical", "metrics", "lettering"},
+    "media": {"ros", "degrade", "lettering"},
+    "demo": {"media", "ros", "engine", "drive", "degrade", "classical", "metrics", "lettering"},
     "doctor": {"engine", "demo"},
     "model": set[str](),
     "build": {"model", "engine"},
@@ -45,6 +46,7 @@ RUN_TIME = (
     "classical",
     "metrics",
     "lettering",
+    "media",
     "demo",
     "doctor",
 )

@@ -19,23 +19,25 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from unirestore_ros.classical import METHODS
 from unirestore_ros.demo import names
 from unirestore_ros.demo.conduct import Play, conduct
-from unirestore_ros.demo.degradation import degradation
 from unirestore_ros.demo.errors import DemoError
-from unirestore_ros.demo.outputs import before_after, overlay_pictures, write_picture
-from unirestore_ros.demo.overlay import write_video
+from unirestore_ros.demo.outputs import before_after, overlay_pictures
 from unirestore_ros.demo.prepare import spool_input
 from unirestore_ros.demo.processes import signals_as_exits
 from unirestore_ros.demo.quality import StretchReport, measure_stretch
 from unirestore_ros.demo.record import Record
 from unirestore_ros.demo.rendering import spool_drive
 from unirestore_ros.demo.report import Report, make_report, table
-from unirestore_ros.demo.scaling import Size
-from unirestore_ros.demo.sources import open_source
 from unirestore_ros.demo.spool import Spool
 from unirestore_ros.engine import BundleError
 from unirestore_ros.engine.bundle import read_bundle
 from unirestore_ros.engine.locate import find_bundle
 from unirestore_ros.files import folder_written_beside
+from unirestore_ros.media.degradation import degradation
+from unirestore_ros.media.errors import MediaError
+from unirestore_ros.media.pictures import write_picture
+from unirestore_ros.media.scaling import Size
+from unirestore_ros.media.sources import open_source
+from unirestore_ros.media.video import write_video
 
 REPORT, OVERLAY, FIGURE = "report.json", "overlay.mp4", "before_after.png"
 MACHINE_TASKS = ("segmentation", "detection")
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with logging_redirect_tqdm():
             report = run(arguments)
-    except (DemoError, BundleError) as error:
+    except (DemoError, MediaError, BundleError) as error:
         _log.error("demo: %s", error)
         return 1
     except KeyboardInterrupt:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.feature_view import principal_pictures
-from unirestore_ros.demo.figure import Row, draw_figure
 from unirestore_ros.demo.overlay import Glance, draw_overlay
 from unirestore_ros.demo.quality import StretchReport, mean_quality
 from unirestore_ros.demo.record import Record, Shown
 from unirestore_ros.demo.report import rate
 from unirestore_ros.demo.spool import Spool
+from unirestore_ros.media.figure import Row, draw_figure
 
 _FPS_WINDOW_NS = 2_000_000_000
 _CAMERA, _RESTORED, _CLEAN = "camera", "restored", "clean"
@@ -61,11 +59,6 @@ def before_after(
         )
     columns = list(dict.fromkeys(name for row in rows for name in row.pictures))
     return draw_figure("Before and after", subtitle, columns, rows)
-
-
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), picture):
-        raise DemoError(f"{path} could not be written")
 
 
 def _remarks(stretch: StretchReport) -> dict[str, str]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.names import RESTORED_MODE
 from unirestore_ros.lettering import Colour, baseline, draw_text, text_width
 
@@ -43,44 +40,6 @@ def draw_overlay(camera: np.ndarray, shown: np.ndarray, glance: Glance) -> np.nd
     _label(split, "camera", left=True)
     _label(split, "restored" if glance.mode == RESTORED_MODE else "camera, passed on", left=False)
     return np.concatenate((split, _strip(split.shape[1], glance)))
-
-
-def write_video(path: Path, pictures: Iterable[np.ndarray], fps: float) -> None:
-    """An MP4 (MPEG-4 part 2) of the pictures, read back; DemoError where OpenCV cannot make one."""
-    writer: cv2.VideoWriter | None = None
-    written = 0
-    try:
-        for picture in pictures:
-            if writer is None:
-                writer = _open_writer(path, (picture.shape[1], picture.shape[0]), fps)
-            writer.write(picture)
-            written += 1
-    finally:
-        if writer is not None:
-            writer.release()
-    if (readable := _frames_in(path)) != written:
-        raise DemoError(f"{path.name}: {written} frames were written, {readable} can be read back")
-
-
-def _open_writer(path: Path, size: tuple[int, int], fps: float) -> cv2.VideoWriter:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
-    if not writer.isOpened():
-        raise DemoError(
-            f"OpenCV {cv2.__version__} cannot write MP4 videos here: it was built without FFmpeg;"
-            " install opencv-python-headless from PyPI"
-        )
-    return writer
-
-
-def _frames_in(path: Path) -> int:
-    capture = cv2.VideoCapture(str(path))
-    try:
-        count = 0
-        while capture.grab():
-            count += 1
-        return count
-    finally:
-        capture.release()
 
 
 def _split_view(camera: np.ndarray, shown: np.ndarray, factor: int) -> np.ndarray:

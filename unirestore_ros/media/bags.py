@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unirestore_ros.demo.errors import DemoError
-from unirestore_ros.demo.pictures import bgr_of, decompressed
-from unirestore_ros.demo.sources import SourceFrame
+from unirestore_ros.media.errors import MediaError
+from unirestore_ros.media.pictures import bgr_of, decompressed
+from unirestore_ros.media.sources import SourceFrame
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -47,26 +47,26 @@ class BagSource:
         try:
             return bgr_of(message) if kind == _RAW else decompressed(message.data)
         except ValueError as error:
-            raise DemoError(f"{self.description}: {error}") from error
+            raise MediaError(f"{self.description}: {error}") from error
 
 
 def open_bag(path: Path, topic: str | None) -> BagSource:
-    """A bag by its folder or one of its files; DemoError where there is nothing to play in it."""
+    """A bag by its folder or one of its files; MediaError where there is nothing to play in it."""
     folder = path if path.is_dir() else path.parent
     if not (folder / "metadata.yaml").is_file():
-        raise DemoError(f"{folder} has no metadata.yaml: `ros2 bag reindex` makes one")
+        raise MediaError(f"{folder} has no metadata.yaml: `ros2 bag reindex` makes one")
     if importlib.util.find_spec("rosbags") is None:
-        raise DemoError("reading a bag needs rosbags: pip install 'unirestore_ros[bag]'")
+        raise MediaError("reading a bag needs rosbags: pip install 'unirestore_ros[bag]'")
     with _reader(folder) as reader:
         counts: dict[str, int] = {}
         for connection in reader.connections:
             if connection.msgtype in (_RAW, _COMPRESSED):
                 counts[connection.topic] = counts.get(connection.topic, 0) + connection.msgcount
     if not counts:
-        raise DemoError(f"the bag {folder} has no topic of sensor_msgs/Image or CompressedImage")
+        raise MediaError(f"the bag {folder} has no topic of sensor_msgs/Image or CompressedImage")
     chosen = next(iter(counts)) if topic is None else topic
     if chosen not in counts:
-        raise DemoError(f"the bag {folder} has no images on {topic}, but on {', '.join(counts)}")
+        raise MediaError(f"the bag {folder} has no images on {topic}, but on {', '.join(counts)}")
     return BagSource(folder, chosen, counts[chosen])
 
 
@@ -81,4 +81,4 @@ def _reader(folder: Path) -> Iterator[AnyReader]:
         with AnyReader([folder], default_typestore=types) as reader:
             yield reader
     except AnyReaderError as error:
-        raise DemoError(f"the bag {folder} cannot be read: {error}") from error
+        raise MediaError(f"the bag {folder} cannot be read: {error}") from error

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from unirestore_ros.demo.errors import DemoError
+from unirestore_ros.media.errors import MediaError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 _FALLBACK_FPS = 30.0
@@ -35,7 +35,7 @@ class Source(Protocol):
         """Number of frames, None where only playing would tell."""
 
     def frames(self) -> Iterator[SourceFrame]:
-        """Frames in order; DemoError where one cannot be read."""
+        """Frames in order; MediaError where one cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class FolderSource:
         for path in self.files:
             image = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if image is None:
-                raise DemoError(f"{path} cannot be read as an image: mend or remove it")
+                raise MediaError(f"{path} cannot be read as an image: mend or remove it")
             yield SourceFrame(image, None)
 
 
@@ -88,19 +88,19 @@ class VideoSource:
 
 
 def open_source(path: Path, topic: str | None = None) -> Source:
-    """Open an INPUT by what it is; DemoError says what is wrong with it.
+    """Open an INPUT by what it is; MediaError says what is wrong with it.
 
     ``topic`` chooses the camera of a bag; the first image topic is played where it is None.
     """
     if not path.exists():
-        raise DemoError(f"there is no {path}: INPUT is a video, a folder of images or a rosbag2")
+        raise MediaError(f"there is no {path}: INPUT is a video, a folder of images or a rosbag2")
     if path.suffix in (".db3", ".mcap") or (path / "metadata.yaml").is_file():
         # Only a bag needs rosbags.
-        from unirestore_ros.demo.bags import open_bag
+        from unirestore_ros.media.bags import open_bag
 
         return open_bag(path, topic)
     if topic is not None:
-        raise DemoError(f"{path} is not a rosbag2: --topic does not apply")
+        raise MediaError(f"{path} is not a rosbag2: --topic does not apply")
     return _open_folder(path) if path.is_dir() else _open_video(path)
 
 
@@ -108,7 +108,7 @@ def _open_folder(folder: Path) -> FolderSource:
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         suffixes = " ".join(IMAGE_SUFFIXES)
-        raise DemoError(f"{folder} holds no images ({suffixes}) and no rosbag2 (metadata.yaml)")
+        raise MediaError(f"{folder} holds no images ({suffixes}) and no rosbag2 (metadata.yaml)")
     return FolderSource(folder, tuple(files))
 
 
@@ -116,7 +116,7 @@ def _open_video(path: Path) -> VideoSource:
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened() or not capture.grab():
-            raise DemoError(f"{path} holds no video that OpenCV can read: convert it to MP4 first")
+            raise MediaError(f"{path} holds no video that OpenCV can read: convert it to MP4 first")
         fps = capture.get(cv2.CAP_PROP_FPS)
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:

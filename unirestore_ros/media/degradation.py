@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from unirestore_ros.degrade import corruptions, driving
-from unirestore_ros.demo.errors import DemoError
+from unirestore_ros.media.errors import MediaError
 
 Degrade = Callable[[np.ndarray, int], np.ndarray]
 """(frame, its number) -> degraded frame; both (H, W, 3) uint8 RGB."""
@@ -19,7 +19,7 @@ _SEED = "demo"
 
 
 def degradation(name: str, severity: int) -> Degrade:
-    """The degradation of that name; DemoError lists the names where there is none.
+    """The degradation of that name; MediaError lists the names where there is none.
 
     A name that both the driving weather and ImageNet-C have means the weather;
     ``imagenet_c/NAME`` means the benchmark's. The same frame number has the same pixels each time.
@@ -32,12 +32,12 @@ def degradation(name: str, severity: int) -> Degrade:
     if bare in corruptions.COMMON + corruptions.VALIDATION:
         _need_benchmark(name)
         return lambda frame, number: corruptions.corrupt(frame, bare, severity, f"{_SEED} {number}")
-    raise DemoError(_refusal(name))
+    raise MediaError(_refusal(name))
 
 
 def _need_benchmark(name: str) -> None:
     if importlib.util.find_spec("imagecorruptions") is None:
-        raise DemoError(
+        raise MediaError(
             f"DEGRADE={name} is a corruption of ImageNet-C and needs imagecorruptions-imaug:"
             " `make test` installs it; without it there are " + ", ".join(driving.DEGRADATIONS)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unirestore_ros.demo.scaling import description, fit, scaled_size
+from unirestore_ros.media.scaling import description, fit, scaled_size
 
 TARGET = (480, 360)
 

@@ -1,11 +1,14 @@
-"""Messages as arrays: the camera's in any of its encodings, the node's feature maps."""
+"""Messages as arrays: a camera's in any encoding, the node's feature maps; image files."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import cv2
 import numpy as np
 
+from unirestore_ros.media.errors import MediaError
 from unirestore_ros.ros import compressed
 from unirestore_ros.ros.image_conversion import ImageLike, check_image, to_bgr
 
@@ -32,3 +35,9 @@ def features_of(message: ImageLike) -> np.ndarray:
     shape = message.height, message.width, int(found[1])
     rows = np.frombuffer(message.data, np.float32).reshape(message.height, message.step // 4)
     return rows[:, : shape[1] * shape[2]].reshape(shape)
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 BGR in the format of the path's suffix."""
+    if not cv2.imwrite(str(path), picture):
+        raise MediaError(f"{path} could not be written")

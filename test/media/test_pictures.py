@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
-from unirestore_ros.demo.pictures import features_of
+from unirestore_ros.media.pictures import features_of
 
 
 def message(encoding: str, features: np.ndarray, padding: int = 0) -> Image:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from unirestore_ros.demo.errors import DemoError
-from unirestore_ros.demo.sources import open_source
+from unirestore_ros.media.errors import MediaError
+from unirestore_ros.media.sources import open_source
 
 
 def plain(level: int) -> np.ndarray:
@@ -42,7 +42,7 @@ def test_grey_image_comes_as_three_channels(tmp_path: Path) -> None:
 
 def test_broken_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a PNG")
-    with pytest.raises(DemoError, match=r"broken\.png cannot be read"):
+    with pytest.raises(MediaError, match=r"broken\.png cannot be read"):
         list(open_source(tmp_path).frames())
 
 
@@ -69,12 +69,12 @@ def test_video_has_its_times_and_can_be_read_twice(tmp_path: Path) -> None:
 def test_what_cannot_be_played_is_refused(tmp_path: Path, make: object, words: str) -> None:
     path = tmp_path / "input"
     make(path)  # type: ignore[operator]
-    with pytest.raises(DemoError, match=words):
+    with pytest.raises(MediaError, match=words):
         open_source(path)
 
 
 def test_topic_of_a_video_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "drive.mp4"
     write_video(path, [10], 25.0)
-    with pytest.raises(DemoError, match="--topic does not apply"):
+    with pytest.raises(MediaError, match="--topic does not apply"):
         open_source(path, "/camera")

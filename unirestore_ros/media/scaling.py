@@ -28,12 +28,13 @@ def fit(image: np.ndarray, target: Size) -> np.ndarray:
     return np.ascontiguousarray(resized[top : top + target[1], left : left + target[0]])
 
 
-def description(source: Size, target: Size) -> str:
-    """What ``fit`` does to pictures of this size, in words for the user."""
+def description(source: Size, target: Size, name: str = "the bundle's input size") -> str:
+    """What ``fit`` does to pictures of this size, in words for the user; ``name``: what the target
+    is."""
     if source == target:
-        return f"frames are {target[0]}x{target[1]}, the bundle's input size: nothing is scaled"
+        return f"frames are {target[0]}x{target[1]}, {name}: nothing is scaled"
     scaled = scaled_size(source, target)
     words = f"frames are scaled from {source[0]}x{source[1]} to {scaled[0]}x{scaled[1]}"
     if scaled == target:
-        return f"{words}, the bundle's input size"
-    return f"{words} and cropped at the centre to the bundle's input size {target[0]}x{target[1]}"
+        return f"{words}, {name}"
+    return f"{words} and cropped at the centre to {name} {target[0]}x{target[1]}"

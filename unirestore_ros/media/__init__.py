@@ -1,0 +1,1 @@
+"""Pictures in and out: videos, folders of images, bags; scaling, drawing, figures."""
