@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from unirestore_ros.build.bundle import build
-from unirestore_ros.build.fold import FoldedNAFBlock
+from unirestore_ros.build.fold import FoldedAdapter, FoldedNAFBlock
 from unirestore_ros.build.recipe import RecipeError, read_recipe
 from unirestore_ros.drive.programme import demo_frames
 from unirestore_ros.engine import open_engine
 from unirestore_ros.model import TINY, UniRestore
 from unirestore_ros.model.naf import NAFBlock
+from unirestore_ros.model.tfa import TaskFeatureAdapter
 from unirestore_ros.model.unirestore import pad_to_multiple
 from unirestore_ros.model.weights import load_weights, save_weights
 from unirestore_ros.tasks import short_name
@@ -39,6 +40,27 @@ def test_folded_block_is_the_same_function() -> None:
     torch.nn.init.normal_(block.gamma)
     x = torch.rand(2, 8, 9, 7)
     torch.testing.assert_close(FoldedNAFBlock(block)(x), block(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [torch.nn.Conv2d(5, 8, 3, padding=1), torch.nn.ConvTranspose2d(5, 8, 2, 2)],
+    ids=["conv", "transposed"],
+)
+def test_folded_adapter_is_the_same_function(
+    before: torch.nn.Conv2d | torch.nn.ConvTranspose2d,
+) -> None:
+    torch.manual_seed(0)
+    adapter = TaskFeatureAdapter(8, 6, prompt_length=2, next_channels=3, gate_pool=1)
+    x, skip, prompt = torch.rand(1, 5, 9, 7), torch.rand(1, 6, 9, 7), torch.rand(1, 2, 6)
+    made = before(x)
+    skip = torch.nn.functional.interpolate(skip, size=made.shape[-2:])
+    gates = adapter.gates(skip)
+    expected = adapter(made, skip, gates, prompt)
+    folded = FoldedAdapter(adapter)
+    torch.testing.assert_close(folded(made, skip, gates, prompt), expected)
+    folded.absorb(before)
+    torch.testing.assert_close(folded(before(x), skip, gates, prompt), expected)
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,12 @@ class KLAutoencoder(nn.Module):
     def up(self, level: int, x: Tensor) -> Tensor:
         return self.vae.decoder.up_blocks[level](x)
 
+    def upsample(self, level: int) -> nn.Conv2d:
+        """The last convolution of an up block that doubles the resolution."""
+        layer = self.vae.decoder.up_blocks[level].upsamplers[0].conv
+        assert isinstance(layer, nn.Conv2d)
+        return layer
+
     def to_image(self, x: Tensor) -> Tensor:
         decoder = self.vae.decoder
         x = decoder.conv_norm_out(decoder.up_blocks[3](x))
