@@ -42,10 +42,15 @@ class Run:
     """One stage's training of some parameters of a network, in a folder that holds its state."""
 
     def __init__(
-        self, folder: Path, network: nn.Module, groups: list[dict[str, object]], plan: Plan
+        self,
+        folder: Path,
+        network: nn.Module,
+        groups: list[dict[str, object]],
+        plan: Plan,
+        bf16: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.network, self.plan = folder, network, plan
+        self.folder, self.network, self.plan, self.bf16 = folder, network, plan, bf16
         for group in groups:
             group.setdefault("rate_factor", 1.0)
         self.optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95))
@@ -53,6 +58,10 @@ class Run:
         self.iteration = 0
         self.seconds = 0.0
         self._resume()
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
 
     @property
     def checkpoint(self) -> Path:
@@ -67,7 +76,8 @@ class Run:
             rate = self.plan.rate(self.iteration)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["rate_factor"]
-            losses = step(self.iteration)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.bf16):
+                losses = step(self.iteration)
             self.optimizer.zero_grad()
             torch.stack(list(losses.values())).sum().backward()
             norm = nn.utils.clip_grad_norm_(trainable, self.plan.clip)

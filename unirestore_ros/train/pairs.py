@@ -21,9 +21,9 @@ Image = NDArray[np.uint8]
 class PairSampler:
     """Draws batches of random crops: (degraded, clean), each (B, 3, S, S) float32 in [0, 1].
 
-    The clean frame is one of its own versions, so that a clean image is left alone.
-    ``drive_share``: of crops from the synthetic drive; ``driving_share``: of crops degraded as the
-    road does it, not as ImageNet-C does.
+    ``drive_share``: of crops from the synthetic drive; ``clean_share``: of crops that are not
+    degraded, so that a clean image is left alone; ``driving_share``: of the others, those degraded
+    as the road does it, not as ImageNet-C does.
     """
 
     def __init__(
@@ -32,18 +32,20 @@ class PairSampler:
         seed: int,
         device: torch.device,
         drive_share: float = 0.25,
-        driving_share: float = 0.6,
+        driving_share: float = 0.4,
+        clean_share: float = 0.1,
     ) -> None:
         files = sorted(cache.glob("[!.]*.npy"))
         if not files:
             raise ValueError(f"no prepared frames in {cache}: run `train prepare` first")
-        drives = [np.load(f) for f in files if f.name.startswith(DRIVE_PREFIX)]
-        photos = [np.load(f) for f in files if not f.name.startswith(DRIVE_PREFIX)]
+        stacks = [(f.name, np.load(f, mmap_mode="r")) for f in files]
+        drives = [stack for name, stack in stacks if name.startswith(DRIVE_PREFIX)]
+        photos = [stack for name, stack in stacks if not name.startswith(DRIVE_PREFIX)]
         self.sources = [source for source in (photos, drives) if source]
         self.shares = [1 - drive_share, drive_share] if len(self.sources) == 2 else [1.0]
         self.rng = np.random.default_rng(seed)
         self.device = device
-        self.driving_share = driving_share
+        self.driving_share, self.clean_share = driving_share, clean_share
 
     def __call__(self, batch: int, size: int) -> tuple[Tensor, Tensor]:
         crops = [self._crop(size) for _ in range(batch)]
@@ -52,9 +54,11 @@ class PairSampler:
 
     def _version(self, versions: int) -> int:
         """The road's degradations follow the common corruptions in a stack."""
+        if self.rng.random() < self.clean_share:
+            return 0
         if versions > COMMON_VERSIONS and self.rng.random() < self.driving_share:
             return int(self.rng.integers(COMMON_VERSIONS, versions))
-        return int(self.rng.integers(min(versions, COMMON_VERSIONS)))
+        return int(self.rng.integers(1, min(versions, COMMON_VERSIONS)))
 
     def _crop(self, size: int) -> tuple[Image, Image]:
         source = self.sources[self.rng.choice(len(self.sources), p=self.shares)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,6 +17,9 @@ from unirestore_ros.train.loop import Losses
 FEATURE_WEIGHTS = (0.1, 0.1, 0.01)
 CONTROL_TIMESTEPS = (249, 499, 749, 999, 999, 999)
 TASK_WEIGHT = 0.1
+IMAGE_WEIGHT = 0.1
+ERROR_FLOOR = 1e-5
+"""Mean square error, 50 dB, under which an image is good enough."""
 LATENT_WEIGHT = 1e-3
 """Stage 0: holds the latent at the unit variance of the noise that it is mixed with."""
 
@@ -35,8 +40,8 @@ def stage0(network: UniRestore, degraded: Tensor, clean: Tensor) -> Losses:
     copied = network.decode(clean_z0[:few], [skip[:few] for skip in clean_skips], "ir")
     targets = [skip.detach() for skip in clean_skips]
     return {
-        "image": F.l1_loss(restored, clean),
-        "copy": F.l1_loss(copied, clean[:few]) / 4,
+        "image": IMAGE_WEIGHT * image_loss(restored, clean),
+        "copy": IMAGE_WEIGHT / 4 * image_loss(copied, clean[:few]),
         "features": 0.1 * feature_loss(skips, targets),
         "control": 0.1 * control_loss(network, z0, clean_z0.detach()),
         "latent": LATENT_WEIGHT * (clean_z0.square().mean() - 1).square(),
@@ -53,7 +58,7 @@ def stage1(network: UniRestore, degraded: Tensor, clean: Tensor) -> Losses:
     restored = network.decode(network.denoise(z0, noise=torch.randn_like(z0)), skips, "ir")
     clean_z0, clean_skips = clean_features(network, clean)
     return {
-        "image": F.l1_loss(restored, clean),
+        "image": IMAGE_WEIGHT * image_loss(restored, clean),
         "features": 0.1 * feature_loss(skips, clean_skips),
         "control": 0.1 * control_loss(network, z0, clean_z0),
     }
@@ -78,6 +83,16 @@ def stage3(network: UniRestore, task: str, batch: LabelledBatch, judge: Downstre
     """One added prompt, by its frozen network's loss; nothing else may learn."""
     zt, skips = frozen_features(network, batch.degraded)
     return {task: TASK_WEIGHT * judge.loss(network.decode(zt, skips, task), batch)}
+
+
+def image_loss(image: Tensor, clean: Tensor) -> Tensor:
+    """Mean log of each image's mean square error: PSNR, up to a factor (NAFNet's loss).
+
+    L1 lets the few images in thick fog, whose error is a hundred times that of a blurred one, say
+    where the network goes; in the logarithm every image counts alike.
+    """
+    error = (image.float() - clean).square().mean(dim=(1, 2, 3))
+    return (error + ERROR_FLOOR).log().mean() - math.log(ERROR_FLOOR)
 
 
 @torch.no_grad()
