@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from unirestore_ros.build.bundle import build
 from unirestore_ros.build.fold import FoldedAdapter, FoldedNAFBlock
 from unirestore_ros.build.recipe import RecipeError, read_recipe
+from unirestore_ros.build.torch_export import exported
 from unirestore_ros.drive.programme import demo_frames
 from unirestore_ros.engine import open_engine
 from unirestore_ros.model import TINY, UniRestore
@@ -29,7 +30,7 @@ input_size: [160, 128]
 working_size: [{width}, {height}]
 steps: 2
 stride: 8
-backends: [onnxruntime]
+backends: [torch, onnxruntime]
 """
 
 
@@ -131,9 +132,7 @@ def write_recipe(folder: Path, width: int, height: int) -> Path:
 @torch.inference_mode()
 def test_a_smaller_working_size_adds_the_enlarged_difference(tmp_path: Path) -> None:
     folder = build(write_recipe(tmp_path, 80, 64)).folder
-    engine = open_engine(folder)
     frame = np.random.default_rng(0).integers(0, 256, (128, 160, 3), dtype=np.uint8)
-    engine.run_trunk(frame)
     network = load_weights(tmp_path / "weights.safetensors")
 
     def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -144,8 +143,36 @@ def test_a_smaller_working_size_adds_the_enlarged_difference(tmp_path: Path) -> 
     difference = network.restore(working, "ir", steps=2) - working
     expected = (full + resize(difference, (128, 160))).clamp(0, 1)[0] * 255
     levels = expected.round().byte().permute(1, 2, 0).numpy()
-    assert_levels_agree(engine.decode("perception"), levels)
-    assert engine.feature_shape == (8, 10, 96)
+    _, skips = network.encode(pad_to_multiple(working, 16))
+    zt = network.denoise(network.encode(pad_to_multiple(working, 16))[0], 2)
+    features = network.adapt(zt, skips, "seg", 8)[0].permute(1, 2, 0).numpy()
+    for backend in ("onnxruntime", "torch"):
+        engine = open_engine(folder, backend)
+        engine.run_trunk(frame)
+        assert_levels_agree(engine.decode("perception"), levels)
+        assert engine.feature_shape == (8, 10, 96)
+        np.testing.assert_allclose(engine.adapt("segmentation"), features, atol=1e-4)
+
+
+def test_constants_are_folded_and_what_is_not_read_is_gone() -> None:
+    class Part(torch.nn.Module):
+        inputs, outputs = ("x",), ("y", "z")
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.unread = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            times = torch.arange(3).float().exp()
+            return x + self.layer(times), x * times
+
+    part = Part()
+    x = torch.rand(2, 3)
+    program = exported(part, {"x": x})
+    assert list(program.state_dict) == ["folded0", "folded1"]
+    results = program.module()(x=x)
+    torch.testing.assert_close(results["y"], part(x)[0])
+    torch.testing.assert_close(results["z"], part(x)[1])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +181,7 @@ def test_a_smaller_working_size_adds_the_enlarged_difference(tmp_path: Path) -> 
         ("steps: 2", "", "steps is missing"),
         ("steps: 2", "steps: two", "steps must be a whole number"),
         ("steps: 2", "steps: 2\ncolour: red", "colour is not a field"),
-        ("[onnxruntime]", "[abacus]", "abacus is not known"),
+        ("[torch, onnxruntime]", "[abacus]", "abacus is not known"),
         ("[160, 128]", "128", r"input_size must be \[width, height\]"),
     ],
 )

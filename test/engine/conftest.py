@@ -1,11 +1,17 @@
-"""A miniature bundle: three real ONNX graphs, small enough to be computed in numpy beside them."""
+"""A miniature bundle: three real graphs for each backend that is installed here, small enough to be
+computed in numpy beside them."""
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -16,8 +22,12 @@ from onnx import TensorProto, helper, numpy_helper
 from unirestore_ros.engine.manifest import PARTS, BackendInfo, HeadInfo, Manifest
 from unirestore_ros.engine.writing import folder_written_beside, write_bundle
 
+if TYPE_CHECKING:
+    import torch
+
 WIDTH, HEIGHT, STRIDE, CHANNELS = 64, 48, 4, 8
 H, W = HEIGHT // STRIDE, WIDTH // STRIDE
+BACKENDS = tuple(name for name in ("onnxruntime", "torch") if importlib.util.find_spec(name))
 TASKS = ("perception", "segmentation", "detection")
 FRAME = ("frame", TensorProto.UINT8, (1, HEIGHT, WIDTH, 3))
 WORKING = ("working", TensorProto.FLOAT, (1, HEIGHT, WIDTH, 3))
@@ -141,16 +151,76 @@ def manifest() -> Manifest:
         tasks=TASKS,
         precision=dict.fromkeys(PARTS, "fp32"),
         largest_activation={"trunk": 12.5, "decoder": 3.0, "adapter": None},
-        backends={"onnxruntime": BackendInfo("1.0")},
+        backends={name: BackendInfo("1.0") for name in BACKENDS},
         heads={"segmentation": HeadInfo(STRIDE, ("road", "car"))},
     )
 
 
+@functools.cache
+def exported_with_torch() -> Path:
+    """The folder of the three parts as programs of torch.export, made once."""
+    import torch
+
+    class Trunk(torch.nn.Module):
+        def forward(self, frame: torch.Tensor) -> dict[str, torch.Tensor]:
+            working = frame.float() / 255
+            pooled = torch.nn.functional.avg_pool2d(working.permute(0, 3, 1, 2), STRIDE)
+            stem = torch.nn.functional.conv2d(pooled, torch.from_numpy(WEIGHT))
+            gate = stem.mean((2, 3))[:, None]
+            return {"working": working, "stem": stem, "gate": gate, "unread": gate.tanh()}
+
+    class Decoder(torch.nn.Module):
+        def forward(
+            self,
+            stem: torch.Tensor,
+            prompt: torch.Tensor,
+            working: torch.Tensor,
+            frame: torch.Tensor,
+        ) -> dict[str, torch.Tensor]:
+            average = (working * 255 + frame.float()) / 2
+            bright = average + 40 * (prompt.mean() + stem.mean())
+            return {"image": bright.clamp(0, 255).round().to(torch.uint8)}
+
+    class Adapter(torch.nn.Module):
+        def forward(
+            self, gate: torch.Tensor, stem: torch.Tensor, prompt: torch.Tensor
+        ) -> dict[str, torch.Tensor]:
+            return {"features": stem.permute(0, 2, 3, 1) + (prompt * gate)[:, None]}
+
+    folder = Path(tempfile.mkdtemp(prefix="miniature"))
+    for part, inputs in (
+        (Trunk(), [FRAME]),
+        (Decoder(), [STEM, PROMPT, WORKING, FRAME]),
+        (Adapter(), [GATE, STEM, PROMPT]),
+    ):
+        save_program(folder / f"{type(part).__name__.lower()}.pt2", part, inputs)
+    return folder
+
+
+def save_program(path: Path, part: torch.nn.Module, inputs: Sequence[Tensor]) -> None:
+    """A module that takes its inputs by name and gives its outputs by name."""
+    import torch
+
+    given = {
+        name: torch.zeros(shape, dtype=torch.uint8 if kind == TensorProto.UINT8 else torch.float32)
+        for name, kind, shape in inputs
+    }
+    torch.export.save(torch.export.export(part, (), given), path)
+
+
 def save_parts(folder: Path) -> None:
+    if "torch" in BACKENDS:
+        shutil.copytree(exported_with_torch(), folder / "torch")
     save_trunk(folder / "onnxruntime" / "trunk.onnx")
     save_decoder(folder / "onnxruntime" / "decoder.onnx")
     save_adapter(folder / "onnxruntime" / "adapter.onnx")
     save_adapter(folder / "heads" / "segmentation.onnx")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend that can load here."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

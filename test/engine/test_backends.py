@@ -1,4 +1,8 @@
 import dataclasses
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -8,13 +12,24 @@ import pytest
 from onnx import TensorProto
 
 from unirestore_ros.engine import BundleError, InferenceError, open_engine
-from unirestore_ros.engine.backends import choose_backend
+from unirestore_ros.engine.backends import choose_backend, cuda_driver
 from unirestore_ros.engine.backends.cores import physical_cores
 from unirestore_ros.engine.bundle import Bundle
 from unirestore_ros.engine.manifest import BackendInfo
 from unirestore_ros.engine.writing import folder_written_beside, write_bundle
 
 Choose = Callable[..., str]
+
+
+def _has_cuda() -> bool:
+    try:
+        cuda_driver.device(0)
+    except cuda_driver.CudaError:
+        return False
+    return True
+
+
+HAS_CUDA = _has_cuda()
 
 
 @pytest.fixture
@@ -27,17 +42,20 @@ def choose(miniature: ModuleType, tmp_path: Path) -> Choose:
     return choose
 
 
-def test_auto_takes_what_this_version_runs(choose: Choose) -> None:
+def test_auto_takes_the_first_that_runs_here(choose: Choose) -> None:
     assert choose("auto", "onnxruntime") == "onnxruntime"
-    assert choose("auto", "onnxruntime", "torch", "tensorrt") == "onnxruntime"
+    if not HAS_CUDA:
+        assert choose("auto", "onnxruntime", "torch", "tensorrt") == "onnxruntime"
 
 
-def test_auto_refuses_a_bundle_for_others_only(choose: Choose) -> None:
+@pytest.mark.skipif(HAS_CUDA, reason="there is a CUDA device, on which auto takes torch")
+def test_auto_takes_torch_with_a_cuda_device_only(choose: Choose) -> None:
     with pytest.raises(BundleError) as caught:
-        choose("auto", "torch", "tensorrt")
+        choose("auto", "torch")
 
-    assert "built for tensorrt, torch; this version runs onnxruntime" in str(caught.value)
+    assert "no backend that it is built for runs here: torch: " in str(caught.value)
     assert "build engines/miniature.yaml --backend onnxruntime" in str(caught.value)
+    assert choose("torch", "torch") == "torch"
 
 
 def test_a_backend_that_the_bundle_lacks_is_refused_with_the_command(choose: Choose) -> None:
@@ -48,10 +66,36 @@ def test_a_backend_that_the_bundle_lacks_is_refused_with_the_command(choose: Cho
     assert "build engines/miniature.yaml --backend onnxruntime" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "torch"])
-def test_a_backend_of_another_version_is_refused_by_name(choose: Choose, name: str) -> None:
-    with pytest.raises(BundleError, match=f"backend {name} is not in this version"):
-        choose(name, name, "onnxruntime")
+def test_a_backend_of_another_version_is_refused_by_name(choose: Choose) -> None:
+    with pytest.raises(BundleError, match="backend tensorrt is not in this version"):
+        choose("tensorrt", "tensorrt", "onnxruntime")
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="compiles a stand-in for a driver")
+def test_a_driver_without_devices_is_said_so(tmp_path: Path) -> None:
+    """What a machine answers that has the driver's library but no GPU."""
+    source = """
+    int cuInit(int flags) { return 100; }
+    int cuGetErrorString(int error, char **text) { *text = "no device"; return 0; }
+    """
+    library = tmp_path / cuda_driver.LIBRARY
+    subprocess.run(
+        ["gcc", "-shared", "-x", "c", "-", "-o", str(library)], input=source.encode(), check=True
+    )
+    script = "from unirestore_ros.engine.backends import cuda_driver; cuda_driver.device(0)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert "CudaError: the CUDA driver answers cuInit with error 100 (no device)" in done.stderr
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="there is a CUDA device")
+def test_a_machine_without_cuda_says_so() -> None:
+    with pytest.raises(cuda_driver.CudaError, match="CUDA"):
+        cuda_driver.device(0)
 
 
 @pytest.mark.parametrize("name", ["", "cuda", "ONNXRUNTIME"])
@@ -125,7 +169,7 @@ def test_graphs_that_cannot_be_wired_are_refused(
         write_bundle(beside, miniature.manifest(), prompts)
 
     with pytest.raises(BundleError, match=reason) as caught:
-        open_engine(folder)
+        open_engine(folder, "onnxruntime")
     assert "python -m unirestore_ros build engines/miniature.yaml" in str(caught.value)
 
 
@@ -140,7 +184,7 @@ def test_a_graph_that_onnxruntime_cannot_load_is_refused(
         write_bundle(beside, miniature.manifest(), prompts)
 
     with pytest.raises(BundleError, match=r"decoder\.onnx: onnxruntime .* \(built with 1\.0\)"):
-        open_engine(folder)
+        open_engine(folder, "onnxruntime")
 
 
 def test_a_part_that_fails_says_which(tmp_path: Path, miniature: ModuleType) -> None:
@@ -169,7 +213,7 @@ def test_a_part_that_fails_says_which(tmp_path: Path, miniature: ModuleType) -> 
         write_bundle(beside, miniature.manifest(), prompts)
 
     frame = np.zeros((miniature.HEIGHT, miniature.WIDTH, 3), np.uint8)
-    with open_engine(folder) as engine:
+    with open_engine(folder, "onnxruntime") as engine:
         engine.run_trunk(frame)
         with pytest.raises(InferenceError, match=r"^onnxruntime/trunk\.onnx: .*Gather"):
             engine.run_trunk(frame + 9)

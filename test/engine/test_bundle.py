@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from unirestore_ros.engine.bundle import manifest_hash_line, read_bundle
 from unirestore_ros.engine.manifest import HeadInfo, Manifest
 from unirestore_ros.engine.writing import folder_written_beside, write_bundle
 
+TORCH = importlib.util.find_spec("torch") is not None
 FILES = (
     "manifest.json",
     "manifest.sha256",
@@ -21,6 +23,7 @@ FILES = (
     "onnxruntime/decoder.onnx",
     "onnxruntime/adapter.onnx",
     "heads/segmentation.onnx",
+    *(("torch/trunk.pt2", "torch/decoder.pt2", "torch/adapter.pt2") if TORCH else ()),
 )
 CHANGES: dict[str, Any] = {
     "format_version": 2,
@@ -40,7 +43,10 @@ CHANGES: dict[str, Any] = {
     "tasks": ["segmentation", "perception", "detection"],
     "precision": {"trunk": "fp32", "decoder": "fp16", "adapter": "fp32"},
     "largest_activation": {"trunk": 12.5, "decoder": 3.5, "adapter": None},
-    "backends": {"onnxruntime": {"version": "1.1", "gpu": None, "compute_capability": None}},
+    "backends": {
+        name: {"version": "1.1", "gpu": None, "compute_capability": None}
+        for name in ("onnxruntime", "torch")[: 1 + TORCH]
+    },
     "heads": {"segmentation": {"stride": 4, "classes": ["road", "tram"]}},
 }
 

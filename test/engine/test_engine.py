@@ -16,8 +16,8 @@ Frame = NDArray[np.uint8]
 
 
 @pytest.fixture
-def engine(bundle_folder: Path) -> Iterator[Engine]:
-    with open_engine(bundle_folder) as engine:
+def engine(bundle_folder: Path, backend: str) -> Iterator[Engine]:
+    with open_engine(bundle_folder, backend) as engine:
         yield engine
 
 
@@ -25,10 +25,12 @@ def results(engine: Engine, order: tuple[str, ...]) -> dict[str, tuple[bytes, by
     return {task: (engine.decode(task).tobytes(), engine.adapt(task).tobytes()) for task in order}
 
 
-def test_it_says_what_it_is(engine: Engine, bundle_folder: Path, miniature: ModuleType) -> None:
+def test_it_says_what_it_is(
+    engine: Engine, bundle_folder: Path, backend: str, miniature: ModuleType
+) -> None:
     assert engine.input_size == (miniature.WIDTH, miniature.HEIGHT)
     assert engine.tasks == miniature.TASKS
-    assert engine.backend == "onnxruntime"
+    assert engine.backend == backend
     assert engine.feature_shape == (miniature.H, miniature.W, miniature.CHANNELS)
     assert (engine.bundle.name, engine.bundle.folder) == ("miniature", bundle_folder)
 
@@ -152,12 +154,14 @@ def test_memory_does_not_grow(engine: Engine, frame: Frame) -> None:
     assert run(300) - before < 2 << 20
 
 
-def test_opening_again_and_again_does_not_grow_memory(bundle_folder: Path, frame: Frame) -> None:
+def test_opening_again_and_again_does_not_grow_memory(
+    bundle_folder: Path, backend: str, frame: Frame
+) -> None:
     process = psutil.Process()
 
     def reopen(times: int) -> int:
         for _ in range(times):
-            with open_engine(bundle_folder) as engine:
+            with open_engine(bundle_folder, backend) as engine:
                 engine.run_trunk(frame)
         return process.memory_info().rss
 
@@ -184,9 +188,10 @@ def test_neither_torch_nor_ros_is_imported(bundle_folder: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_corrupted_bundle_does_not_open(bundle_folder: Path) -> None:
-    with (bundle_folder / "onnxruntime" / "trunk.onnx").open("ab") as graph:
+def test_a_corrupted_bundle_does_not_open(bundle_folder: Path, backend: str) -> None:
+    path = next((bundle_folder / backend).glob("trunk.*"))
+    with path.open("ab") as graph:
         graph.write(b"\0")
 
-    with pytest.raises(BundleError, match=r"onnxruntime/trunk\.onnx"):
-        open_engine(bundle_folder)
+    with pytest.raises(BundleError, match=f"{backend}/trunk"):
+        open_engine(bundle_folder, backend)

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import torch
 
-from unirestore_ros.build.export import export_parts
+from unirestore_ros.build.export import export_onnx, parts_of, sample_tensors
+from unirestore_ros.build.fold import folded
 from unirestore_ros.build.recipe import Recipe, for_size, read_recipe
+from unirestore_ros.build.torch_export import export_torch
 from unirestore_ros.engine.bundle import Bundle, read_bundle
 from unirestore_ros.engine.manifest import PARTS, BackendInfo, Manifest
 from unirestore_ros.engine.prompts import Prompts
@@ -18,6 +21,8 @@ from unirestore_ros.files import folder_written_beside, sha256_of
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.weights import load_weights
 from unirestore_ros.tasks import long_name
+
+_VERSIONS = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
 
 
 def build(
@@ -38,9 +43,18 @@ def build(
         recipe = for_size(recipe, size, max(network.config.tfa.strides))
     folder = out if out is not None else recipe.file.with_name(recipe.name)
     with folder_written_beside(folder) as beside:
-        export_parts(network, recipe, beside / "onnxruntime")
+        _export(network, recipe, beside)
         write_bundle(beside, _manifest(network, recipe), _prompts(network))
     return read_bundle(folder)
+
+
+def _export(network: UniRestore, recipe: Recipe, folder: Path) -> None:
+    parts = parts_of(folded(network.eval()), recipe)
+    given = sample_tensors(network, parts["trunk"], recipe)
+    if "torch" in recipe.backends:
+        export_torch(parts, given, folder / "torch")
+    if "onnxruntime" in recipe.backends:
+        export_onnx(parts, given, folder / "onnxruntime")
 
 
 def _prompts(network: UniRestore) -> Prompts:
@@ -71,5 +85,5 @@ def _manifest(network: UniRestore, recipe: Recipe) -> Manifest:
         tasks=tuple(_prompts(network)),
         precision=dict.fromkeys(PARTS, "fp32"),
         largest_activation=dict.fromkeys(PARTS),
-        backends={"onnxruntime": BackendInfo(version=onnxruntime.__version__)},
+        backends={name: BackendInfo(version=_VERSIONS[name]) for name in recipe.backends},
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 import torch
 from torch import Tensor
 
-from unirestore_ros.build.fold import folded
-from unirestore_ros.build.parts import Adapter, Decoder, Part, Trunk, sample_inputs
+from unirestore_ros.build.parts import Adapter, Decoder, Part, Trunk
 from unirestore_ros.build.recipe import Recipe, RecipeError
 from unirestore_ros.model import UniRestore
 
@@ -49,16 +49,14 @@ def sample_tensors(network: UniRestore, trunk: Part, recipe: Recipe) -> dict[str
     return {"frame": frame, "prompt": prompt, **given}
 
 
-def export_parts(network: UniRestore, recipe: Recipe, folder: Path) -> None:
+def export_onnx(parts: Mapping[str, Part], given: Mapping[str, Tensor], folder: Path) -> None:
     """Write trunk.onnx, decoder.onnx and adapter.onnx into the folder."""
     folder.mkdir(parents=True)
-    parts = parts_of(folded(network.eval()), recipe)
-    given = sample_tensors(network, parts["trunk"], recipe)
     for part, module in parts.items():
-        _log.info("exporting %s", part)
+        _log.info("exporting %s to ONNX", part)
         program = torch.onnx.export(
             module.eval(),
-            tuple(t.clone() for t in sample_inputs(module, given)),
+            tuple(given[name].clone() for name in module.inputs),
             input_names=list(module.inputs),
             output_names=list(module.outputs),
             opset_version=OPSET,

@@ -125,8 +125,9 @@ def scaled(conv: nn.Conv2d, scale: Tensor) -> nn.Conv2d:
 
 
 def folded(network: UniRestore) -> UniRestore:
-    """A copy of the network for export."""
-    network = copy.deepcopy(network)
+    """A copy of the network for export, which shares the tensors that it does not change."""
+    shared = (*network.parameters(), *network.buffers())
+    network = copy.deepcopy(network, {id(tensor): tensor for tensor in shared})
     _fold_children(network)
     for level, adapter in enumerate(network.tfa):
         assert isinstance(adapter, FoldedAdapter)

@@ -6,8 +6,6 @@ its outputs on the device. Names of inputs and outputs are the contract with ``e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -122,7 +120,8 @@ def _skips_and_gates(given: dict[str, Tensor], levels: int) -> tuple[list[Tensor
 
 
 def _to_unit(frame: Tensor) -> Tensor:
-    return frame.permute(0, 3, 1, 2).float() / 255
+    """The cast comes first: TensorRT takes bytes as an input that is cast, and nowhere else."""
+    return frame.float().permute(0, 3, 1, 2) / 255
 
 
 def _to_bytes(image: Tensor) -> Tensor:
@@ -134,6 +133,3 @@ def _resize(image: Tensor, size: Size) -> Tensor:
     width, height = size
     return F.interpolate(image, size=(height, width), mode="bilinear", align_corners=False)
 
-
-def sample_inputs(module: Part, given: dict[str, Tensor]) -> Sequence[Tensor]:
-    return tuple(given[name] for name in module.inputs)

@@ -10,7 +10,7 @@ import yaml
 
 from unirestore_ros.engine.manifest import BACKENDS, aspect_error
 
-BUILDABLE = ("onnxruntime",)
+BUILDABLE = ("torch", "onnxruntime")
 """The backends that this version builds for."""
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from unirestore_ros.engine.errors import BundleError, build_command
 from unirestore_ros.engine.manifest import PROMPTS_FILE, Manifest
-from unirestore_ros.engine.onnx_metadata import read_metadata
+from unirestore_ros.engine.part_metadata import read_metadata
 from unirestore_ros.engine.prompts import Prompts, check_prompt, read_prompts
 from unirestore_ros.files import sha256_of
 
@@ -112,7 +112,7 @@ def copies_for(path: str, manifest: Manifest) -> dict[str, str]:
         fields = _IN_PROMPTS
     elif folder == "heads":
         fields = (*_IN_HEADS, f"heads.{rest.removesuffix('.onnx')}")
-    elif path.endswith(".onnx"):
+    elif path.endswith((".onnx", ".pt2")):
         fields = (*_IN_GRAPHS, f"backends.{folder}")
     return {f"unirestore.{field}": manifest.value_of(field) for field in fields}
 
@@ -169,7 +169,7 @@ def _check_copies(folder: Path, manifest: Manifest) -> None:
     for path in sorted(manifest.files):
         expected = copies_for(path, manifest)
         try:
-            found = _metadata_of(folder / path) if expected else {}
+            found = read_metadata(folder / path) if expected else {}
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         for key, value in expected.items():
@@ -178,10 +178,6 @@ def _check_copies(folder: Path, manifest: Manifest) -> None:
                 raise ValueError(
                     f"{field} is {value} in {MANIFEST_FILE}, {found.get(key, 'absent')} in {path}"
                 )
-
-
-def _metadata_of(path: Path) -> dict[str, str]:
-    return read_prompts(path)[1] if path.name == PROMPTS_FILE else read_metadata(path)
 
 
 def _read_prompts(folder: Path, manifest: Manifest) -> Prompts:

@@ -14,6 +14,8 @@ FORMAT_VERSION = 1
 PARTS = ("trunk", "decoder", "adapter")
 BACKENDS = ("tensorrt", "torch", "onnxruntime")
 """In the order in which ``auto`` tries them."""
+SUFFIXES = {"torch": ".pt2", "onnxruntime": ".onnx"}
+"""Of the files of the parts, by backend."""
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 PROMPTS_FILE = "prompts.safetensors"
 MAX_CHANNELS = 128
@@ -139,9 +141,11 @@ class Manifest:
             raise ValueError(f"backends: {_names(self.backends)}, but files of {_names(backends)}")
         if heads != set(self.heads):
             raise ValueError(f"heads: {_names(self.heads)}, but files of {_names(heads)}")
-        for part in PARTS:
-            if "onnxruntime" in backends and f"onnxruntime/{part}.onnx" not in self.files:
-                raise ValueError(f"files: onnxruntime/{part}.onnx is missing")
+        for backend in backends & set(SUFFIXES):
+            for part in PARTS:
+                path = f"{backend}/{part}{SUFFIXES[backend]}"
+                if path not in self.files:
+                    raise ValueError(f"files: {path} is missing")
 
 
 def aspect_error(input_size: tuple[int, int], working_size: tuple[int, int]) -> float:

@@ -23,7 +23,7 @@ from unirestore_ros.engine.bundle import (
 from unirestore_ros.engine.errors import BundleError
 from unirestore_ros.engine.locate import find_bundle
 from unirestore_ros.engine.manifest import PROMPTS_FILE, Manifest
-from unirestore_ros.engine.onnx_metadata import add_metadata
+from unirestore_ros.engine.part_metadata import add_metadata
 from unirestore_ros.engine.prompts import Prompts, check_prompt, read_new_prompt, write_prompts
 from unirestore_ros.files import folder_written_beside, sha256_of
 from unirestore_ros.tasks import check_task_name, long_name

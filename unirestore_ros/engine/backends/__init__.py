@@ -8,12 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from unirestore_ros.engine.backends import cuda_driver
 from unirestore_ros.engine.bundle import Bundle
 from unirestore_ros.engine.errors import BundleError
 from unirestore_ros.engine.manifest import BACKENDS
 
 AUTO = "auto"
-_NEEDS = {"onnxruntime": "onnxruntime"}
+_NEEDS = {"torch": "torch", "onnxruntime": "onnxruntime"}
 """The backends of this version, and the Python package that each needs."""
 
 
@@ -34,29 +35,26 @@ class Backend(Protocol):
 
 def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int) -> Backend:
     """Load the parts with the backend of that name, or with the first that ``auto`` finds."""
-    name = choose_backend(bundle, backend)
+    name = choose_backend(bundle, backend, device_id)
     if not _is_installed(name):
         raise BundleError(
             f"bundle {bundle.folder}: backend {name} needs the Python package {_NEEDS[name]}",
             f"python -m pip install {_NEEDS[name]}",
         )
+    if name == "torch":
+        from unirestore_ros.engine.backends.torch_backend import TorchBackend
+
+        return TorchBackend(bundle, device_id, threads)
     from unirestore_ros.engine.backends.onnx_runtime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(bundle, device_id, threads)
 
 
-def choose_backend(bundle: Bundle, requested: str) -> str:
+def choose_backend(bundle: Bundle, requested: str, device_id: int = 0) -> str:
     """Name of the backend to use; BundleError where the bundle or this version does not hold it."""
     held = [name for name in BACKENDS if name in bundle.manifest.backends]
-    usable = [name for name in held if name in _NEEDS]
     if requested == AUTO:
-        if not usable:
-            raise BundleError(
-                f"bundle {bundle.folder}: it is built for {', '.join(held) or 'no backend'}; "
-                f"this version runs {', '.join(_NEEDS)}",
-                bundle.build_command("--backend", next(iter(_NEEDS))),
-            )
-        return next(filter(_is_installed, usable), usable[0])
+        return _first_that_runs(bundle, held, device_id)
     if requested not in BACKENDS:
         raise BundleError(
             f"backend {requested!r} is not known", f"choose one of {', '.join((AUTO, *BACKENDS))}"
@@ -73,6 +71,35 @@ def choose_backend(bundle: Bundle, requested: str) -> str:
             bundle.build_command("--backend", requested),
         )
     return requested
+
+
+def _first_that_runs(bundle: Bundle, held: list[str], device_id: int) -> str:
+    obstacles = {}
+    for name in held:
+        obstacle = _obstacle(name, device_id)
+        if obstacle is None:
+            return name
+        obstacles[name] = obstacle
+    reasons = "; ".join(f"{name}: {why}" for name, why in obstacles.items())
+    raise BundleError(
+        f"bundle {bundle.folder}: no backend that it is built for runs here: {reasons or 'none'}",
+        bundle.build_command("--backend", "onnxruntime"),
+    )
+
+
+def _obstacle(name: str, device_id: int) -> str | None:
+    """Why ``auto`` does not take a backend here; found without importing any of them."""
+    if name not in _NEEDS:
+        return "not in this version"
+    if not _is_installed(name):
+        return f"the Python package {_NEEDS[name]} is not installed"
+    if name == "onnxruntime":
+        return None
+    try:
+        cuda_driver.device(device_id)
+    except cuda_driver.CudaError as error:
+        return str(error)
+    return None
 
 
 def _is_installed(name: str) -> bool:

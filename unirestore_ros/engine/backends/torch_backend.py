@@ -1,0 +1,208 @@
+"""The ``torch`` backend: three exported programs, on a CUDA device or, when named, on the CPU.
+
+The only module on the vehicle's side that imports PyTorch, and only once the backend is chosen.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
+
+from unirestore_ros.engine.backends import cuda_driver
+from unirestore_ros.engine.backends.cores import physical_cores
+from unirestore_ros.engine.bundle import Bundle
+from unirestore_ros.engine.errors import BundleError, InferenceError
+
+Tensors = dict[str, Tensor]
+Run = Callable[[], Mapping[str, Tensor]]
+WARM_RUNS = 3
+"""Before a part is captured: libraries choose algorithms and allocate in their first runs."""
+
+_log = logging.getLogger(__name__)
+
+
+class TorchBackend:
+    """The parts read their inputs by name: frame and prompt from here, the rest from the trunk.
+
+    On CUDA each part is one CUDA graph over fixed tensors; the prompt of a task is copied into the
+    fixed one. Results are copied to host buffers: one for images, one for the features of each
+    task.
+    """
+
+    name = "torch"
+
+    def __init__(self, bundle: Bundle, device_id: int = 0, threads: int = 0) -> None:
+        self._device = _device(device_id)
+        if self._device.type == "cpu":
+            torch.set_num_threads(threads or physical_cores())
+        width, height = bundle.manifest.input_size
+        image_shape, feature_shape = (1, height, width, 3), (1, *bundle.manifest.feature_shape)
+        prompt_shape = (1, *bundle.manifest.prompt_shape)
+
+        trunk, decoder, adapter = (
+            _Part(bundle, part, self._device) for part in ("trunk", "decoder", "adapter")
+        )
+        trunk.expect("frame", trunk.inputs, torch.uint8, image_shape)
+        decoder.expect("image", decoder.outputs, torch.uint8, image_shape)
+        adapter.expect("features", adapter.outputs, torch.float32, feature_shape)
+
+        self._host_frame = self._host_buffer(image_shape, torch.uint8)
+        self._frame = self._host_frame.to(self._device)
+        self._prompt = torch.zeros(prompt_shape, device=self._device)
+        self._prompts = {
+            task: torch.tensor(prompt[None]).to(self._device)
+            for task, prompt in bundle.prompts.items()
+        }
+        tensors = {"frame": self._frame, "prompt": self._prompt}
+        self._run_trunk = trunk.wired_to(tensors)
+        self._run_decoder = decoder.wired_to(tensors)
+        self._run_adapter = adapter.wired_to(tensors)
+        self._image = self._host_buffer(image_shape, torch.uint8)
+        self._features = {
+            task: self._host_buffer(feature_shape, torch.float32) for task in bundle.prompts
+        }
+
+    def run_trunk(self, frame: NDArray[np.uint8]) -> None:
+        self._host_frame.numpy()[0] = frame
+        if self._device.type != "cpu":
+            self._frame.copy_(self._host_frame, non_blocking=True)
+        self._run_trunk()
+
+    def decode(self, task: str) -> NDArray[np.uint8]:
+        return self._fetch(self._run_decoder, task, "image", self._image)
+
+    def adapt(self, task: str) -> NDArray[np.float32]:
+        return self._fetch(self._run_adapter, task, "features", self._features[task])
+
+    def _fetch(self, run: Run, task: str, output: str, buffer: Tensor) -> NDArray:
+        self._prompt.copy_(self._prompts[task])
+        buffer.copy_(run()[output])  # waits for the device
+        array = buffer.numpy()[0]
+        array.flags.writeable = False
+        return array
+
+    def _host_buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Pinned where a device reads or writes it."""
+        return torch.zeros(shape, dtype=dtype, pin_memory=self._device.type != "cpu")
+
+
+class _Part:
+    """An exported program, and the tensors that it declares, by name."""
+
+    def __init__(self, bundle: Bundle, part: str, device: torch.device) -> None:
+        self._bundle, self._device = bundle, device
+        self._path = f"torch/{part}.pt2"
+        try:
+            program = torch.export.load(bundle.folder / self._path)
+        except (RuntimeError, ValueError, KeyError) as error:
+            built = bundle.manifest.backends["torch"].version
+            self._refuse(f"PyTorch {torch.__version__} (exported with {built}) says: {error}")
+        values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+        signature = program.graph_signature
+        self.inputs = {name: values[name] for name in signature.user_inputs}
+        names = program.call_spec.out_spec.context if program.call_spec.out_spec else []
+        self.outputs = {
+            name: values[node] for name, node in zip(names, signature.user_outputs, strict=True)
+        }
+        if device.type != "cpu":
+            program = move_to_device_pass(program, str(device))
+        module = program.module(check_guards=False)
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.ndim == 4:
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+        self._module = _compiled(module, device)
+
+    def expect(
+        self, name: str, tensors: Mapping[str, Tensor], dtype: torch.dtype, shape: tuple[int, ...]
+    ) -> None:
+        """The input or output of that name must be there, as the manifest has it."""
+        if name not in tensors:
+            self._refuse(f"{name} is not among its {', '.join(tensors) or 'tensors'}")
+        found = tensors[name]
+        if (found.dtype, tuple(found.shape)) != (dtype, shape):
+            self._refuse(
+                f"{name} is {found.dtype} of shape {tuple(found.shape)}, "
+                f"must be {dtype} of shape {shape}"
+            )
+
+    def wired_to(self, tensors: Tensors) -> Run:
+        """A call that reads its inputs from ``tensors`` and leaves its outputs there too."""
+        with torch.inference_mode():
+            tensors.update(self._first(tensors))
+            captured = self._captured(tensors) if self._device.type != "cpu" else None
+
+        @torch.inference_mode()
+        def run() -> Mapping[str, Tensor]:
+            try:
+                if captured is not None:
+                    captured.replay()
+                else:
+                    tensors.update(self._module(**{name: tensors[name] for name in self.inputs}))
+            except RuntimeError as error:
+                raise InferenceError(f"{self._path}: {' '.join(str(error).split())}") from error
+            return tensors
+
+        return run
+
+    def _first(self, tensors: Tensors) -> Tensors:
+        for name, wanted in self.inputs.items():
+            if name not in tensors:
+                self._refuse(f"its input {name} is none of {', '.join(tensors)}")
+            source = tensors[name]
+            if (source.dtype, source.shape) != (wanted.dtype, wanted.shape):
+                self._refuse(
+                    f"its input {name} is {wanted.dtype} of shape {tuple(wanted.shape)}, "
+                    f"but comes as {source.dtype} of shape {tuple(source.shape)}"
+                )
+        outputs: Tensors = self._module(**{name: tensors[name] for name in self.inputs})
+        return outputs
+
+    def _captured(self, tensors: Tensors) -> torch.cuda.CUDAGraph:
+        """The part as one CUDA graph, whose outputs take their place in ``tensors``."""
+        inputs = {name: tensors[name] for name in self.inputs}
+        stream = torch.cuda.Stream(self._device)
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_RUNS):
+                self._module(**inputs)
+        torch.cuda.current_stream(self._device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            tensors.update(self._module(**inputs))
+        return graph
+
+    def _refuse(self, problem: str) -> NoReturn:
+        raise BundleError(
+            f"bundle {self._bundle.folder}: {self._path}: {problem}", self._bundle.build_command()
+        )
+
+
+def _device(number: int) -> torch.device:
+    """The CUDA device of that number where PyTorch can use it, else the CPU, said aloud."""
+    try:
+        cuda_driver.device(number)
+    except cuda_driver.CudaError as error:
+        _log.info("backend torch runs on the CPU: %s", error)
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        _log.warning("backend torch runs on the CPU: this PyTorch is built without CUDA")
+        return torch.device("cpu")
+    return torch.device("cuda", number)
+
+
+def _compiled(module: nn.Module, device: torch.device) -> Callable[..., Tensors]:
+    """Compiled on CUDA where there is Triton to compile with; as it is elsewhere."""
+    if device.type == "cpu" or importlib.util.find_spec("triton") is None:
+        return module
+    compiled: Callable[..., Tensors] = torch.compile(
+        module, dynamic=False, mode="max-autotune-no-cudagraphs"
+    )
+    return compiled
