@@ -51,6 +51,7 @@ EXTRAS = {
     "ros": ROS,
     "headless": ["opencv-python-headless>=4.5"],
     "bag": ["rosbags>=0.10"],
+    "ray": ["ray>=2.9"],
     "build": BUILD,
     "train": TRAIN,
     # It asks for opencv-python, which overwrites the headless wheel and apt's OpenCV and needs

@@ -26,6 +26,12 @@ COMMANDS = {
     "demo": Command(
         "unirestore_ros.demo.command:main", "play a drive through the node over DDS, and report"
     ),
+    "bag": Command(
+        "unirestore_ros.bag.command:main", "make, play, restore, watch and compare rosbag2 files"
+    ),
+    "restore": Command(
+        "unirestore_ros.restore.command:main", "restore image files, folders and videos offline"
+    ),
     "build": Command("unirestore_ros.build.command:main", "compile a bundle from weights"),
     "train": Command("unirestore_ros.train.command:main", "train the network, stage by stage"),
     "evaluate": Command("unirestore_ros.evaluate.command:main", "write a table of quality"),
@@ -36,7 +42,7 @@ COMMANDS = {
 }
 
 # The extra that holds what a command needs beyond the run-time, where there is one.
-EXTRAS = {"build": "build", "train": "train", "evaluate": "train", "bench": "build"}
+EXTRAS = {"bag": "bag", "build": "build", "train": "train", "evaluate": "train", "bench": "build"}
 
 
 def usage() -> str:

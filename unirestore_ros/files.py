@@ -21,9 +21,10 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """Yield a path beside ``path``; on success it is renamed into place, on an error deleted."""
+    """Yield a path beside ``path``, of the same suffix; on success it is renamed into place, on an
+    error deleted."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(path.suffix, f".{path.stem}.", path.parent)
     os.close(handle)
     beside = Path(name)
     try:
@@ -44,7 +45,7 @@ def folder_written_beside(folder: Path) -> Iterator[Path]:
     try:
         yield beside
         beside.chmod(0o755)
-        _sync(beside)
+        sync_folder(beside)
         if folder.exists():
             _exchange(beside, folder)
         else:
@@ -62,7 +63,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bytes to the disk before the rename, so that a power cut cannot leave a name without them."""
     for root, _, files in os.walk(folder):
         for path in (*(Path(root) / name for name in files), Path(root)):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from unirestore_ros.demo.errors import DemoError
-from unirestore_ros.demo.processes import Child, children, signals_as_exits
+from unirestore_ros.demo.processes import Child, children
+from unirestore_ros.signals import signals_as_exits
 
 SLEEPER = "import time; print('ready', flush=True); time.sleep(60)"
 POLITE = """

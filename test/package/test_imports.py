@@ -18,7 +18,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = "unirestore_ros"
 # Modules at the top that any layer may use; they use each other only.
-COMMON = {"", "tasks", "files"}
+COMMON = {"", "tasks", "files", "signals"}
 MAY_IMPORT = {
     "engine": set[str](),
     "ros": {"engine"},
@@ -29,6 +29,8 @@ MAY_IMPORT = {
     "lettering": set[str](),
     "display": {"ros", "lettering"},
     "media": {"ros", "degrade", "lettering"},
+    "bag": {"media", "ros", "engine", "metrics"},
+    "restore": {"media", "ros", "engine"},
     "demo": {"media", "ros", "engine", "drive", "degrade", "classical", "metrics", "lettering"},
     "doctor": {"engine", "demo"},
     "model": set[str](),
@@ -47,6 +49,8 @@ RUN_TIME = (
     "metrics",
     "lettering",
     "media",
+    "bag",
+    "restore",
     "demo",
     "doctor",
 )
@@ -54,7 +58,7 @@ NOT_AT_RUN_TIME = {"torch", "torchvision", "diffusers", "onnx", "onnxscript"}
 # The one exception: the backend whose work is PyTorch, which `auto` never imports.
 TORCH_BACKEND = f"{PACKAGE}.engine.backends.torch_backend"
 # Asked for only when used, with a message where absent: they are extras, or the vehicle's own.
-OPTIONAL = {"rosbags", "imagecorruptions", "PIL", "tensorrt", "cuda"}
+OPTIONAL = {"rosbags", "ray", "imagecorruptions", "PIL", "tensorrt", "cuda"}
 
 # What setup.py or a vehicle's apt installs, by the name that is imported.
 PACKAGE_XML_NAMES = {

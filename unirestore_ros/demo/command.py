@@ -22,7 +22,6 @@ from unirestore_ros.demo.conduct import Play, conduct
 from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.outputs import before_after, overlay_pictures
 from unirestore_ros.demo.prepare import spool_input
-from unirestore_ros.demo.processes import signals_as_exits
 from unirestore_ros.demo.quality import StretchReport, measure_stretch
 from unirestore_ros.demo.record import Record
 from unirestore_ros.demo.rendering import spool_drive
@@ -38,6 +37,7 @@ from unirestore_ros.media.pictures import write_picture
 from unirestore_ros.media.scaling import Size
 from unirestore_ros.media.sources import open_source
 from unirestore_ros.media.video import write_video
+from unirestore_ros.signals import signals_as_exits
 
 REPORT, OVERLAY, FIGURE = "report.json", "overlay.mp4", "before_after.png"
 MACHINE_TASKS = ("segmentation", "detection")

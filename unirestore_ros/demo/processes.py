@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from unirestore_ros.demo.errors import DemoError
+from unirestore_ros.signals import death_with_parent
 
 # How long a child is given after each signal, in seconds.
 END_STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
 _TAIL_LINES = 15
 _TAIL_BYTES = 8192
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Child:
@@ -36,7 +35,7 @@ class Child:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_death_with_parent(),
+                preexec_fn=death_with_parent(),
             )
 
     @property
@@ -112,32 +111,7 @@ def children(environment: Mapping[str, str], log_folder: Path) -> Iterator[Child
         group.end()
 
 
-@contextlib.contextmanager
-def signals_as_exits() -> Iterator[None]:
-    """SIGTERM and SIGHUP leave the block as SystemExit, so that what must be ended is ended."""
-
-    def leave(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _how_it_ended(code: int) -> str:
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit status {code}"
-
-
-def _death_with_parent() -> Callable[[], None]:
-    """To run in a child before exec: it gets SIGTERM when the parent is gone, even by SIGKILL."""
-    libc = ctypes.CDLL(None)  # loaded here: after the fork there is only the call
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
-
-    return ask

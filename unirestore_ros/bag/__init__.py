@@ -1,0 +1,1 @@
+"""rosbag2 files: made from videos, played, restored and compared, over the rosbags library."""

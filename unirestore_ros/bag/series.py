@@ -1,0 +1,86 @@
+"""When the messages of a topic came, and what that says: rate, gaps, ages, missing ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Series:
+    """Times of one topic, in nanoseconds; a message without a header has a stamp of None."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.times: list[int] = []
+        self.stamps: list[int] = []
+
+    def add(self, time_ns: int, stamp_ns: int | None) -> None:
+        self.times.append(time_ns)
+        if stamp_ns is not None:
+            self.stamps.append(stamp_ns)
+
+    def report(self) -> dict[str, Any]:
+        """As JSON has it: null where there is nothing to say."""
+        return {
+            "type": self.kind,
+            "messages": len(self.times),
+            "hz": rate_hz(self.times),
+            "gap_ms": percentiles_ms(np.diff(sorted(self.times))),
+            "age_ms": self._ages(),
+        }
+
+    def share_of(self, stamps: set[int]) -> float | None:
+        """Which part of those stamps arrived; by number where messages have no header."""
+        if not stamps:
+            return None
+        arrived = len(stamps & set(self.stamps)) if self.stamps else len(self.times)
+        return round(arrived / len(stamps), 4)
+
+    def _ages(self) -> dict[str, float] | None:
+        if not self.stamps or len(self.stamps) != len(self.times):
+            return None
+        return percentiles_ms(np.subtract(self.times, self.stamps))
+
+
+def rate_hz(times_ns: Sequence[int]) -> float | None:
+    """Messages a second between the first and the last."""
+    span = max(times_ns) - min(times_ns) if times_ns else 0
+    return round((len(times_ns) - 1) * 1e9 / span, 3) if span > 0 else None
+
+
+def percentiles_ms(values_ns: np.ndarray) -> dict[str, float] | None:
+    if len(values_ns) == 0:
+        return None
+    p50, p99, largest = np.percentile(values_ns, (50, 99, 100)) / 1e6
+    return {
+        "p50": round(float(p50), 2),
+        "p99": round(float(p99), 2),
+        "max": round(float(largest), 2),
+    }
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns side by side; None is a dash."""
+    cells = [[str("-" if cell is None else cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )
+
+
+def topic_rows(topics: dict[str, dict[str, Any]]) -> list[list[object]]:
+    """Topic, messages, rate, gap and age of reports."""
+    return [
+        [topic, each["messages"], each["hz"], *_pair(each["gap_ms"]), *_pair(each["age_ms"])]
+        for topic, each in topics.items()
+    ]
+
+
+TOPIC_HEAD = ("topic", "messages", "Hz", "gap p50", "p99 ms", "age p50", "p99 ms")
+
+
+def _pair(figures: dict[str, float] | None) -> list[object]:
+    return [figures["p50"], figures["p99"]] if figures else [None, None]

@@ -1,0 +1,1 @@
+"""Image files, folders of images and videos restored offline."""
