@@ -53,8 +53,7 @@ class UniRestore(nn.Module):
         self.prompts = nn.ParameterDict(
             {task: nn.Parameter(torch.zeros(tfa.prompt_length, skips[-1])) for task in config.tasks}
         )
-        for name, value in self.constants().items():
-            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("alphas", denoiser.alphas_cumprod(), persistent=False)
         self.register_buffer("noise", denoiser.stored_noise())
         width = config.unet.cross_attention_dim
         empty_prompt = None if width is None else torch.zeros(1, 77, width)
@@ -76,19 +75,14 @@ class UniRestore(nn.Module):
         features = finest.conv_out.out_channels
         nn.init.dirac_(finest.conv_out.weight[:, features:])
 
-    @staticmethod
-    def constants() -> dict[str, Tensor]:
-        """Buffers that are no weights: SD-Turbo's cumulative alphas, (1000,)."""
-        return {"alphas": denoiser.alphas_cumprod()}
-
     @classmethod
     def from_released(
         cls, sd_turbo: Path, stage1: Path, stage2: Path, null_embedding: Path
     ) -> UniRestore:
-        """The published network: see ``unirestore_ros.model.weights.from_released``."""
-        from unirestore_ros.model import weights
+        """The published network: see ``unirestore_ros.model.published.from_released``."""
+        from unirestore_ros.model import published
 
-        return weights.from_released(
+        return published.from_released(
             Path(sd_turbo), Path(stage1), Path(stage2), Path(null_embedding)
         )
 

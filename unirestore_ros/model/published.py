@@ -1,0 +1,282 @@
+"""The published files: SD-Turbo's folder, UniRestore's two checkpoints, the empty prompt.
+
+Every width is read from the files. Nothing in them is run: pickles are read as weights only. What
+does not fit is refused with the reason. Keys and layout: github.com/unirestore/UniRestore.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from unirestore_ros.model.config import (
+    AutoencoderConfig,
+    CFRMConfig,
+    Config,
+    ControllerConfig,
+    TFAConfig,
+    UNetConfig,
+)
+from unirestore_ros.model.denoiser import stored_noise
+from unirestore_ros.model.unirestore import UniRestore
+from unirestore_ros.model.weights import State, WeightsError, assemble
+
+STAGE1 = {
+    "model.ae.vae.encoder.fr_blocks.": "cfrm.",
+    "model.controller.": "controller.",
+    "model.base_model.csc_editors.": "denoiser.csc_editors.",
+}
+STAGE2 = {
+    "model.ae.vae.decoder.task_prompts.": "prompts.",
+    "model.ae.vae.decoder.task_editors.": "tfa.",
+}
+"""Published prefixes -> ours. Lightning left the frozen modules out when it saved them."""
+
+WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
+SD_TURBO_FILES = (
+    "scheduler/scheduler_config.json",
+    "vae/config.json",
+    f"vae/{WEIGHTS_NAME}",
+    "unet/config.json",
+    f"unet/{WEIGHTS_NAME}",
+)
+SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "epsilon",
+}
+"""What the denoiser's constants are made for."""
+ZIP_MAGIC = b"PK\x03\x04"
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Names that VAEs saved by diffusers before 0.18 have: 1x1 convolutions, now linear layers."""
+DEFAULT_SCALING_FACTOR = 0.18215
+
+
+def from_released(sd_turbo: Path, stage1: Path, stage2: Path, null_embedding: Path) -> UniRestore:
+    """The network from SD-Turbo's folder and UniRestore's two checkpoints, in float32.
+
+    ``null_embedding``: the published ``.pt`` tensor, or a safetensors file with the key
+    ``null_embeds``, (1, 77, D). Files are mapped, not copied. Raises WeightsError for contents that
+    do not fit, OSError for files that cannot be read.
+    """
+    _check_schedule(sd_turbo / "scheduler" / "scheduler_config.json")
+    state = _read_stage(stage1, STAGE1) | _read_stage(stage2, STAGE2)
+    vae, unet = (_read_json(sd_turbo / part / "config.json") for part in ("vae", "unet"))
+    origin = f"{sd_turbo}, {stage1}, {stage2}, {null_embedding}"
+    config = _config(_Fields(vae, sd_turbo / "vae"), _Fields(unet, sd_turbo / "unet"), state)
+    state |= _prefixed("autoencoder.vae.", _current_names(_read_safetensors(sd_turbo / "vae")))
+    state |= _prefixed("denoiser.unet.", _read_safetensors(sd_turbo / "unet"))
+    state["null_embedding"] = read_embedding(null_embedding)
+    state["noise"] = stored_noise()
+    return assemble(config, dict(state), origin)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+class _Tensors(State):
+    """A state in which a key that is asked for and absent is said to be missing from the files."""
+
+    def __missing__(self, key: str) -> Tensor:
+        raise WeightsError(f"the checkpoints have no tensor {key}")
+
+    def __or__(self, other: State) -> _Tensors:  # type: ignore[override]
+        return _Tensors({**self, **other})
+
+
+class _Fields:
+    """The fields of a diffusers config.json, by name, each of the kind that is asked for."""
+
+    def __init__(self, values: dict[str, Any], folder: Path) -> None:
+        self._values, self._folder = values, folder
+
+    def whole(self, name: str) -> int:
+        value = self._values.get(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise WeightsError(
+                f"{self._folder}/config.json: {name} must be a whole number: {value!r}"
+            )
+        return value
+
+    def wholes(self, name: str) -> tuple[int, ...]:
+        value = self._values.get(name)
+        if not isinstance(value, list) or not all(isinstance(v, int) for v in value):
+            raise WeightsError(f"{self._folder}/config.json: {name} must be a list, is {value!r}")
+        return tuple(value)
+
+    def number(self, name: str, default: float) -> float:
+        return float(self._values.get(name, default))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{file} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise WeightsError(f"{file} does not hold a JSON object")
+    return values
+
+
+def _check_schedule(file: Path) -> None:
+    values = _read_json(file)
+    for field, expected in SCHEDULE.items():
+        if values.get(field) != expected:
+            raise WeightsError(
+                f"{file}: {field} is {values.get(field)!r}, SD-Turbo's is {expected!r}"
+            )
+
+
+def _read_safetensors(folder: Path) -> State:
+    file = folder / WEIGHTS_NAME
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise WeightsError(f"{file} is not a whole safetensors file: {error}") from None
+
+
+def read_pickle(file: Path) -> Any:
+    """What a file written by torch.save holds, read without running code from it, and mapped."""
+    with file.open("rb") as stream:
+        is_zip = stream.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        if found:
+            raise WeightsError(
+                f"{file} holds more than weights: it would run {found.group(1)}. Nothing of it was"
+                " run; do not load it by other means"
+            ) from None
+        raise _not_whole(file, error) from None
+    except (RuntimeError, EOFError, OSError) as error:
+        raise _not_whole(file, error) from None
+
+
+def _not_whole(file: Path, error: Exception) -> WeightsError:
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return WeightsError(f"{file} is not a whole checkpoint of torch.save: {first}")
+
+
+def _read_stage(file: Path, prefixes: dict[str, str]) -> _Tensors:
+    """The tensors of a Lightning checkpoint under our names; only the stage's own may be there."""
+    checkpoint = read_pickle(file)
+    published = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(published, dict):
+        raise WeightsError(f"{file} is not a Lightning checkpoint: it has no state_dict")
+    state = _Tensors()
+    for key, value in published.items():
+        ours = next((p for p in prefixes if isinstance(key, str) and key.startswith(p)), None)
+        if ours is None or not isinstance(value, Tensor):
+            raise WeightsError(
+                f"{file}: {key!r} is not expected in this checkpoint, which holds"
+                f" {', '.join(prefix + '*' for prefix in prefixes)}"
+            )
+        state[prefixes[ours] + key[len(ours) :]] = value
+    return state
+
+
+def read_embedding(file: Path) -> Tensor:
+    """The empty prompt's embedding, (1, 77, D)."""
+    if file.suffix == ".safetensors":
+        try:
+            embedding = load_file(file).get("null_embeds")
+        except SafetensorError as error:
+            raise WeightsError(f"{file} is not a whole safetensors file: {error}") from None
+    else:
+        embedding = read_pickle(file)
+    if not isinstance(embedding, Tensor) or embedding.ndim != 3:
+        raise WeightsError(f"{file} does not hold one (1, 77, D) tensor, null_embeds")
+    return embedding
+
+
+def _prefixed(prefix: str, state: State) -> State:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def _current_names(state: State) -> State:
+    renamed = {}
+    for key, value in state.items():
+        path = key.split(".")
+        if "attentions" in path and path[-2] in OLD_ATTENTION:
+            key = ".".join((*path[:-2], OLD_ATTENTION[path[-2]], path[-1]))
+            value = value.flatten(1) if path[-1] == "weight" else value
+        renamed[key] = value
+    return renamed
+
+
+# --- configuration --------------------------------------------------------------------------------
+
+
+def _config(vae: _Fields, unet: _Fields, state: _Tensors) -> Config:
+    groups = unet.whole("norm_num_groups")
+    return Config(
+        name="sd-turbo",
+        autoencoder=AutoencoderConfig(
+            kind="kl",
+            channels=vae.wholes("block_out_channels"),
+            layers_per_block=vae.whole("layers_per_block"),
+            norm_num_groups=vae.whole("norm_num_groups"),
+            scaling_factor=vae.number("scaling_factor", DEFAULT_SCALING_FACTOR),
+        ),
+        unet=UNetConfig(
+            channels=unet.wholes("block_out_channels"),
+            layers_per_block=unet.whole("layers_per_block"),
+            cross_attention_dim=unet.whole("cross_attention_dim"),
+            heads=unet.wholes("attention_head_dim"),
+            norm_num_groups=groups,
+        ),
+        controller=_controller_config(state, groups),
+        cfrm=_cfrm_config(state),
+        tfa=_tfa_config(state),
+        tasks=tuple(sorted(k.removeprefix("prompts.") for k in state if k.startswith("prompts."))),
+        multiple=64,
+        min_side=512,
+    )
+
+
+def _count(state: State, pattern: str) -> int:
+    """How many keys ``pattern.format(i)`` exist for i = 0, 1, ..."""
+    count = 0
+    while pattern.format(count) in state:
+        count += 1
+    return count
+
+
+def _controller_config(state: _Tensors, groups: int) -> ControllerConfig:
+    levels = _count(state, "controller.fea_tran.{}.conv1.weight")
+    widths = tuple(
+        state[f"controller.down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in range(levels)
+    )
+    return ControllerConfig(
+        channels=widths,
+        out_channels=state["controller.fea_tran.0.conv1.weight"].shape[0],
+        time_embed_dim=state["controller.time_embedding.linear_1.weight"].shape[0],
+        layers_per_block=_count(state, "controller.down_blocks.0.resnets.{}.conv1.weight"),
+        norm_num_groups=groups,
+    )
+
+
+def _cfrm_config(state: _Tensors) -> CFRMConfig:
+    a, b, c = (_count(state, f"cfrm.{i}.{{}}.conv1.weight") for i in range(3))
+    wide, narrow = state[f"cfrm.0.{a}.conv_in.weight"].shape[:2]
+    groups = state[f"cfrm.0.{a}.inter_group_attn.1.weight"].shape[0]
+    return CFRMConfig(naf_blocks=(a, b, c), expand=wide // narrow, groups=groups)
+
+
+def _tfa_config(state: _Tensors) -> TFAConfig:
+    a, b, c = (state[f"tfa.{i}.conv_out.weight"].shape[0] for i in range(3))
+    prompts = [value for key, value in state.items() if key.startswith("prompts.")]
+    if not prompts or prompts[0].ndim != 2:
+        raise WeightsError("the checkpoints have no prompt (T, C) of any task")
+    return TFAConfig(feature_channels=(a, b, c), prompt_length=prompts[0].shape[0])
