@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from unirestore_ros.build.bundle import build
-from unirestore_ros.build.fold import FoldedAdapter, FoldedNAFBlock
+from unirestore_ros.build.fold import FoldedAdapter, FoldedNAFBlock, folded
 from unirestore_ros.build.recipe import RecipeError, read_recipe
 from unirestore_ros.build.torch_export import exported
 from unirestore_ros.drive.programme import demo_frames
@@ -62,6 +62,13 @@ def test_folded_adapter_is_the_same_function(
     torch.testing.assert_close(folded(made, skip, gates, prompt), expected)
     folded.absorb(before)
     torch.testing.assert_close(folded(before(x), skip, gates, prompt), expected)
+
+
+def test_folding_leaves_the_network_as_it_was(shipped: UniRestore) -> None:
+    before = {name: tensor.clone() for name, tensor in shipped.state_dict().items()}
+    folded(shipped)
+    for name, tensor in shipped.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,7 @@ class FoldedAdapter(TaskFeatureAdapter):
         prompt = gates.filter * prompt + gates.info * gates.content
         on_skip = (self.gated * self.out_gate(prompt.flatten(1))) @ self.first
         matrix, bias = self.straight + on_skip[:, :-1], on_skip[:, -1:]
+        matrix, bias = matrix.to(skip.dtype), bias.to(skip.dtype)
         added = torch.addmm(bias, matrix, skip[0].flatten(1))
         x = self.mix(x) + added.view(x.shape)
         return x, self.prompt_trans(prompt) if self.prompt_trans is not None else None
@@ -125,15 +126,24 @@ def scaled(conv: nn.Conv2d, scale: Tensor) -> nn.Conv2d:
 
 
 def folded(network: UniRestore) -> UniRestore:
-    """A copy of the network for export, which shares the tensors that it does not change."""
-    shared = (*network.parameters(), *network.buffers())
-    network = copy.deepcopy(network, {id(tensor): tensor for tensor in shared})
+    """A copy of the network for export."""
+    network = copied(network)
     _fold_children(network)
     for level, adapter in enumerate(network.tfa):
         assert isinstance(adapter, FoldedAdapter)
         if level > 0:
             adapter.absorb(network.autoencoder.upsample(level - 1))
     return network
+
+
+def copied(network: UniRestore) -> UniRestore:
+    """A copy with parameters of its own, which share their memory until they are replaced."""
+    memory: dict[int, object] = {
+        id(tensor): nn.Parameter(tensor.data, requires_grad=False)
+        for tensor in network.parameters()
+    }
+    memory.update({id(tensor): tensor for tensor in network.buffers()})
+    return copy.deepcopy(network, memory)
 
 
 def _fold_children(module: nn.Module) -> None:
