@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "demo": {"media", "ros", "engine", "drive", "degrade", "classical", "metrics", "lettering"},
     "doctor": {"engine", "demo"},
     "model": set[str](),
-    "build": {"model", "engine"},
+    "build": {"model", "engine", "drive"},
     "train": {"model", "drive", "degrade"},
     "evaluate": {"model", "train", "build", "engine", "drive", "degrade", "classical", "metrics"},
     "bench": {"model", "build", "engine", "drive"},

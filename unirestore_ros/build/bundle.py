@@ -3,76 +3,110 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import torch
 
-from unirestore_ros.build.export import export_onnx, parts_of, sample_tensors
-from unirestore_ros.build.fold import folded
-from unirestore_ros.build.recipe import Recipe, for_size, read_recipe
-from unirestore_ros.build.torch_export import export_torch
+from unirestore_ros.build.export import save_onnx
+from unirestore_ros.build.measure import Frame, Measured, frames_for
+from unirestore_ros.build.plan import Plan
+from unirestore_ros.build.recipe import HALF, Recipe, check_backends, for_size, read_recipe
+from unirestore_ros.build.torch_export import Programs, exported_parts, save_programs
 from unirestore_ros.engine.bundle import Bundle, read_bundle
-from unirestore_ros.engine.manifest import PARTS, BackendInfo, Manifest
-from unirestore_ros.engine.prompts import Prompts
+from unirestore_ros.engine.manifest import BackendInfo, Manifest
 from unirestore_ros.engine.writing import write_bundle
 from unirestore_ros.files import folder_written_beside, sha256_of
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.weights import load_weights
-from unirestore_ros.tasks import long_name
 
 _VERSIONS = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+_log = logging.getLogger(__name__)
 
 
-def build(
-    recipe_file: Path,
-    out: Path | None = None,
-    size: tuple[int, int] | None = None,
-    backend: str | None = None,
-) -> Bundle:
-    """Compile a recipe, or its variant for frames of another size (width, height) or one backend.
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """How a bundle is to differ from its recipe, and what it is measured on."""
 
-    The bundle takes its place in one step, beside the recipe unless told.
-    """
+    size: tuple[int, int] | None = None
+    """(width, height) of the frames."""
+    backend: str | None = None
+    precision: str | None = None
+    frames: Path | None = None
+    """A folder of images; None: the synthetic drive."""
+    measure: bool = True
+
+
+def build(recipe_file: Path, out: Path | None = None, variant: Variant | None = None) -> Bundle:
+    """Compile a recipe or a variant of it. The bundle takes its place in one step, beside the
+    recipe unless told."""
+    variant = variant or Variant()
     recipe = read_recipe(recipe_file)
-    if backend is not None:
-        recipe = dataclasses.replace(recipe, backends=(backend,))
     network = load_weights(recipe.weights)
-    if size is not None and size != recipe.input_size:
-        recipe = for_size(recipe, size, max(network.config.tfa.strides))
+    recipe = _varied(recipe, variant, max(network.config.tfa.strides))
+    plan = Plan(network, recipe)
     folder = out if out is not None else recipe.file.with_name(recipe.name)
+    frames = frames_for(recipe.input_size, variant.frames)
+    return write_from(plan, sha256_of(recipe.weights), folder, frames, variant.measure)
+
+
+def write_from(
+    plan: Plan,
+    weights_sha256: str,
+    folder: Path,
+    frames: Sequence[Frame],
+    measure: bool = True,
+) -> Bundle:
+    """Make the bundle that a plan describes."""
+    plan.narrow(weights_sha256, frames)
+    measured = plan.measured(frames if measure else None)
+    for part, precision in measured.precision.items():
+        _log.info("%s in %s, largest activation %s", part, precision, measured.largest[part])
     with folder_written_beside(folder) as beside:
-        _export(network, recipe, beside)
-        write_bundle(beside, _manifest(network, recipe), _prompts(network))
+        _export(plan, measured, beside)
+        prompts = {task: prompt.numpy() for task, prompt in plan.prompts.items()}
+        write_bundle(beside, _manifest(plan, measured, weights_sha256), prompts)
     return read_bundle(folder)
 
 
-def _export(network: UniRestore, recipe: Recipe, folder: Path) -> None:
-    parts = parts_of(folded(network.eval()), recipe)
-    given = sample_tensors(network, parts["trunk"], recipe)
-    if "torch" in recipe.backends:
-        export_torch(parts, given, folder / "torch")
-    if "onnxruntime" in recipe.backends:
-        export_onnx(parts, given, folder / "onnxruntime")
+def _varied(recipe: Recipe, variant: Variant, multiple: int) -> Recipe:
+    if variant.backend is not None:
+        recipe = dataclasses.replace(recipe, backends=(variant.backend,))
+    if variant.precision is not None:
+        recipe = dataclasses.replace(recipe, precision=variant.precision)
+    check_backends(recipe)
+    if variant.size is not None and variant.size != recipe.input_size:
+        recipe = for_size(recipe, variant.size, multiple)
+    return recipe
 
 
-def _prompts(network: UniRestore) -> Prompts:
-    return {
-        long_name(task): network.prompts[task].detach().numpy().astype(np.float32)
-        for task in network.config.tasks
-    }
+def _export(plan: Plan, measured: Measured, folder: Path) -> None:
+    """In fp32 one program serves all backends: there is nothing to write out."""
+    in_half = any(precision in HALF for precision in measured.precision.values())
+
+    @functools.cache
+    def programs(explicit: bool) -> Programs:
+        parts = plan.parts(measured.precision, explicit)
+        return exported_parts(parts, plan.sample(parts["trunk"]))
+
+    for backend in plan.recipe.backends:
+        if backend == "torch":
+            save_programs(programs(False), folder / backend)
+        else:
+            save_onnx(programs(in_half), folder / backend)
 
 
-def _manifest(network: UniRestore, recipe: Recipe) -> Manifest:
-    config = network.config
+def _manifest(plan: Plan, measured: Measured, weights_sha256: str) -> Manifest:
+    recipe, config = plan.recipe, plan.config
     width, height = recipe.working_size
-    channels = config.tfa.feature_channels[network.level_of(recipe.stride)]
     return Manifest(
         name=recipe.name,
         model=config.name,
         recipe=f"engines/{recipe.file.name}",
-        weights_sha256=sha256_of(recipe.weights),
+        weights_sha256=weights_sha256,
         steps=recipe.steps,
         input_size=recipe.input_size,
         working_size=recipe.working_size,
@@ -80,10 +114,14 @@ def _manifest(network: UniRestore, recipe: Recipe) -> Manifest:
         strides=config.tfa.strides,
         channels=config.tfa.feature_channels,
         stride=recipe.stride,
-        feature_shape=(height // recipe.stride, width // recipe.stride, channels),
+        feature_shape=(height // recipe.stride, width // recipe.stride, plan.channels),
         prompt_shape=(config.tfa.prompt_length, config.skip_channels[-1]),
-        tasks=tuple(_prompts(network)),
-        precision=dict.fromkeys(PARTS, "fp32"),
-        largest_activation=dict.fromkeys(PARTS),
+        tasks=tuple(plan.prompts),
+        precision=measured.precision,
+        largest_activation=_rounded(measured.largest),
         backends={name: BackendInfo(version=_VERSIONS[name]) for name in recipe.backends},
     )
+
+
+def _rounded(largest: dict[str, float | None]) -> dict[str, float | None]:
+    return {part: None if value is None else round(value, 2) for part, value in largest.items()}

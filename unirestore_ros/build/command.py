@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from unirestore_ros.build.recipe import BUILDABLE
+from unirestore_ros.build.recipe import BUILDABLE, HALF
 from unirestore_ros.engine import BundleError
 from unirestore_ros.engine.bundle import Bundle
 from unirestore_ros.engine.writing import add_prompt
@@ -35,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="the bundle's folder (default: beside the recipe)")
     parser.add_argument("--size", type=_size, metavar="WxH", help="for frames of another size")
     parser.add_argument("--backend", choices=BUILDABLE, help="only this one of the recipe's")
+    parser.add_argument("--precision", choices=("fp32", *HALF), help="the one preferred")
+    parser.add_argument("--frames", type=Path, help="images to measure ranges on, in a folder")
+    parser.add_argument("--unmeasured", action="store_true", help="do not measure the ranges")
     parser.add_argument("--add-prompt", metavar="NAME=FILE", help="a new task: its prompt")
     return parser
 
@@ -47,9 +50,16 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _build(arguments: argparse.Namespace) -> Bundle:
-    from unirestore_ros.build.bundle import build
+    from unirestore_ros.build.bundle import Variant, build
 
-    return build(arguments.source, arguments.out, arguments.size, arguments.backend)
+    variant = Variant(
+        size=arguments.size,
+        backend=arguments.backend,
+        precision=arguments.precision,
+        frames=arguments.frames,
+        measure=not arguments.unmeasured,
+    )
+    return build(arguments.source, arguments.out, variant)
 
 
 def _add(arguments: argparse.Namespace) -> Bundle:

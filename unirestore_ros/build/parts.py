@@ -6,6 +6,8 @@ its outputs on the device. Names of inputs and outputs are the contract with ``e
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,10 +28,14 @@ def gate_names(levels: int) -> tuple[str, ...]:
 
 
 class Part(nn.Module):
-    """A graph to export; its inputs and outputs by name, in order."""
+    """A graph to export; its inputs and outputs by name, in order.
+
+    ``dtype`` is that of its convolutions: features of another part come in it, or are cast to it.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    dtype: torch.dtype
 
 
 class Trunk(Part):
@@ -39,10 +45,15 @@ class Trunk(Part):
     inputs = ("frame",)
 
     def __init__(
-        self, network: UniRestore, input_size: Size, working_size: Size, steps: int
+        self,
+        network: UniRestore,
+        dtype: torch.dtype,
+        input_size: Size,
+        working_size: Size,
+        steps: int,
     ) -> None:
         super().__init__()
-        self.network, self.steps = network, steps
+        self.network, self.dtype, self.steps = network, dtype, steps
         self.input_size, self.working_size = input_size, working_size
         working = () if input_size == working_size else ("working",)
         self.outputs = ("stem", *SKIPS, *gate_names(LEVELS), *working)
@@ -69,17 +80,19 @@ class Decoder(Part):
 
     outputs = ("image",)
 
-    def __init__(self, network: UniRestore, input_size: Size, working_size: Size) -> None:
+    def __init__(
+        self, network: UniRestore, dtype: torch.dtype, input_size: Size, working_size: Size
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.dtype = network, dtype
         self.input_size, self.working_size = input_size, working_size
         frames = () if input_size == working_size else ("frame", "working")
         self.inputs = ("stem", *SKIPS, *gate_names(LEVELS), "prompt", *frames)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         given = dict(zip(self.inputs, tensors, strict=True))
-        skips, gates = _skips_and_gates(given, LEVELS)
-        image = self.network.decode_from(given["stem"], skips, gates, given["prompt"])
+        stem, skips, gates = _features_and_gates(given, LEVELS, self.dtype)
+        image = self.network.decode_from(stem, skips, gates, given["prompt"]).float()
         width, height = self.working_size
         image = image[..., :height, :width]
         if "working" in given:
@@ -89,34 +102,50 @@ class Decoder(Part):
 
 
 class Adapter(Part):
-    """Trunk outputs and a prompt (1, T, C) -> features (1, h, w, c) float32 at one stride."""
+    """Trunk outputs and a prompt (1, T, C) -> features (1, h, w, c) float32 at one stride.
+
+    ``projection``: a 1x1 convolution that ends it where the model's features are wider than a
+    published map may be.
+    """
 
     outputs = ("features",)
 
-    def __init__(self, network: UniRestore, working_size: Size, stride: int) -> None:
+    def __init__(
+        self,
+        network: UniRestore,
+        dtype: torch.dtype,
+        working_size: Size,
+        stride: int,
+        projection: nn.Conv2d | None = None,
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.dtype = network, dtype
+        self.projection = None if projection is None else copy.deepcopy(projection).to(dtype)
         self.levels = network.level_of(stride) + 1
         self.crop = (working_size[1] // stride, working_size[0] // stride)
         self.inputs = ("stem", *SKIPS[-self.levels :], *gate_names(self.levels), "prompt")
 
     def forward(self, *tensors: Tensor) -> Tensor:
         given = dict(zip(self.inputs, tensors, strict=True))
-        skips, gates = _skips_and_gates(given, self.levels)
-        features = self.network.adapt_from(given["stem"], skips, gates, given["prompt"])
+        stem, skips, gates = _features_and_gates(given, self.levels, self.dtype)
+        features = self.network.adapt_from(stem, skips, gates, given["prompt"])
+        if self.projection is not None:
+            features = self.projection(features)
         height, width = self.crop
         return features[..., :height, :width].permute(0, 2, 3, 1).contiguous().float()
 
 
-def _skips_and_gates(given: dict[str, Tensor], levels: int) -> tuple[list[Tensor], list[Gates]]:
-    skips = [given[name] for name in SKIPS[-levels:]]
+def _features_and_gates(
+    given: dict[str, Tensor], levels: int, dtype: torch.dtype
+) -> tuple[Tensor, list[Tensor], list[Gates]]:
+    skips = [given[name].to(dtype) for name in SKIPS[-levels:]]
     names = gate_names(levels)
     fields = len(Gates._fields)
     gates = [
         Gates(*(given[name] for name in names[i : i + fields]))
         for i in range(0, len(names), fields)
     ]
-    return skips, gates
+    return given["stem"].to(dtype), skips, gates
 
 
 def _to_unit(frame: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ BUILDABLE = ("torch", "onnxruntime")
 """The backends that this version builds for."""
 
 
+HALF = ("fp16", "bf16")
+
+
 class RecipeError(ValueError):
     """A recipe that cannot be built; the message names the file and the field."""
 
@@ -30,6 +33,12 @@ class Recipe:
     steps: int
     stride: int
     backends: tuple[str, ...]
+    precision: str = "fp32"
+    """The one preferred: a part whose range or error does not allow it gets another."""
+    model: str | None = None
+    """The model that the weights must be of; None: any."""
+    tasks: tuple[str, ...] | None = None
+    """Long names; None: all that the weights have a prompt for."""
 
     @property
     def aspect_error(self) -> float:
@@ -63,17 +72,17 @@ def read_recipe(file: Path) -> Recipe:
     return _checked(file, values)
 
 
+_REQUIRED = {"weights", "input_size", "working_size", "steps", "stride", "backends"}
+_OPTIONAL = {"precision", "model", "tasks"}
+
+
 def _checked(file: Path, values: dict[str, Any]) -> Recipe:
-    known = {"weights", "input_size", "working_size", "steps", "stride", "backends"}
-    for field in sorted(set(values) ^ known):
-        problem = "is missing" if field in known else f"is not a field; they are {sorted(known)}"
-        raise RecipeError(f"{file}: {field} {problem}")
-    backends = tuple(values["backends"])
-    for name in backends:
-        if name not in BUILDABLE:
-            hint = "not built by this version" if name in BACKENDS else "not known"
-            raise RecipeError(f"{file}: backends: {name} is {hint}; choose from {BUILDABLE}")
-    return Recipe(
+    for field in sorted(_REQUIRED - set(values)):
+        raise RecipeError(f"{file}: {field} is missing")
+    for field in sorted(set(values) - _REQUIRED - _OPTIONAL):
+        known = sorted(_REQUIRED | _OPTIONAL)
+        raise RecipeError(f"{file}: {field} is not a field; they are {known}")
+    recipe = Recipe(
         name=file.stem,
         file=file,
         weights=file.parent / str(values["weights"]),
@@ -81,8 +90,36 @@ def _checked(file: Path, values: dict[str, Any]) -> Recipe:
         working_size=_size(file, "working_size", values["working_size"]),
         steps=_whole(file, "steps", values["steps"]),
         stride=_whole(file, "stride", values["stride"]),
-        backends=backends,
+        backends=_names(file, "backends", values["backends"]),
+        precision=values.get("precision", "fp32"),
+        model=values.get("model"),
+        tasks=_names(file, "tasks", values["tasks"]) if "tasks" in values else None,
     )
+    check_backends(recipe)
+    return recipe
+
+
+def check_backends(recipe: Recipe) -> None:
+    """RecipeError unless this version builds for its backends, in its precision."""
+    for name in recipe.backends:
+        if name not in BUILDABLE:
+            hint = "not built by this version" if name in BACKENDS else "not known"
+            raise RecipeError(f"{recipe.file}: backends: {name} is {hint}; choose from {BUILDABLE}")
+    if recipe.precision not in ("fp32", *HALF):
+        raise RecipeError(
+            f"{recipe.file}: precision must be fp32, fp16 or bf16, is {recipe.precision!r}"
+        )
+    if recipe.precision in HALF and "onnxruntime" in recipe.backends:
+        raise RecipeError(
+            f"{recipe.file}: precision {recipe.precision} is for tensorrt and torch; ONNX Runtime "
+            f"cannot run it on a CPU: use --precision fp32, or --backend tensorrt or torch"
+        )
+
+
+def _names(file: Path, field: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        raise RecipeError(f"{file}: {field} must be a list of names, is {value!r}")
+    return tuple(value)
 
 
 def _whole(file: Path, field: str, value: Any) -> int:

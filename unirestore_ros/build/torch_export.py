@@ -1,4 +1,4 @@
-"""Export of the three parts for the ``torch`` backend: programs of torch.export, constants folded."""
+"""Export of the three parts with torch.export, constants folded; files for the ``torch`` backend."""
 
 from __future__ import annotations
 
@@ -15,20 +15,29 @@ from unirestore_ros.build.parts import Part
 _log = logging.getLogger(__name__)
 
 
-def export_torch(parts: Mapping[str, Part], given: Mapping[str, Tensor], folder: Path) -> None:
-    """Write trunk.pt2, decoder.pt2 and adapter.pt2 into the folder."""
-    folder.mkdir(parents=True)
+Programs = Mapping[str, torch.export.ExportedProgram]
+
+
+def exported_parts(parts: Mapping[str, Part], given: Mapping[str, Tensor]) -> Programs:
+    """By part: a program that takes and gives tensors by name, and holds no more than it reads."""
+    programs = {}
     for part, module in parts.items():
-        _log.info("exporting %s for torch", part)
-        program = exported(module, given)
-        program.example_inputs = None  # tensors as large as a frame's features
-        torch.export.save(program, folder / f"{part}.pt2")
+        _log.info("exporting %s", part)
+        programs[part] = exported(module, given)
+    return programs
 
 
 @torch.no_grad()
 def exported(part: Part, given: Mapping[str, Tensor]) -> torch.export.ExportedProgram:
-    """A program that takes and gives tensors by name, and holds no more than it reads."""
     inputs = {name: given[name].clone() for name in part.inputs}
     whole = torch.export.export(Named(part, part.inputs, part.outputs).eval(), (), inputs)
-    folded = with_folded_constants(whole)
-    return torch.export.export(folded, (), inputs)
+    program = torch.export.export(with_folded_constants(whole), (), inputs)
+    program.example_inputs = None  # tensors as large as a frame's features
+    return program
+
+
+def save_programs(programs: Programs, folder: Path) -> None:
+    """Write trunk.pt2, decoder.pt2 and adapter.pt2 into the folder."""
+    folder.mkdir(parents=True)
+    for part, program in programs.items():
+        torch.export.save(program, folder / f"{part}.pt2")

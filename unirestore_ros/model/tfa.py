@@ -36,7 +36,7 @@ class PooledGate(nn.Sequential):
     def forward(self, skip: Tensor) -> Tensor:
         norm, conv, gelu, last = self
         assert isinstance(last, nn.Conv2d)
-        windows = shifted_window_means(gelu(conv(norm(skip))))
+        windows = shifted_window_means(gelu(conv(norm(skip))).float())
         pooled = F.linear(windows.flatten(1), last.weight.flatten(1), last.bias)
         return pooled.view(skip.shape[0], -1, skip.shape[1])
 
