@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
@@ -22,6 +22,8 @@ from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
+
+from unirestore_ros.cameras import Camera, camera_info_beside, read_cameras
 
 SHARE = Path(get_package_share_directory("unirestore_ros"))
 PROFILE = SHARE / "config" / "fastdds.xml"
@@ -58,6 +60,9 @@ ARGUMENTS = [
         "backend", default_value="", description="auto, tensorrt, torch or onnxruntime"
     ),
     DeclareLaunchArgument(
+        "input_transport", default_value="", description="raw, or compressed: IMAGE/compressed"
+    ),
+    DeclareLaunchArgument(
         "tasks", default_value="", description="machine tasks, as segmentation,detection"
     ),
     DeclareLaunchArgument(
@@ -84,35 +89,6 @@ ARGUMENTS = [
         " with transitions:=node only",
     ),
 ]
-
-
-class Camera(NamedTuple):
-    """A camera's topics and the namespace of the node that restores it."""
-
-    namespace: str
-    image: str
-    camera_info: str
-
-
-def camera_info_beside(image: str) -> str:
-    """Where a camera's driver publishes it: `/front/image_raw` -> `/front/camera_info`."""
-    folder, slash, _ = image.rpartition("/")
-    return f"{folder}{slash}camera_info"
-
-
-def read_cameras(text: str, namespace: str) -> list[Camera]:
-    """Cameras of `NAME:IMAGE[:CAMERA_INFO],...`; ValueError where that is not what it is."""
-    cameras = []
-    for entry in text.split(","):
-        fields = [field.strip() for field in entry.split(":")]
-        if len(fields) not in (2, 3) or not all(fields):
-            raise ValueError(f"cameras: {entry!r} is not NAME:IMAGE_TOPIC[:CAMERA_INFO_TOPIC]")
-        name, image, *rest = fields
-        inside = f"{namespace.rstrip('/')}/{name}" if namespace else name
-        cameras.append(Camera(inside, image, rest[0] if rest else camera_info_beside(image)))
-    if len({camera.namespace for camera in cameras}) < len(cameras):
-        raise ValueError(f"cameras: a name stands twice in {text!r}")
-    return cameras
 
 
 def chosen_cameras(arguments: dict[str, str]) -> list[Camera]:
@@ -143,7 +119,8 @@ def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
         "autostart": arguments["transitions"] == "node",
         "use_sim_time": arguments["use_sim_time"] == "true",
     }
-    said |= {name: arguments[name] for name in ("bundle", "backend") if arguments[name]}
+    texts = ("bundle", "backend", "input_transport")
+    said |= {name: arguments[name] for name in texts if arguments[name]}
     if arguments["tasks"]:
         said["tasks"] = [task.strip() for task in arguments["tasks"].split(",")]
     return [arguments["params_file"], said]

@@ -18,7 +18,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = "unirestore_ros"
 # Modules at the top that any layer may use; they use each other only.
-COMMON = {"", "tasks", "files", "signals"}
+COMMON = {"", "tasks", "files", "signals", "cameras", "launching"}
 MAY_IMPORT = {
     "engine": set[str](),
     "ros": {"engine"},

@@ -10,6 +10,7 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
 from unirestore_ros.bag.storage import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from unirestore_ros.cameras import COMPRESSED, camera_info_beside, read_cameras
 from unirestore_ros.media.errors import MediaError
 from unirestore_ros.media.scaling import Size
 from unirestore_ros.ros.camera_frame import CameraFrame, read_frame
@@ -17,7 +18,6 @@ from unirestore_ros.ros.errors import MalformedMessage
 
 CLEAN = "image_clean"
 """Last name of the topic on which `bag make --degrade` keeps the clean images."""
-_COMPRESSED = "/compressed"
 
 _log = logging.getLogger(__name__)
 
@@ -39,13 +39,7 @@ class Camera:
     @property
     def base(self) -> str:
         """The topic without `/compressed`."""
-        return self.topic.removesuffix(_COMPRESSED) if self.compressed else self.topic
-
-
-def camera_info_beside(image: str) -> str:
-    """Where a camera's driver publishes it: `/front/image_raw` -> `/front/camera_info`."""
-    folder, slash, _ = image.removesuffix(_COMPRESSED).rpartition("/")
-    return f"{folder}{slash}camera_info"
+        return self.topic.removesuffix(COMPRESSED) if self.compressed else self.topic
 
 
 def find_cameras(
@@ -117,23 +111,18 @@ def in_namespaces(cameras: Sequence[Camera], names: Mapping[str, str]) -> list[C
 
 def read_names(text: str) -> dict[str, str]:
     """Names by topic of `NAME:TOPIC,...`, as the launch file takes it; MediaError if it is not."""
-    names: dict[str, str] = {}
-    for entry in text.split(","):
-        fields = [field.strip() for field in entry.split(":")]
-        if len(fields) != 2 or not all(fields):
-            raise MediaError(f"--cameras: {entry!r} is not NAME:IMAGE_TOPIC")
-        if fields[1] in names or fields[0] in names.values():
-            raise MediaError(f"--cameras: a name or topic stands twice in {text!r}")
-        names[fields[1]] = fields[0]
-    return names
+    try:
+        return {camera.image: camera.namespace for camera in read_cameras(text, "")}
+    except ValueError as error:
+        raise MediaError(str(error)) from error
 
 
 def _not_a_camera(topic: str, images: Iterable[str], node: str) -> str | None:
     if node in topic.split("/"):
         return f"a node {node} has published it"
-    if topic.removesuffix(_COMPRESSED).endswith(f"/{CLEAN}"):
+    if topic.removesuffix(COMPRESSED).endswith(f"/{CLEAN}"):
         return "it holds what the camera would have seen"
-    if topic.endswith(_COMPRESSED) and topic.removesuffix(_COMPRESSED) in images:
+    if topic.endswith(COMPRESSED) and topic.removesuffix(COMPRESSED) in images:
         return "the bag has the same images raw"
     return None
 

@@ -18,7 +18,7 @@ from rosbags.rosbag2 import Writer
 from sensor_msgs.msg import CameraInfo
 from tqdm import tqdm
 
-from unirestore_ros.bag.cameras import CLEAN, camera_info_beside
+from unirestore_ros.bag.cameras import CLEAN
 from unirestore_ros.bag.fitting import fitted_info, info_bytes
 from unirestore_ros.bag.storage import (
     CAMERA_INFO,
@@ -28,6 +28,7 @@ from unirestore_ros.bag.storage import (
     new_connection,
     new_writer,
 )
+from unirestore_ros.cameras import camera_info_beside
 from unirestore_ros.files import sync_folder
 from unirestore_ros.media import scaling
 from unirestore_ros.media.degradation import Degrade, degradation

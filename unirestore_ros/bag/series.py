@@ -35,7 +35,9 @@ class Series:
         """Which part of those stamps arrived; by number where messages have no header."""
         if not stamps:
             return None
-        arrived = len(stamps & set(self.stamps)) if self.stamps else len(self.times)
+        arrived = (
+            len(stamps & set(self.stamps)) if self.stamps else min(len(self.times), len(stamps))
+        )
         return round(arrived / len(stamps), 4)
 
     def _ages(self) -> dict[str, float] | None:

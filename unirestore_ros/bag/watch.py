@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from unirestore_ros.ros.script import ros_node
 _SPIN_S = 0.1
 _LOOK_EVERY_S = 0.5
 _DEPTH = 20
+_RESTORED = "restored"  # a mode, as the node's status has it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--of",
         metavar="TOPIC",
-        help="count which part of this topic's frames each topic had, as ~/status of restore_node",
+        help="count which part of this topic's frames each topic had: ~/status of restore_node,"
+        " of whose frames those that are restored are counted apart",
     )
     add("--seconds", type=float, metavar="S", help="stop after that")
     add("--quiet", type=float, metavar="S", help="stop when nothing has come for so long")
@@ -69,7 +70,7 @@ class Watcher:
         self._node = node
         self._names = {topic: node.resolve_topic_name(topic) for topic in topics}
         self._series: dict[str, Series] = {}
-        self._modes: dict[str, Counter[str]] = {}
+        self._modes: dict[str, dict[str, set[int]]] = {}
         self._last = time.monotonic()
 
     def watch(
@@ -95,14 +96,16 @@ class Watcher:
         topics = {topic: self._report(topic) for topic in self._names}
         if of is not None and of in self._series:
             stamps = set(self._series[of].stamps)
+            restored = self._modes.get(of, {}).get(_RESTORED, set())
             for topic, series in self._series.items():
                 topics[topic]["share"] = series.share_of(stamps)
+                topics[topic]["share_of_restored"] = series.share_of(restored)
         return {"of": of, "topics": topics}
 
     def _report(self, topic: str) -> dict[str, Any]:
         report = self._series.get(topic, Series("")).report()
         if topic in self._modes:
-            report["modes"] = dict(self._modes[topic])
+            report["modes"] = {mode: len(each) for mode, each in self._modes[topic].items()}
         return report
 
     def _subscribe(self) -> None:
@@ -127,11 +130,12 @@ class Watcher:
         self._last = time.monotonic()
         header = read_header(data) if stamped else None
         self._series[topic].add(now, None if header is None else header.stamp_ns)
-        if diagnostics:
+        if diagnostics and header is not None:
             for status in deserialize_message(data, DiagnosticArray).status:
                 for pair in status.values:
                     if pair.key == "mode":
-                        self._modes.setdefault(topic, Counter())[pair.value] += 1
+                        modes = self._modes.setdefault(topic, {})
+                        modes.setdefault(pair.value, set()).add(header.stamp_ns)
 
 
 def _is_stamped(kind: Any) -> bool:
@@ -146,11 +150,16 @@ def table(report: dict[str, Any]) -> str:
     rows = topic_rows(topics)
     head: tuple[str, ...] = TOPIC_HEAD
     if report["of"] is not None:
-        head = (*head, f"of {report['of']}")
+        head = (*head, "of all", "of restored")
         for row, each in zip(rows, topics.values(), strict=True):
-            share = each.get("share")
-            row.append(None if share is None else f"{share:.1%}")
-    return text_table(head, rows)
+            for share in (each.get("share"), each.get("share_of_restored")):
+                row.append(None if share is None else f"{share:.1%}")
+    lines = [text_table(head, rows)]
+    for topic, each in topics.items():
+        if "modes" in each:
+            modes = ", ".join(f"{count} {mode}" for mode, count in each["modes"].items())
+            lines.append(f"{topic}: {modes}")
+    return "\n".join(lines)
 
 
 def _one(topic: str | None) -> list[str]:

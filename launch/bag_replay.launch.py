@@ -1,0 +1,160 @@
+"""The replay test bench: a bag's cameras through node, consumers and display, and a table of it.
+
+ros2 launch unirestore_ros bag_replay.launch.py bag:=drive
+ros2 launch unirestore_ros bag_replay.launch.py bag:=drive loop:=true display:=true
+ros2 launch unirestore_ros bag_replay.launch.py --show-args
+
+The frames are scaled to the size that the bundle takes, aspect kept, and cropped at the centre
+(size:=). When the bag has ended, all is stopped, and what arrived is printed; `report:=FILE` keeps
+it as JSON.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import Node
+
+from unirestore_ros.bag.cameras import Camera, find_cameras, in_namespaces
+from unirestore_ros.bag.storage import open_reader
+from unirestore_ros.launching import load_launch_file
+
+HERE = Path(__file__).resolve().parent
+# What was sent last is given so long to arrive.
+LINGER_S = 3.0
+
+
+vehicle = load_launch_file(HERE / "vehicle.launch.py")
+
+FROM_BAG = ("image", "camera_info", "cameras", "input_transport", "use_sim_time")
+ARGUMENTS = [
+    DeclareLaunchArgument("bag", description="folder of the rosbag2"),
+    DeclareLaunchArgument(
+        "topic", default_value="", description="the camera to be played; empty: all of the bag's"
+    ),
+    DeclareLaunchArgument(
+        "size",
+        default_value="bundle",
+        description="of the frames: bundle (what it takes), recorded, or WIDTHxHEIGHT",
+    ),
+    DeclareLaunchArgument("rate", default_value="1.0", description="times as fast as recorded"),
+    DeclareLaunchArgument(
+        "loop", default_value="false", choices=["true", "false"], description="again and again"
+    ),
+    DeclareLaunchArgument(
+        "stamps",
+        default_value="present",
+        choices=["present", "clock", "recorded"],
+        description="shifted to the present; or recorded, with /clock and use_sim_time, or without",
+    ),
+    DeclareLaunchArgument(
+        "report", default_value="", description="file for the table of what arrived, as JSON"
+    ),
+    *(argument for argument in vehicle.ARGUMENTS if argument.name not in FROM_BAG),
+]
+
+
+def cameras_of(bag: str, topic: str) -> list[Camera]:
+    """Those that are played, in the namespaces of their nodes."""
+    with open_reader(Path(bag).expanduser()) as reader:
+        return in_namespaces(find_cameras(reader, [topic] if topic else []), {})
+
+
+def from_bag(cameras: list[Camera], stamps: str) -> dict[str, str]:
+    """The vehicle's arguments that the bag decides."""
+    kinds = {camera.compressed for camera in cameras}
+    if len(kinds) > 1:
+        raise ValueError("the bag has raw and compressed cameras: choose one with topic:=")
+    said = {
+        "input_transport": "compressed" if kinds == {True} else "raw",
+        "use_sim_time": "true" if stamps == "clock" else "false",
+    }
+    if len(cameras) == 1:
+        return {**said, "image": cameras[0].base}
+    return {**said, "cameras": ",".join(f"{c.namespace[1:]}:{c.base}" for c in cameras)}
+
+
+def watched(namespace: str, arguments: dict[str, str]) -> list[str]:
+    """What arrives of one camera: picture, features, and what the consumers make of them."""
+    root = f"{namespace}/{arguments['name']}"
+    tasks = [task.strip() for task in arguments["tasks"].split(",") if task.strip()]
+    tasks = tasks or list(vehicle.CONSUMERS)
+    topics = [f"{root}/image", *(f"{root}/{task}/features" for task in tasks)]
+    if arguments["consumers"] == "true":
+        made = {"segmentation": "segmentation_head/labels", "detection": "detection_head/markers"}
+        topics += [f"{namespace}/{made[task]}" for task in tasks if task in made]
+    return topics
+
+
+def bag_command(*words: str) -> Node:
+    return Node(package="unirestore_ros", executable="bag", arguments=[*words], output="both")
+
+
+def namespace_of(camera: Camera, outer: str) -> str:
+    """Of the camera's node: empty, or with a slash in front."""
+    return f"/{outer.strip('/')}{camera.namespace}" if outer.strip("/") else camera.namespace
+
+
+def watcher(namespace: str, topics: list[str], arguments: dict[str, str]) -> Node:
+    words = [*topics, "--of", f"{namespace}/{arguments['name']}/status"]
+    if arguments["report"]:
+        report = Path(arguments["report"]).expanduser()
+        suffix = namespace.replace("/", "_")
+        words += ["--out", str(report.with_stem(report.stem + suffix))]
+    return bag_command("watch", *words)
+
+
+def player(arguments: dict[str, str], cameras: list[Camera], heard: list[str]) -> Node:
+    words = ["play", str(Path(arguments["bag"]).expanduser()), "--rate", arguments["rate"]]
+    if arguments["topic"]:
+        infos = [camera.info_topic for camera in cameras if camera.info_topic]
+        words += ["--topics", *(camera.topic for camera in cameras), *infos]
+    if arguments["size"] == "bundle":
+        words += ["--bundle", arguments["bundle"] or "tiny"]
+    elif arguments["size"] != "recorded":
+        words += ["--size", arguments["size"]]
+    words += {"present": ["--restamp"], "clock": ["--clock"], "recorded": []}[arguments["stamps"]]
+    words += ["--loop"] if arguments["loop"] == "true" else []
+    return bag_command(*words, "--wait-for", *(camera.topic for camera in cameras), *heard)
+
+
+def start(context: LaunchContext) -> list[Action]:
+    arguments = {
+        argument.name: context.launch_configurations[argument.name] for argument in ARGUMENTS
+    }
+    cameras = cameras_of(arguments["bag"], arguments["topic"])
+    passed_on = {a.name: arguments[a.name] for a in vehicle.ARGUMENTS if a.name not in FROM_BAG}
+    passed_on |= from_bag(cameras, arguments["stamps"])
+    source = PythonLaunchDescriptionSource(str(HERE / "vehicle.launch.py"))
+    actions: list[Action] = [IncludeLaunchDescription(source, launch_arguments=passed_on.items())]
+    heard: list[str] = []
+    for camera in cameras:
+        namespace = namespace_of(camera, arguments["namespace"])
+        topics = watched(namespace, arguments)
+        heard += topics
+        actions.append(watcher(namespace, topics, arguments))
+    playing = player(arguments, cameras, heard)
+    ended = EmitEvent(event=Shutdown(reason="the bag has ended"))
+    end = TimerAction(period=LINGER_S, actions=[ended])
+    return [
+        *actions,
+        RegisterEventHandler(OnProcessExit(target_action=playing, on_exit=[end])),
+        playing,
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])

@@ -1,0 +1,117 @@
+"""All of it for one camera or several: restore_node, the example consumers, the driver's display.
+
+ros2 launch unirestore_ros vehicle.launch.py image:=/camera/image_raw
+ros2 launch unirestore_ros vehicle.launch.py \
+    cameras:=front:/camera/front/image_raw,rear:/camera/rear/image_raw
+ros2 launch unirestore_ros vehicle.launch.py --show-args
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import Node
+
+from unirestore_ros.launching import load_launch_file
+
+HERE = Path(__file__).resolve().parent
+CONSUMERS = {"segmentation": "segmentation_head", "detection": "detection_head"}
+
+
+restoring = load_launch_file(HERE / "unirestore.launch.py")
+
+ARGUMENTS = [
+    *restoring.ARGUMENTS,
+    DeclareLaunchArgument(
+        "consumers",
+        default_value="true",
+        choices=["true", "false"],
+        description="start segmentation_head and detection_head, for those of the tasks",
+    ),
+    DeclareLaunchArgument(
+        "display",
+        default_value="true",
+        choices=["true", "false"],
+        description="start driver_display, for each camera",
+    ),
+    DeclareLaunchArgument(
+        "page_port",
+        default_value="8080",
+        description="port of the first camera's page; each further one's is one higher",
+    ),
+    DeclareLaunchArgument(
+        "window", default_value="false", choices=["true", "false"], description="full screen"
+    ),
+]
+
+
+def include(name: str, arguments: dict[str, str]) -> IncludeLaunchDescription:
+    source = PythonLaunchDescriptionSource(str(HERE / name))
+    return IncludeLaunchDescription(source, launch_arguments=arguments.items())
+
+
+def consumers(namespace: str, arguments: dict[str, str]) -> list[Action]:
+    """The heads of the tasks that the node of this namespace publishes features for."""
+    said: dict[str, Any] = {"use_sim_time": arguments["use_sim_time"] == "true"}
+    if arguments["bundle"]:
+        said["bundle"] = arguments["bundle"]
+    wanted = [task.strip() for task in arguments["tasks"].split(",") if task.strip()]
+    return [
+        Node(
+            package="unirestore_ros",
+            executable=head,
+            namespace=namespace,
+            parameters=[said],
+            remappings=[
+                (f"unirestore/{task}/features", f"{arguments['name']}/{task}/features"),
+                ("unirestore/image", f"{arguments['name']}/image"),
+            ],
+            output="both",
+        )
+        for task, head in CONSUMERS.items()
+        if not wanted or task in wanted
+    ]
+
+
+def start(context: LaunchContext) -> list[Action]:
+    arguments = {
+        argument.name: context.launch_configurations[argument.name] for argument in ARGUMENTS
+    }
+    # For all processes, those of the files that are included too.
+    variables = restoring.environment(arguments["transport"])
+    actions: list[Action] = [SetEnvironmentVariable(*pair) for pair in variables.items()]
+    names = [argument.name for argument in restoring.ARGUMENTS]
+    actions.append(include("unirestore.launch.py", {name: arguments[name] for name in names}))
+    for number, camera in enumerate(restoring.chosen_cameras(arguments)):
+        if arguments["consumers"] == "true":
+            actions += consumers(camera.namespace, arguments)
+        if arguments["display"] == "true":
+            port = int(arguments["page_port"]) + number
+            actions.append(
+                include(
+                    "driver_display.launch.py",
+                    {
+                        "image": camera.image,
+                        "namespace": camera.namespace,
+                        "restorer": arguments["name"],
+                        "page_port": str(port),
+                        "window": arguments["window"],
+                        "use_sim_time": arguments["use_sim_time"],
+                    },
+                )
+            )
+    return actions
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])
