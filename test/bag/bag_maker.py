@@ -72,8 +72,8 @@ class BagMaker:
         message = self.types.types[COMPRESSED](header, "jpeg", content.reshape(-1))
         self.write(topic, COMPRESSED, time_ns, message)
 
-    def info(self, topic: str, time_ns: int, focal: float = FOCAL) -> None:
-        header = self.header(time_ns - 3 * MS, topic.split("/")[1])
+    def info(self, topic: str, time_ns: int, stamp_ns: int, focal: float = FOCAL) -> None:
+        header = self.header(stamp_ns, topic.split("/")[1])
         x, y = CENTRE
         k = np.array([focal, 0, x, 0, focal, y, 0, 0, 1.0])
         p = np.array([focal, 0, x, 0, 0, focal, y, 0, 0, 0, 1.0, 0])
@@ -115,7 +115,7 @@ def make_drive(
             now = START_NS + index * 100 * MS
             maker.image("/camera/image_raw", now, street(index, size))
             # As drivers do: with the image's stamp, recorded a little later.
-            maker.info("/camera/camera_info", now + MS)
+            maker.info("/camera/camera_info", now + MS, now - 3 * MS)
             maker.steering("/steering", now + 50 * MS, index / 10)
     return folder
 

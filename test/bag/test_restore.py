@@ -202,7 +202,7 @@ def test_several_cameras_have_the_namespaces_that_the_launch_file_gives(
     with maker.writer:
         for number, topic in enumerate(("/camera/front/image_raw", "/camera/rear/image_raw")):
             maker.image(topic, START_NS, street(number))  # of one time
-        maker.info("/camera/rear/camera_info", START_NS + MS)
+        maker.info("/camera/rear/camera_info", START_NS + MS, START_NS)
         depth = np.zeros((48, 64), np.uint16)
         maker.image("/camera/depth", START_NS, depth, "16UC1")
         maker.jpeg("/camera/front/image_raw/compressed", START_NS, street(0))
@@ -242,7 +242,7 @@ def test_another_size_is_refused_with_the_command_unless_it_may_be_fitted(
     maker = BagMaker(tmp_path / "drive")
     with maker.writer:
         maker.image(CAMERA, START_NS, street(0, (160, 90)))
-        maker.info("/camera/camera_info", START_NS)
+        maker.info("/camera/camera_info", START_NS, START_NS)
     assert restore(tmp_path / "drive", tmp_path / "out") == 1
     assert "sends 160x90" in caplog.text and "--size 160x90" in caplog.text
     assert restore(tmp_path / "drive", tmp_path / "out", "--fit") == 0

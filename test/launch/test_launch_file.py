@@ -1,4 +1,4 @@
-"""The launch file: what its arguments mean, and a real launch of two cameras.
+"""`unirestore.launch.py`: what its arguments mean, and a real launch of two cameras.
 
 `launch` and `launch_ros` come with a ROS 2 installation, not from PyPI: skipped without them.
 """
@@ -6,13 +6,7 @@
 from __future__ import annotations
 
 import array
-import contextlib
-import importlib.util
 import logging
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -28,6 +22,10 @@ logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set
 rclpy = pytest.importorskip("rclpy", reason="there is no ROS 2 here")
 messages = pytest.importorskip("sensor_msgs.msg", reason="there is no ROS 2 here")
 
+from launched import Launched, arguments  # noqa: E402
+
+from unirestore_ros.launching import load_launch_file  # noqa: E402
+
 TIMEOUT_S = 60.0
 
 
@@ -38,20 +36,7 @@ def launch_file(repository: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def module(launch_file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("unirestore_launch", launch_file)
-    assert spec is not None and spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-def arguments(module: ModuleType, **said: str) -> dict[str, str]:
-    defaults = {
-        argument.name: "".join(part.text for part in argument.default_value)
-        for argument in module.ARGUMENTS
-    }
-    return defaults | said
+    return load_launch_file(launch_file)
 
 
 def test_one_camera_takes_its_camera_info_from_beside_the_image(module: ModuleType) -> None:
@@ -115,22 +100,6 @@ def test_a_profile_that_the_user_chose_stays(
 def test_a_transport_that_is_no_file_is_refused(module: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"not large_images, default or an XML file"):
         module.environment("/nowhere.xml")
-
-
-LAUNCH = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-
-source = PythonLaunchDescriptionSource(sys.argv[1])
-said = [tuple(argument.split(":=")) for argument in sys.argv[2:]]
-service = LaunchService(argv=sys.argv[2:])
-service.include_launch_description(
-    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=said)])
-)
-sys.exit(service.run())
-"""
 
 
 @pytest.fixture
@@ -200,27 +169,12 @@ def test_two_cameras_come_up_and_end_cleanly(
     launch_file: Path, node: rclpy.node.Node, tmp_path: Path, transitions: str, state: str
 ) -> None:
     said = ["cameras:=front:/front/image_raw,rear:/rear/image_raw", f"transitions:={transitions}"]
-    log = tmp_path / "launch.log"
-    with log.open("wb") as output:
-        launched = subprocess.Popen(
-            [sys.executable, "-c", LAUNCH, str(launch_file), *said],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=tmp_path,
-            start_new_session=True,
-        )
-    try:
+    with Launched(launch_file, said, tmp_path) as launched:
         for camera in ("front", "rear"):
             name = f"/{camera}/unirestore"
             wait_until_equal(partial(state_of, node, name), state)
             if state == "active":
                 wait_until_equal(Camera(node, camera).send_and_listen, {camera})
-        # As Ctrl-C in a terminal: the nodes get it too, and once more from launch.
-        os.killpg(launched.pid, signal.SIGINT)
-        assert launched.wait(timeout=TIMEOUT_S) == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(launched.pid, signal.SIGKILL)
-        launched.wait()
-    text = log.read_text()
+        assert launched.interrupt(TIMEOUT_S) == 0
+        text = launched.log()
     assert text.count("process has finished cleanly") == 2, text

@@ -196,7 +196,7 @@ def used_at_run_time() -> set[str]:
     }
     modules = [module for module in modules_of(*RUN_TIME, *COMMON) if module != TORCH_BACKEND]
     used = launch.union(*(third_party(module) for module in modules))
-    return used - set(sys.stdlib_module_names) - OPTIONAL - NO_ROSDEP_KEY
+    return used - set(sys.stdlib_module_names) - OPTIONAL - NO_ROSDEP_KEY - {PACKAGE}
 
 
 def test_package_xml_names_what_is_imported_and_nothing_else() -> None:

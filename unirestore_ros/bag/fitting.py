@@ -6,6 +6,7 @@ import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo
 
+from unirestore_ros.bag.storage import CAMERA_INFO, ros_types
 from unirestore_ros.media import scaling
 from unirestore_ros.media.scaling import Size
 from unirestore_ros.ros.camera_frame import CameraFrame, read_frame
@@ -64,5 +65,8 @@ def read_info(data: bytes) -> CameraInfo:
 
 
 def info_bytes(info: CameraInfo) -> bytes:
-    content: bytes = serialize_message(info)
-    return content
+    """Serialised with zeros between the fields, where Fast CDR leaves what was in memory: the same
+    frame makes the same bytes."""
+    types = ros_types()
+    message = types.deserialize_cdr(serialize_message(info), CAMERA_INFO)
+    return bytes(types.serialize_cdr(message, CAMERA_INFO))

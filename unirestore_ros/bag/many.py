@@ -59,7 +59,8 @@ class Outcome:
     out: str
     status: str
     """``restored``, ``refused`` or ``failed``."""
-    tries: int
+    tries: int | None
+    """None where Ray does not say."""
     summary: dict[str, Any] | None
     message: str
 
@@ -67,7 +68,7 @@ class Outcome:
     def row(self) -> tuple[str, ...]:
         counts = self.summary or {}
         figures = [str(counts.get(key, "-")) for key in ("frames", "restored", "seconds")]
-        return (Path(self.source).name, self.status, str(self.tries), *figures)
+        return (Path(self.source).name, self.status, str(self.tries or "-"), *figures)
 
 
 class TaskDied(RuntimeError):
@@ -123,9 +124,10 @@ def run_on_ray(tasks: Sequence[Task], fleet: Fleet) -> Iterator[Outcome]:
         import ray
     except ModuleNotFoundError:
         raise MediaError("--ray needs Ray: pip install 'unirestore_ros[ray]'") from None
-    address = None if fleet.ray == "local" else fleet.ray
+    # A Ray that this starts tells its makers nothing, unless the user wants it to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(address=address, log_to_driver=False)
+        ray.init(address=fleet.ray, log_to_driver=False)
     except (ConnectionError, ValueError) as error:
         raise MediaError(f"--ray {fleet.ray}: {error}") from error
     remote: Callable[..., Any] = (
@@ -144,7 +146,7 @@ def run_on_ray(tasks: Sequence[Task], fleet: Fleet) -> Iterator[Outcome]:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
             task = waiting.pop(done)
             try:
-                yield ray.get(done)
+                yield dataclasses.replace(ray.get(done), tries=None)
             except ray.exceptions.RayError as error:
                 yield _failed(task, fleet.retries + 1, str(error).splitlines()[-1])
     finally:
