@@ -29,6 +29,7 @@ ROS = [
     "ros-lifecycle-msgs==2.3.0",
 ]
 BUILD = ["PyYAML>=5.4", "torch>=2.6", "diffusers>=0.32", "onnx>=1.16", "onnxscript>=0.1"]
+FETCH = [*BUILD, "huggingface_hub>=0.25", "gdown>=6.5", "requests>=2"]
 # scipy to Pillow are what imagecorruptions-imaug imports: see the extra `corruptions`.
 TRAIN = [
     *BUILD,
@@ -53,6 +54,7 @@ EXTRAS = {
     "bag": ["rosbags>=0.10"],
     "ray": ["ray>=2.9"],
     "build": BUILD,
+    "fetch": FETCH,
     "train": TRAIN,
     # It asks for opencv-python, which overwrites the headless wheel and apt's OpenCV and needs
     # libGL: where there is an OpenCV, install it with --no-deps, as the Makefile does.

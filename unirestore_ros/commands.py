@@ -33,6 +33,9 @@ COMMANDS = {
         "unirestore_ros.restore.command:main", "restore image files, folders and videos offline"
     ),
     "build": Command("unirestore_ros.build.command:main", "compile a bundle from weights"),
+    "fetch": Command(
+        "unirestore_ros.fetch.command:main", "get SD-Turbo and the released checkpoints, converted"
+    ),
     "train": Command("unirestore_ros.train.command:main", "train the network, stage by stage"),
     "evaluate": Command("unirestore_ros.evaluate.command:main", "write a table of quality"),
     "bench": Command("unirestore_ros.bench.command:main", "write a table of speed"),
@@ -42,7 +45,14 @@ COMMANDS = {
 }
 
 # The extra that holds what a command needs beyond the run-time, where there is one.
-EXTRAS = {"bag": "bag", "build": "build", "train": "train", "evaluate": "train", "bench": "build"}
+EXTRAS = {
+    "bag": "bag",
+    "build": "build",
+    "fetch": "fetch",
+    "train": "train",
+    "evaluate": "train",
+    "bench": "build",
+}
 
 
 def usage() -> str:

@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "build": {"model", "engine", "drive"},
     "train": {"model", "drive", "degrade"},
     "evaluate": {"model", "train", "build", "engine", "drive", "degrade", "classical", "metrics"},
+    "fetch": {"model"},
     "bench": {"model", "build", "engine", "drive"},
 }
 RUN_TIME = (

@@ -1,0 +1,1 @@
+"""The published weights: downloaded or given, checked, converted once to one safetensors."""
