@@ -27,6 +27,7 @@ ROS = [
     "ros-std-srvs==5.5.1",
     "ros-diagnostic-msgs==5.5.1",
     "ros-lifecycle-msgs==2.3.0",
+    "ros-visualization-msgs==5.5.1",
 ]
 BUILD = ["PyYAML>=5.4", "torch>=2.6", "diffusers>=0.32", "onnx>=1.16", "onnxscript>=0.1"]
 FETCH = [*BUILD, "huggingface_hub>=0.25", "gdown>=6.5", "requests>=2"]
@@ -45,12 +46,16 @@ TEST = [
     "mypy>=1.8",
     "rosbags>=0.10",
     "psutil>=5.9",
+    "selenium>=4.11",  # drives a Chromium that the machine has
     "colcon-common-extensions",
     "setuptools<80",  # colcon-python-setup-py calls setup.py commands that 80 took away
 ]
 EXTRAS = {
     "ros": ROS,
+    # One OpenCV to an environment: the two wheels hold the same files.
     "headless": ["opencv-python-headless>=4.5"],
+    "display": ["opencv-python>=4.5"],
+    "page": ["aiohttp>=3.8"],
     "bag": ["rosbags>=0.10"],
     "ray": ["ray>=2.9"],
     "build": BUILD,
@@ -96,7 +101,7 @@ setup(
     maintainer_email="maintainers@unirestore-ros.invalid",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     data_files=share_files(),
-    package_data={NAME: ["py.typed"]},
+    package_data={NAME: ["py.typed", "display/web/*"]},
     python_requires=">=3.10",
     install_requires=RUN_TIME,
     extras_require=EXTRAS,

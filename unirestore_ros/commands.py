@@ -23,6 +23,10 @@ COMMANDS = {
     "restore_node": Command(
         "unirestore_ros.ros.restore_node:main", "the lifecycle node (takes --ros-args)"
     ),
+    "driver_display": Command(
+        "unirestore_ros.display.driver_display:main",
+        "the driver's picture: topics, a window, a page (takes --ros-args)",
+    ),
     "demo": Command(
         "unirestore_ros.demo.command:main", "play a drive through the node over DDS, and report"
     ),
@@ -46,6 +50,7 @@ COMMANDS = {
 
 # The extra that holds what a command needs beyond the run-time, where there is one.
 EXTRAS = {
+    "driver_display": "page",
     "bag": "bag",
     "build": "build",
     "fetch": "fetch",
@@ -57,7 +62,7 @@ EXTRAS = {
 
 def usage() -> str:
     lines = ["usage: python -m unirestore_ros COMMAND [ARGUMENT ...]", "", "commands:"]
-    lines += [f"  {name:<14}{command.summary}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<19}{command.summary}" for name, command in COMMANDS.items()]
     lines += ["", "python -m unirestore_ros COMMAND --help says what a command takes."]
     return "\n".join(lines)
 

@@ -67,6 +67,7 @@ PACKAGE_XML_NAMES = {
     "cv2": "python3-opencv",
     "yaml": "python3-yaml",
     "tqdm": "python3-tqdm",
+    "aiohttp": "python3-aiohttp",
     "onnxruntime": "python3-onnxruntime-pip",
 }
 # Wheels that are not called what is imported from them.

@@ -9,24 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from rcl_interfaces.msg import ParameterType
 from rclpy.context import Context
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from ros_parameter_file import check_agrees
 
 from unirestore_ros.ros.parameter_struct import Change, ParameterRefused
 from unirestore_ros.ros.parameters import Parameters, fixed_while_configured
 
 SPECS = Parameters.specs()
 
-KINDS = {
-    bool: "boolean",
-    int: "integer",
-    str: "string",
-    tuple: "list of strings",
-}
 TYPES = {
     bool: ParameterType.PARAMETER_BOOL,
     int: ParameterType.PARAMETER_INTEGER,
@@ -140,28 +134,5 @@ def test_what_is_fixed_while_configured() -> None:
     assert fixed_while_configured(Parameters(), after) == ["tasks"]
 
 
-def documented(text: str) -> dict[str, str]:
-    """Comment above each key, as one line."""
-    found, comment = {}, []
-    for line in text.splitlines():
-        stripped = line.strip()
-        if stripped.startswith("#"):
-            comment.append(stripped.lstrip("# "))
-        elif match := re.match(r"(\w+): .", stripped):
-            found[match[1]] = " ".join(comment)
-        if not stripped.startswith("#"):
-            comment = []
-    return found
-
-
 def test_the_file_agrees_with_the_code(repository: Path) -> None:
-    text = (repository / "config" / "unirestore.yaml").read_text()
-    values = yaml.safe_load(text)["/**"]["ros__parameters"]
-    assert Parameters().changed(change(**values)) == Parameters()
-    assert list(values) == list(SPECS)
-    comments = documented(text)
-    for field in dataclasses.fields(Parameters):
-        spec = SPECS[field.name]
-        facts = filter(None, (KINDS[type(field.default)], spec.constraint, spec.change.value))
-        expected = f"{spec.description}. {'; '.join(facts)}."
-        assert comments[field.name].lower() == expected.lower()
+    check_agrees(repository / "config" / "unirestore.yaml", Parameters())

@@ -19,9 +19,17 @@ class TopicInput:
     """One subscription of depth 1, there while somebody wants it and somebody publishes."""
 
     def __init__(
-        self, node: Node, kind: type, topic: str, callback: Callable[..., None], reliability: str
+        self,
+        node: Node,
+        kind: type,
+        topic: str,
+        callback: Callable[..., None],
+        reliability: str,
+        raw: bool = True,
     ) -> None:
+        """``raw``: the callback takes the message's bytes as they came."""
         self.topic = topic
+        self._raw = raw
         self._node = node
         self._kind = kind
         self._callback = callback
@@ -53,7 +61,7 @@ class TopicInput:
             self.topic,
             self._callback,
             QoSProfile(depth=1, reliability=reliability),
-            raw=self._kind is not CameraInfo,
+            raw=self._raw,
         )
 
     def _offered(self) -> ReliabilityPolicy | None:
@@ -86,7 +94,7 @@ class CameraInput:
         reliability = parameters.input_reliability
         self._on_image = on_image
         self._image = TopicInput(node, kind, topic, self._hear_image, reliability)
-        self._info = TopicInput(node, CameraInfo, "camera_info", on_info, reliability)
+        self._info = TopicInput(node, CameraInfo, "camera_info", on_info, reliability, raw=False)
         self._wanted = False
         self._quiet_since = time.monotonic()
 

@@ -1,0 +1,124 @@
+"""The composed picture: views, divider, strip, and what is said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+from display_frames import flat
+
+from unirestore_ros.display.canvas import COLOURS, Scene, compose, picture_span
+from unirestore_ros.display.overlay import Area, Box
+from unirestore_ros.display.view import Sign, View
+from unirestore_ros.ros.image_conversion import Pixels
+
+SIZE = (1280, 720)
+STRIP = 72
+PICTURE, CAMERA = 200, 60
+SCENE = Scene(
+    View.RESTORED,
+    Sign.RESTORED,
+    "",
+    flat(PICTURE, (480, 360)),
+    flat(CAMERA, (480, 360)),
+    age_ms=120.0,
+    fps=29.6,
+    tasks=("segmentation",),
+)
+
+
+def drawn(**changes: object) -> Pixels:
+    return compose(dataclasses.replace(SCENE, **changes), SIZE)  # type: ignore[arg-type]
+
+
+def row(canvas: Pixels) -> Pixels:
+    """Levels along the middle of the picture."""
+    return canvas[(SIZE[1] - STRIP) // 2 + 40, :, 0]
+
+
+def strip_colour(canvas: Pixels) -> tuple[int, ...]:
+    return tuple(canvas[-STRIP + 4, 4].tolist())
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (320, 240), (640, 480), (3840, 2160), (720, 1280)])
+def test_any_size(size: tuple[int, int]) -> None:
+    assert compose(SCENE, size).shape == (size[1], size[0], 3)
+
+
+def test_the_picture_keeps_its_shape_in_the_middle() -> None:
+    levels = row(drawn())
+    begin, end = picture_span(flat(0, (480, 360)), SIZE)
+    assert (end - begin, begin) == (864, 208)
+    assert (levels[begin:end] == PICTURE).all()
+    assert (levels[:begin] != PICTURE).all() and (levels[end:] != PICTURE).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_the_divider_divides(share: float) -> None:
+    levels = row(drawn(view=View.SPLIT, divider=share))
+    begin, end = picture_span(flat(0, (480, 360)), SIZE)
+    at = begin + round(share * (end - begin))
+    assert (levels[begin : max(begin, at - 5)] == CAMERA).all()
+    assert (levels[min(end, at + 5) : end] == PICTURE).all()
+
+
+def test_side_by_side() -> None:
+    levels = row(drawn(view=View.SIDE))
+    assert (levels[20:620] == CAMERA).all() and (levels[660:1260] == PICTURE).all()
+
+
+@pytest.mark.parametrize("view", [View.SPLIT, View.SIDE])
+def test_a_camera_that_is_not_there_leaves_its_part_dark(view: View) -> None:
+    canvas = drawn(view=view, camera=None)
+    assert PICTURE in row(canvas)[700:] and PICTURE not in row(canvas)[220:600]
+
+
+def test_each_sign_has_its_colour() -> None:
+    for sign in Sign:
+        assert strip_colour(drawn(sign=sign)) == COLOURS[sign]
+    assert len({COLOURS[sign] for sign in (Sign.RESTORED, Sign.CAMERA, Sign.STALE)}) == 3
+
+
+def test_a_stale_picture_is_dark_framed_and_named() -> None:
+    canvas = drawn(sign=Sign.STALE, age_ms=2500.0)
+    picture = canvas[: -STRIP - 1]
+    assert tuple(picture[6, 640].tolist()) == COLOURS[Sign.STALE]
+    begin, _ = picture_span(flat(0, (480, 360)), SIZE)
+    assert picture[60, begin + 60, 0] == round(PICTURE * 0.4)
+    assert (picture[250:400] == (245, 245, 245)).all(axis=2).any(), "the word"
+
+
+def test_without_a_picture_there_is_a_word() -> None:
+    canvas = drawn(sign=Sign.WAITING, picture=None, reason="no picture yet")
+    assert canvas[:-STRIP].max() > 100
+    assert strip_colour(canvas) == COLOURS[Sign.WAITING]
+
+
+def test_words_that_are_too_long_do_not_run_into_the_figures() -> None:
+    said = drawn(sign=Sign.CAMERA, reason="word " * 100)[-STRIP:, 980:]
+    nothing = drawn(sign=Sign.CAMERA, reason="")[-STRIP:, 980:]
+    np.testing.assert_array_equal(said, nothing)
+
+
+def test_overlays_are_drawn_on_every_picture() -> None:
+    mask = np.full((9, 12), 255, np.uint8)
+    box = Box(100, 100, 200, 200, "car", (0, 0, 255))
+    canvas = drawn(view=View.SIDE, area=Area(0, mask), boxes=(box,))
+    plain = drawn(view=View.SIDE)
+    changed = np.abs(canvas.astype(int) - plain).max(axis=2)[:-STRIP] > 0
+    assert changed[:, :640].mean() > 0.3 and changed[:, 640:].mean() > 0.3
+
+
+def test_the_sources_are_left_as_they_were() -> None:
+    before = SCENE.picture.copy() if SCENE.picture is not None else None
+    drawn(sign=Sign.STALE, area=Area(0, np.full((9, 12), 255, np.uint8)))
+    np.testing.assert_array_equal(SCENE.picture, before)
+
+
+def test_a_picture_of_the_canvas_size_is_not_blurred() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (648, 1280, 3), np.uint8)
+    canvas = compose(dataclasses.replace(SCENE, picture=noise, camera=None), SIZE)
+    assert np.array_equal(canvas[:-STRIP], noise)
+    assert cv2.Laplacian(canvas, cv2.CV_64F).std() > 0

@@ -1,0 +1,278 @@
+"""`driver_display` beside the real `restore_node`, over DDS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import cv2
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from display_page import Viewer
+from rclpy.context import Context
+from ros_miniature import HEIGHT, WIDTH, expected_image
+from ros_process import NodeProcess
+from ros_station import Station, image, values_of
+from sensor_msgs.msg import CompressedImage, Image
+
+from unirestore_ros.display.canvas import COLOURS
+from unirestore_ros.display.view import Sign
+
+pytestmark = pytest.mark.dds
+
+# So patient that a busy machine does not make the picture stale by itself.
+PATIENT = ("max_age_ms:=10000", "fallback_after_ms:=10000")
+SIZE = (320, 240)
+ACROSS, DOWN = np.meshgrid(np.linspace(0, 160, WIDTH), np.linspace(0, 120, HEIGHT))
+FRAME = np.dstack([ACROSS, DOWN, np.full_like(DOWN, 40)]).astype(np.uint8)
+"""RGB, so smooth that JPEG leaves it as it is; its first pixel asks the miniature for nothing."""
+
+
+class Display:
+    """A drive: camera, restorer and display."""
+
+    def __init__(self, station: Station, display: NodeProcess, restorer: NodeProcess) -> None:
+        self.station = station
+        self.display = display
+        self.restorer = restorer
+        self._camera = station.node.create_publisher(Image, f"{station.namespace}/image", 1)
+
+    def send(self) -> None:
+        """A frame of the camera, and a moment for what comes of it."""
+        message = image(FRAME, "rgb8")
+        stamp = time.time_ns()
+        message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
+        message.header.frame_id = "front"
+        self._camera.publish(message)
+        self.station.pause(0.05)
+
+    def hear(self, kind: type, topic: str, condition: Callable[[Any], bool]) -> Any:
+        """The first message of the display's topic that meets the condition, while the camera
+        sends."""
+        ear = self.station.listen(f"{self.station.namespace}/driver_display/{topic}", kind)
+
+        def heard() -> Any:
+            self.send()
+            return next((each for each in reversed(ear.heard) if condition(each)), None)
+
+        found = self.station.wait(heard, f"{topic} as it should be")
+        self.station.let_go(f"{self.station.namespace}/driver_display/{topic}")
+        return found
+
+    @property
+    def url(self) -> str:
+        found = self.station.wait(
+            lambda: re.search(r"page: (http://\S+)", self.display.said()), "the page's address"
+        )
+        return found[1]
+
+
+@pytest.fixture(scope="module")
+def display_of(
+    start_node: Callable[..., NodeProcess], miniature: Path, context: Context
+) -> Iterator[Callable[..., Display]]:
+    stations: list[Station] = []
+
+    def make(*parameters: str) -> Display:
+        restorer = start_node(f"bundle:={miniature}", *PATIENT)
+        more = (f"output_width:={SIZE[0]}", f"output_height:={SIZE[1]}", "page_port:=0")
+        display = start_node(
+            *parameters, *more, namespace=restorer.namespace, command="driver_display"
+        )
+        station = Station(context, restorer.namespace)
+        stations.append(station)
+        return Display(station, display, restorer)
+
+    yield make
+    for station in stations:
+        station.close()
+
+
+@pytest.fixture(scope="module")
+def drive(display_of: Callable[..., Display]) -> Display:
+    return display_of(*PATIENT)
+
+
+def pixels(message: Image) -> np.ndarray:
+    return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+
+
+def sign_of(message: Image) -> Sign | None:
+    """By the colour of the strip."""
+    colour = tuple(pixels(message)[-4, 4].tolist())
+    return next((sign for sign in Sign if COLOURS[sign] == colour), None)
+
+
+def test_the_composed_picture_is_the_restored_one(drive: Display) -> None:
+    shown = drive.hear(Image, "image", lambda m: sign_of(m) is Sign.RESTORED)
+    assert (shown.width, shown.height, shown.encoding) == (*SIZE, "bgr8")
+    assert shown.header.frame_id == "front"
+    restored = cv2.resize(expected_image(FRAME)[..., ::-1], (272, 204))
+    part = pixels(shown)[:204, 24 : 24 + 272]
+    assert np.abs(part.astype(int) - restored).mean() < 2
+
+
+def test_a_jpeg_of_it(drive: Display) -> None:
+    shown = drive.hear(CompressedImage, "image/compressed", lambda m: True)
+    assert shown.format == "bgr8; jpeg compressed bgr8"
+    decoded = cv2.imdecode(np.frombuffer(shown.data, np.uint8), 1)
+    assert decoded.shape == (SIZE[1], SIZE[0], 3)
+
+
+def test_its_own_diagnostics(drive: Display) -> None:
+    drive.hear(Image, "image", lambda m: sign_of(m) is Sign.RESTORED)
+    name = f"{drive.station.namespace}/driver_display"
+    ear = drive.station.listen("/diagnostics", DiagnosticArray)
+
+    def mine() -> Any:
+        found = [s for array in ear.heard for s in array.status if s.name == name]
+        return next((s for s in found if values_of(s).get("share_median_ms")), None)
+
+    status = drive.station.wait(mine, "diagnostics of the display")
+    drive.station.let_go("/diagnostics")
+    assert float(values_of(status)["compose_median_ms"]) > 0
+
+
+def run_page(drive: Display, act: Callable[[Viewer], Any]) -> None:
+    """One client of the page, while the camera sends frames."""
+
+    async def send() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await loop.run_in_executor(None, drive.send)
+
+    async def run() -> None:
+        async with (
+            aiohttp.ClientSession(drive.url) as session,
+            session.ws_connect("/frames", max_msg_size=0) as socket,
+        ):
+            sending = asyncio.create_task(send())
+            try:
+                await asyncio.wait_for(act(Viewer(socket)), 90)
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def decoded(jpeg: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)[..., ::-1]
+
+
+def difference(jpeg: bytes, rgb: np.ndarray) -> float:
+    return float(np.abs(decoded(jpeg).astype(int) - rgb).mean())
+
+
+def test_the_page_gets_the_restored_picture_and_its_camera_frame(drive: Display) -> None:
+    async def watch(viewer: Viewer) -> None:
+        header, parts = await viewer.until(lambda h: h["sign"] == "restored")
+        assert header["size"] == [WIDTH, HEIGHT] and header["frame_id"] == "front"
+        assert 0 < header["age_ms"] < 10000
+        assert difference(parts["driver"], expected_image(FRAME)) < 4
+        await viewer.say("stream", "both")
+        while "camera" not in parts:
+            _, parts = await viewer.frame()
+        assert difference(parts["camera"], FRAME) < 4
+        assert difference(parts["driver"], expected_image(FRAME)) < 4
+        await viewer.say("stream", "camera")
+        while "driver" in parts:
+            header, parts = await viewer.frame()
+        assert header["sign"] == "camera" and difference(parts["camera"], FRAME) < 4
+
+    run_page(drive, watch)
+
+
+def test_restoring_is_switched_off_and_on_again_from_the_page(drive: Display) -> None:
+    async def watch(viewer: Viewer) -> None:
+        await viewer.until(lambda h: h["sign"] == "restored")
+        await viewer.say("enable", False)
+        header, parts = await viewer.until(lambda h: h["sign"] == "camera")
+        assert header["reason"] == "disabled"
+        assert difference(parts["driver"], FRAME) < 4
+        viewer.states.clear()
+        while not any(state["enabled"] is False for state in viewer.states):
+            await viewer.frame()
+        await viewer.say("enable", True)
+        await viewer.until(lambda h: h["sign"] == "restored")
+
+    run_page(drive, watch)
+
+
+def test_the_view_may_change_at_run_time(drive: Display) -> None:
+    set_view(drive, "raw")
+    shown = drive.hear(Image, "image", lambda m: sign_of(m) is Sign.CAMERA)
+    camera = cv2.resize(FRAME[..., ::-1], (272, 204))
+    assert np.abs(pixels(shown)[:204, 24 : 24 + 272].astype(int) - camera).mean() < 2
+    set_view(drive, "restored")
+
+
+def set_view(drive: Display, view: str) -> None:
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    request = SetParameters.Request(parameters=[Parameter("view", value=view).to_parameter_msg()])
+    service = f"{drive.station.namespace}/driver_display/set_parameters"
+    client = drive.station.node.create_client(SetParameters, service)
+    drive.station.wait(client.service_is_ready, service)
+    asked = client.call_async(request)
+    drive.station.wait(asked.done, "the parameter's answer")
+    assert asked.result().results[0].successful
+
+
+def test_falls_back_to_the_camera_and_says_stale_in_the_end(
+    display_of: Callable[..., Display],
+) -> None:
+    drive = display_of("max_age_ms:=1500", "fallback_after_ms:=1000")
+    drive.hear(Image, "image", lambda m: sign_of(m) is Sign.RESTORED)
+    drive.restorer.end()
+    fallen = drive.hear(Image, "image", lambda m: sign_of(m) is Sign.CAMERA)
+    camera = cv2.resize(FRAME[..., ::-1], (272, 204))
+    assert np.abs(pixels(fallen)[:204, 24 : 24 + 272].astype(int) - camera).mean() < 2
+    topic = f"{drive.station.namespace}/driver_display/image"
+    ear = drive.station.listen(topic)
+    drive.hear(CompressedImage, "image/compressed", lambda m: True)  # the camera's last frame
+    stale = drive.station.wait(
+        lambda: next((m for m in ear.heard if sign_of(m) is Sign.STALE), None), "STALE"
+    )
+    assert pixels(stale)[:204].mean() < pixels(fallen)[:204].mean()
+    assert drive.display.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "why"),
+    [
+        (("page_address:=0.0.0.0",), "page_token must be set"),
+        (("window:=true",), "window: there is no screen here"),
+        (("view:=best",), "view: 'best' is not one of"),
+    ],
+)
+def test_refuses_to_start_with_a_reason(
+    start_node: Callable[..., NodeProcess], parameters: tuple[str, ...], why: str
+) -> None:
+    display = start_node(*parameters, command="driver_display", DISPLAY="", WAYLAND_DISPLAY="")
+    assert display.process.wait(60) == 2
+    assert why in display.said() and "Traceback" not in display.said()
+
+
+def test_json_is_what_it_says(drive: Display) -> None:
+    """The state's names are what app.js reads."""
+
+    async def watch(viewer: Viewer) -> None:
+        while not viewer.states:
+            await viewer.frame()
+        state = viewer.states[-1]
+        assert json.loads(json.dumps(state))["kind"] == "state"
+        assert {"sign", "reason", "enabled", "restorer", "tasks", "view", "divider"} <= set(state)
+        assert {"max_age_ms", "notice"} <= set(state)
+        assert state["restorer"]["name"] == f"{drive.station.namespace}/unirestore"
+
+    run_page(drive, watch)

@@ -1,0 +1,136 @@
+"""The parameters of `driver_display`; who applies a change is the node."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+
+from unirestore_ros.display.view import View
+from unirestore_ros.ros.parameter_struct import (
+    Change,
+    NodeParameters,
+    ParameterRefused,
+    parameter,
+)
+
+# So long that guessing it is hopeless: 16 characters of `openssl rand -hex 16` are 64 bits.
+SHORTEST_TOKEN = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class DisplayParameters(NodeParameters):
+    """Values of one moment."""
+
+    restorer: str = parameter(
+        "unirestore", "Name of the restore_node whose pictures are shown", Change.AT_START
+    )
+    segmentation: str = parameter(
+        "segmentation_head",
+        "Name of the node whose labels are the drivable area; empty: none",
+        Change.AT_START,
+    )
+    detection: str = parameter(
+        "detection_head", "Name of the node whose markers are boxes; empty: none", Change.AT_START
+    )
+    input_transport: str = parameter(
+        "raw",
+        "Which topics of camera and restorer are subscribed: image, or image/compressed",
+        Change.AT_START,
+        choices=("raw", "compressed"),
+    )
+    input_reliability: str = parameter(
+        "auto",
+        "QoS of what is subscribed; auto: reliable if every publisher offers it, else best effort",
+        Change.AT_START,
+        choices=("auto", "reliable", "best_effort"),
+    )
+    output_reliability: str = parameter(
+        "reliable",
+        "QoS that the node's topics offer; depth 1 and volatile in any case",
+        Change.AT_START,
+        choices=("reliable", "best_effort"),
+    )
+    view: str = parameter(
+        "restored",
+        "What the topics and the window show, and what the page shows first",
+        Change.AT_ONCE,
+        choices=tuple(view.value for view in View),
+    )
+    divider: int = parameter(
+        50, "Where the split view divides", Change.AT_ONCE, unit="%", lowest=0, highest=100
+    )
+    show_boxes: bool = parameter(True, "Whether detections are drawn", Change.AT_ONCE)
+    show_drivable_area: bool = parameter(True, "Whether the road is tinted", Change.AT_ONCE)
+    drivable_class: int = parameter(
+        3, "Label of the road in the label image", Change.AT_ONCE, lowest=0, highest=255
+    )
+    max_age_ms: int = parameter(
+        500,
+        "A picture older than this is never shown without the sign STALE",
+        Change.AT_ONCE,
+        unit="ms",
+        lowest=50,
+        highest=10000,
+    )
+    fallback_after_ms: int = parameter(
+        500,
+        "Camera frames without any of the restorer for this long bring up the camera's own picture",
+        Change.AT_ONCE,
+        unit="ms",
+        lowest=50,
+        highest=60000,
+    )
+    output_width: int = parameter(
+        1280, "Width of ~/image", Change.AT_ONCE, unit="pixels", lowest=320, highest=3840
+    )
+    output_height: int = parameter(
+        720, "Height of ~/image", Change.AT_ONCE, unit="pixels", lowest=240, highest=2160
+    )
+    jpeg_quality: int = parameter(
+        85,
+        "Quality of ~/image/compressed and of the page's pictures",
+        Change.AT_ONCE,
+        unit="%",
+        lowest=1,
+        highest=100,
+    )
+    page_width: int = parameter(
+        1280,
+        "Pictures wider than this are scaled down for the page",
+        Change.AT_ONCE,
+        unit="pixels",
+        lowest=160,
+        highest=3840,
+    )
+    window: bool = parameter(
+        False, "Whether a full-screen window is opened, with OpenCV's HighGUI", Change.AT_START
+    )
+    page: bool = parameter(True, "Whether the page is served", Change.AT_START)
+    page_address: str = parameter(
+        "127.0.0.1",
+        "IP address that the page is served on; any but this machine's own needs page_token",
+        Change.AT_START,
+    )
+    page_port: int = parameter(
+        8080, "Port of the page; 0: any that is free", Change.AT_START, lowest=0, highest=65535
+    )
+    page_token: str = parameter(
+        "", "Secret without which the page answers nobody; empty: none", Change.AT_START
+    )
+
+    def check(self) -> None:
+        if not self.restorer:
+            raise ParameterRefused("restorer: name the restore_node, such as unirestore")
+        try:
+            address = ipaddress.ip_address(self.page_address)
+        except ValueError:
+            raise ParameterRefused(
+                f"page_address: {self.page_address!r} is not an IP address, such as 127.0.0.1"
+            ) from None
+        if self.page_token and len(self.page_token) < SHORTEST_TOKEN:
+            raise ParameterRefused(f"page_token: shorter than {SHORTEST_TOKEN} characters")
+        if self.page and not address.is_loopback and not self.page_token:
+            raise ParameterRefused(
+                f"page_address: other machines reach {address}, so page_token must be set; make one"
+                " with: openssl rand -hex 16"
+            )
