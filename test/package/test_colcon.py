@@ -16,6 +16,8 @@ import pytest
 
 from unirestore_ros.commands import COMMANDS
 
+PAGE = Path("unirestore_ros/display/web")
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
@@ -73,6 +75,13 @@ def test_everything_is_installed_where_ros_looks(workspace: Path, repository: Pa
         for path in (repository / folder).rglob("*.*"):
             if "__pycache__" not in path.parts:
                 assert path.relative_to(repository) in installed
+
+
+def test_the_page_is_installed(workspace: Path, repository: Path) -> None:
+    page = "from importlib import resources; print(*(file.name for file in"
+    page += " resources.files('unirestore_ros.display').joinpath('web').iterdir()))"
+    names = sourced(workspace, f'{sys.executable} -c "{page}"').stdout.split()
+    assert set(names) >= {path.name for path in (repository / PAGE).iterdir()}
 
 
 def test_an_installed_executable_runs_the_installed_package(workspace: Path) -> None:

@@ -51,7 +51,8 @@ def test_the_wheel_holds_package_and_shared_files_but_no_tests(
     modules = {
         str(path.relative_to(repository)) for path in repository.glob("unirestore_ros/**/*.py")
     }
-    assert modules <= set(names)
+    page = repository.glob("unirestore_ros/display/web/*")
+    assert modules | {str(path.relative_to(repository)) for path in page} <= set(names)
 
 
 def test_it_installs_and_runs_in_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""Starts `driver_display`, the driver's picture, beside a `restore_node` that runs already.
+
+ros2 launch unirestore_ros driver_display.launch.py image:=/camera/image_raw
+ros2 launch unirestore_ros driver_display.launch.py image:=/camera/image_raw window:=true
+ros2 launch unirestore_ros driver_display.launch.py --show-args
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch_ros.actions import Node
+
+from unirestore_ros.launching import load_launch_file
+
+restoring = load_launch_file(Path(__file__).resolve().parent / "unirestore.launch.py")
+
+# Of the same meaning as there.
+SHARED = ("image", "namespace", "use_sim_time", "transport", "respawn")
+SWITCHES = ("window", "page")
+NUMBERS = ("page_port",)
+WORDS = ("input_transport", "view", "page_address", "page_token")
+ARGUMENTS = [
+    *(argument for argument in restoring.ARGUMENTS if argument.name in SHARED),
+    DeclareLaunchArgument("name", default_value="driver_display", description="name of the node"),
+    DeclareLaunchArgument(
+        "restorer", default_value="unirestore", description="name of the restore_node"
+    ),
+    DeclareLaunchArgument(
+        "params_file",
+        default_value=str(restoring.SHARE / "config" / "driver_display.yaml"),
+        description="parameter file; the arguments below go before it where they are not empty",
+    ),
+    DeclareLaunchArgument("window", default_value="", description="true: a full-screen window"),
+    DeclareLaunchArgument("page", default_value="", description="false: no page"),
+    DeclareLaunchArgument("page_port", default_value="", description="port of the page"),
+    DeclareLaunchArgument(
+        "page_address",
+        default_value="",
+        description="IP address that the page is served on; any but 127.0.0.1 needs page_token",
+    ),
+    DeclareLaunchArgument("page_token", default_value="", description="secret of the page"),
+    DeclareLaunchArgument("view", default_value="", description="restored, split, side or raw"),
+    DeclareLaunchArgument("input_transport", default_value="", description="raw or compressed"),
+]
+
+
+def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
+    """The parameter file, then what the arguments say: later ones win."""
+    said: dict[str, Any] = {
+        "restorer": arguments["restorer"],
+        "use_sim_time": arguments["use_sim_time"] == "true",
+    }
+    said |= {name: arguments[name] for name in WORDS if arguments[name]}
+    said |= {name: int(arguments[name]) for name in NUMBERS if arguments[name]}
+    for name in SWITCHES:
+        if arguments[name] not in ("", "true", "false"):
+            raise ValueError(f"{name}: {arguments[name]!r} is neither true nor false")
+        if arguments[name]:
+            said[name] = arguments[name] == "true"
+    return [arguments["params_file"], said]
+
+
+def start(context: LaunchContext) -> list[Action]:
+    arguments = {
+        argument.name: context.launch_configurations[argument.name] for argument in ARGUMENTS
+    }
+    node = Node(
+        package="unirestore_ros",
+        executable="driver_display",
+        name=arguments["name"],
+        namespace=arguments["namespace"],
+        parameters=parameters(arguments),
+        remappings=[("image", arguments["image"])],
+        additional_env=restoring.environment(arguments["transport"]),
+        respawn=arguments["respawn"] == "true",
+        respawn_delay=2.0,
+        output="both",
+    )
+    return [node]
+
+
+def generate_launch_description() -> LaunchDescription:
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])

@@ -1,0 +1,68 @@
+"""`driver_display.launch.py`: what its arguments mean, and a real launch whose page answers."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import urllib.request
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+# The folder launch/ of a checkout is importable as `launch`, hence the module inside it.
+pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installation")
+pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
+logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set its own
+
+from launched import Launched, arguments  # noqa: E402
+
+from unirestore_ros.launching import load_launch_file  # noqa: E402
+
+TIMEOUT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def launch_file(repository: Path) -> Path:
+    return repository / "launch" / "driver_display.launch.py"
+
+
+@pytest.fixture(scope="module")
+def module(launch_file: Path) -> ModuleType:
+    return load_launch_file(launch_file)
+
+
+def test_only_what_is_said_goes_before_the_parameter_file(module: ModuleType) -> None:
+    said = arguments(module, restorer="front", page_port="0", window="true", params_file="/p.yaml")
+    assert module.parameters(said) == [
+        "/p.yaml",
+        {"restorer": "front", "use_sim_time": False, "page_port": 0, "window": True},
+    ]
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused(module: ModuleType) -> None:
+    with pytest.raises(ValueError, match="window: 'maybe' is neither true nor false"):
+        module.parameters(arguments(module, window="maybe"))
+
+
+def test_the_vehicle_says_only_what_there_is(module: ModuleType, repository: Path) -> None:
+    """vehicle.launch.py passes arguments on by name, and launch drops unknown ones silently."""
+    text = (repository / "launch" / "vehicle.launch.py").read_text()
+    passed_on = text[text.index('"driver_display.launch.py"') :]
+    names = re.findall(r'^ +"(\w+)": ', passed_on, re.MULTILINE)
+    assert names and set(names) <= {argument.name for argument in module.ARGUMENTS}
+
+
+@pytest.mark.dds
+@pytest.mark.slow
+def test_the_page_answers_and_all_ends_cleanly(launch_file: Path, tmp_path: Path) -> None:
+    with Launched(launch_file, ["page_port:=0", "respawn:=false"], tmp_path) as launched:
+        end = time.monotonic() + TIMEOUT_S
+        while not (url := re.search(r"page: (http://\S+)", launched.log())):
+            assert time.monotonic() < end, launched.log()
+            time.sleep(0.1)
+        with urllib.request.urlopen(url[1], timeout=10) as answer:
+            assert b"Driver display" in answer.read()
+        assert launched.interrupt(TIMEOUT_S) == 0
+        assert "process has finished cleanly" in launched.log()
