@@ -1,94 +1,73 @@
-"""The engine alone: all outputs of one frame, beside the published way of doing the same."""
+"""A bundle's engine alone: all outputs of one frame, beside the published way of doing the same."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from unirestore_ros.bench.published import PublishedWay
+from unirestore_ros.bench.rows import Row, Work, timed_in_turn
 from unirestore_ros.drive.programme import demo_frames
 from unirestore_ros.engine import Engine, open_engine
-from unirestore_ros.model import UniRestore
 from unirestore_ros.model.weights import load_weights
 from unirestore_ros.tasks import short_name
 
 WARM_UP = 3
-Work = Callable[[], object]
+PERCEPTION = "perception"
+Works = dict[Work, Callable[[], object]]
 
 
 def measure_engine(
-    bundle: Path, weights: Path, outputs: tuple[str, ...], runs: int
-) -> list[dict[str, Any]]:
-    """Median and 99th percentile; every kind of work runs once in each of ``runs`` turns."""
+    bundle: Path,
+    weights: Path,
+    outputs: tuple[str, ...],
+    runs: int,
+    size: tuple[int, int] | None = None,
+) -> list[Row]:
+    """Every kind of work runs once in each of ``runs`` turns. ``size``: None, or the bundle's."""
     engine = open_engine(bundle)
     for task in outputs:
         if task not in engine.tasks:
             raise ValueError(f"{bundle} has no task {task!r}: choose from {engine.tasks}")
+    if size is not None and size != engine.input_size:
+        width, height = engine.input_size
+        raise ValueError(f"{bundle} takes {width}x{height}, not {size[0]}x{size[1]}: build another")
     frame = next(iter(demo_frames(5, engine.input_size))).degraded
-    works = _engine_works(engine, frame, outputs)
-    works[f"published/{len(outputs)}-outputs"] = _published(load_weights(weights), frame, outputs)
-    times = _timed(works, runs)
+    published = PublishedWay(load_weights(weights))
+    images = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    tasks = [short_name(task) for task in outputs]
     stride = engine.bundle.manifest.stride
-    return [
-        _row(what, listed, "torch" if what.startswith("published") else engine.backend, stride)
-        for what, listed in times.items()
-    ]
+    work = Work(f"published/{len(outputs)}-outputs", "fp32", stride, "torch")
+    works: Works = {work: partial(published, images, tasks)}
+    return timed_in_turn(works | _engine_works(engine, frame, outputs), WARM_UP, runs)
 
 
-def _engine_works(engine: Engine, frame: np.ndarray, outputs: tuple[str, ...]) -> dict[str, Work]:
-    machine = [task for task in outputs if task != "perception"]
+def _engine_works(engine: Engine, frame: NDArray[np.uint8], outputs: tuple[str, ...]) -> Works:
+    manifest = engine.bundle.manifest
+    machine = [task for task in outputs if task != PERCEPTION]
 
     def all_outputs() -> None:
         engine.run_trunk(frame)
-        if "perception" in outputs:
-            engine.decode("perception")
+        if PERCEPTION in outputs:
+            engine.decode(PERCEPTION)
         for task in machine:
             engine.adapt(task)
 
+    def part(name: str) -> Work:
+        return Work(f"part/{name}", manifest.precision[name], manifest.stride, engine.backend)
+
+    precisions = sorted(set(manifest.precision.values()))
+    whole = Work(
+        f"ours/{len(outputs)}-outputs", "+".join(precisions), manifest.stride, engine.backend
+    )
     return {
-        f"ours/{len(outputs)}-outputs": all_outputs,
-        "part/trunk": lambda: engine.run_trunk(frame),
-        "part/decoder": lambda: engine.decode("perception"),
-        "part/adapter": lambda: engine.adapt(machine[0] if machine else outputs[0]),
-    }
-
-
-def _published(network: UniRestore, frame: np.ndarray, outputs: tuple[str, ...]) -> Work:
-    """One full eager forward for each output, in fp32, as the published implementation works."""
-    torch.set_float32_matmul_precision("medium")
-    images = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
-
-    @torch.inference_mode()
-    def work() -> None:
-        for task in outputs:
-            network.restore(images, short_name(task))
-
-    return work
-
-
-def _timed(works: Mapping[str, Work], runs: int) -> dict[str, list[float]]:
-    """Milliseconds of each run, by kind of work, measured in turn."""
-    times: dict[str, list[float]] = {what: [] for what in works}
-    for turn in range(WARM_UP + runs):
-        for what, work in works.items():
-            started = time.perf_counter()
-            work()
-            if turn >= WARM_UP:
-                times[what].append((time.perf_counter() - started) * 1e3)
-    return times
-
-
-def _row(what: str, times: list[float], backend: str, stride: int) -> dict[str, Any]:
-    return {
-        "what": what,
-        "backend": backend,
-        "precision": "fp32",
-        "stride": stride,
-        "median_ms": round(float(np.median(times)), 2),
-        "p99_ms": round(float(np.percentile(times, 99)), 2),
-        "runs": len(times),
+        whole: all_outputs,
+        part("trunk"): partial(engine.run_trunk, frame),
+        part("decoder"): partial(engine.decode, PERCEPTION),
+        part("adapter"): partial(engine.adapt, machine[0] if machine else outputs[0]),
     }

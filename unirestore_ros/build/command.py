@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("build", description=__doc__)
     parser.add_argument("source", type=Path, help="a recipe (.yaml), or a bundle with --add-prompt")
     parser.add_argument("--out", type=Path, help="the bundle's folder (default: beside the recipe)")
-    parser.add_argument("--size", type=_size, metavar="WxH", help="for frames of another size")
+    parser.add_argument("--size", type=frame_size, metavar="WxH", help="for frames of another size")
     parser.add_argument("--backend", choices=BUILDABLE, help="only this one of the recipe's")
     parser.add_argument("--precision", choices=("fp32", *HALF), help="the one preferred")
     parser.add_argument("--frames", type=Path, help="images to measure ranges on, in a folder")
@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _size(text: str) -> tuple[int, int]:
+def frame_size(text: str) -> tuple[int, int]:
+    """640x480 -> (640, 480), for argparse."""
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"must be like 640x480, is {text!r}")
