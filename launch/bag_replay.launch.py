@@ -18,14 +18,12 @@ from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
-    IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
     TimerAction,
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
-from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
 from unirestore_ros.bag.cameras import Camera, find_cameras, in_namespaces
@@ -138,8 +136,7 @@ def start(context: LaunchContext) -> list[Action]:
     cameras = cameras_of(arguments["bag"], arguments["topic"])
     passed_on = {a.name: arguments[a.name] for a in vehicle.ARGUMENTS if a.name not in FROM_BAG}
     passed_on |= from_bag(cameras, arguments["stamps"])
-    source = PythonLaunchDescriptionSource(str(HERE / "vehicle.launch.py"))
-    actions: list[Action] = [IncludeLaunchDescription(source, launch_arguments=passed_on.items())]
+    actions: list[Action] = [vehicle.include("vehicle.launch.py", passed_on)]
     heard: list[str] = []
     for camera in cameras:
         namespace = namespace_of(camera, arguments["namespace"])

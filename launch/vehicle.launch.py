@@ -15,6 +15,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
+    GroupAction,
     IncludeLaunchDescription,
     OpaqueFunction,
     SetEnvironmentVariable,
@@ -22,6 +23,7 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
+from unirestore_ros.cameras import Camera
 from unirestore_ros.launching import load_launch_file
 
 HERE = Path(__file__).resolve().parent
@@ -50,14 +52,23 @@ ARGUMENTS = [
         description="port of the first camera's page; each further one's is one higher",
     ),
     DeclareLaunchArgument(
+        "display_params_file",
+        default_value=str(restoring.SHARE / "config" / "driver_display.yaml"),
+        description="parameter file of the displays",
+    ),
+    DeclareLaunchArgument(
+        "view", default_value="", description="of the displays: restored, split, side or raw"
+    ),
+    DeclareLaunchArgument(
         "window", default_value="false", choices=["true", "false"], description="full screen"
     ),
 ]
 
 
-def include(name: str, arguments: dict[str, str]) -> IncludeLaunchDescription:
+def include(name: str, arguments: dict[str, str]) -> GroupAction:
+    """Another launch file; in a group, so that what it is told is not told to the next one too."""
     source = PythonLaunchDescriptionSource(str(HERE / name))
-    return IncludeLaunchDescription(source, launch_arguments=arguments.items())
+    return GroupAction([IncludeLaunchDescription(source, launch_arguments=arguments.items())])
 
 
 def consumers(namespace: str, arguments: dict[str, str]) -> list[Action]:
@@ -83,6 +94,21 @@ def consumers(namespace: str, arguments: dict[str, str]) -> list[Action]:
     ]
 
 
+def driver_display(camera: Camera, port: str, arguments: dict[str, str]) -> GroupAction:
+    """The display of one camera. What it shares with the nodes by name only, it is told anew."""
+    said = {
+        "image": camera.image,
+        "namespace": camera.namespace,
+        "name": "driver_display",
+        "restorer": arguments["name"],
+        "params_file": arguments["display_params_file"],
+        "page_port": port,
+        "view": arguments["view"],
+    }
+    same = ("input_transport", "use_sim_time", "transport", "respawn", "window")
+    return include("driver_display.launch.py", said | {name: arguments[name] for name in same})
+
+
 def start(context: LaunchContext) -> list[Action]:
     arguments = {
         argument.name: context.launch_configurations[argument.name] for argument in ARGUMENTS
@@ -97,19 +123,7 @@ def start(context: LaunchContext) -> list[Action]:
             actions += consumers(camera.namespace, arguments)
         if arguments["display"] == "true":
             port = int(arguments["page_port"]) + number
-            actions.append(
-                include(
-                    "driver_display.launch.py",
-                    {
-                        "image": camera.image,
-                        "namespace": camera.namespace,
-                        "restorer": arguments["name"],
-                        "page_port": str(port),
-                        "window": arguments["window"],
-                        "use_sim_time": arguments["use_sim_time"],
-                    },
-                )
-            )
+            actions.append(driver_display(camera, str(port), arguments))
     return actions
 
 
