@@ -15,7 +15,17 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 
 # A vehicle has the run-time only: there, files that import one of these are left out, and said so.
-DEVELOPMENT_MODULES = ("torch", "diffusers", "onnx", "onnxscript", "rosbags", "psutil", "gdown")
+DEVELOPMENT_MODULES = (
+    "torch",
+    "diffusers",
+    "onnx",
+    "onnxscript",
+    "rosbags",
+    "psutil",
+    "gdown",
+    "selenium",
+    "aiohttp",
+)
 PARTS_WITH_PYTORCH = ("model", "fetch", "train", "build", "evaluate", "bench")
 LEFT_OUT = pytest.StashKey[dict[str, str]]()
 

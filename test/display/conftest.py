@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
+from rclpy.context import Context
 
 HERE = Path(__file__).parent
 # The helpers, which import-mode importlib does not find.
 sys.path[:0] = [str(HERE), str(HERE.parent / "ros")]
 
 import ros_fixtures  # noqa: E402
+from display_drive import PATIENT, SIZE, Display  # noqa: E402
+from ros_process import NodeProcess  # noqa: E402
+from ros_station import Station  # noqa: E402
 
 context = ros_fixtures.context
 miniature = ros_fixtures.miniature
 start_node = ros_fixtures.start_node
+
+
+@pytest.fixture(scope="module")
+def display_of(
+    start_node: Callable[..., NodeProcess], miniature: Path, context: Context
+) -> Iterator[Callable[..., Display]]:
+    stations: list[Station] = []
+
+    def make(*parameters: str) -> Display:
+        restorer = start_node(f"bundle:={miniature}", *PATIENT)
+        more = (f"output_width:={SIZE[0]}", f"output_height:={SIZE[1]}", "page_port:=0")
+        display = start_node(
+            *parameters, *more, namespace=restorer.namespace, command="driver_display"
+        )
+        station = Station(context, restorer.namespace)
+        stations.append(station)
+        return Display(station, display, restorer)
+
+    yield make
+    for station in stations:
+        station.close()

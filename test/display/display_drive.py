@@ -1,0 +1,61 @@
+"""A drive: a camera, the real restore_node with a miniature bundle, and the display beside it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from ros_miniature import HEIGHT, WIDTH
+from ros_process import NodeProcess
+from ros_station import Station, image
+from sensor_msgs.msg import Image
+
+# So patient that a busy machine does not make the picture stale by itself.
+PATIENT = ("max_age_ms:=10000", "fallback_after_ms:=10000")
+SIZE = (320, 240)
+ACROSS, DOWN = np.meshgrid(np.linspace(0, 160, WIDTH), np.linspace(0, 120, HEIGHT))
+FRAME = np.dstack([ACROSS, DOWN, np.full_like(DOWN, 40)]).astype(np.uint8)
+"""RGB, so smooth that JPEG leaves it as it is; its first pixel asks the miniature for nothing."""
+
+
+class Display:
+    """A drive: camera, restorer and display."""
+
+    def __init__(self, station: Station, display: NodeProcess, restorer: NodeProcess) -> None:
+        self.station = station
+        self.display = display
+        self.restorer = restorer
+        self._camera = station.node.create_publisher(Image, f"{station.namespace}/image", 1)
+
+    def send(self) -> None:
+        """A frame of the camera, and a moment for what comes of it."""
+        message = image(FRAME, "rgb8")
+        stamp = time.time_ns()
+        message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
+        message.header.frame_id = "front"
+        self._camera.publish(message)
+        self.station.pause(0.05)
+
+    def hear(self, kind: type, topic: str, condition: Callable[[Any], bool]) -> Any:
+        """The first message of the display's topic that meets the condition, while the camera
+        sends."""
+        ear = self.station.listen(f"{self.station.namespace}/driver_display/{topic}", kind)
+
+        def heard() -> Any:
+            self.send()
+            return next((each for each in reversed(ear.heard) if condition(each)), None)
+
+        found = self.station.wait(heard, f"{topic} as it should be")
+        self.station.let_go(f"{self.station.namespace}/driver_display/{topic}")
+        return found
+
+    @property
+    def url(self) -> str:
+        found = self.station.wait(
+            lambda: re.search(r"page: (http://\S+)", self.display.said()), "the page's address"
+        )
+        return found[1]
