@@ -2,7 +2,7 @@
 
 import sys
 
-from unirestore_ros.commands import main
+from unirestore_ros.commands import ending, main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ending(main()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -122,4 +123,15 @@ def _refusal(arguments: list[str]) -> str:
 
 def executable() -> int:
     """What every installed executable calls: the command that it is named after."""
-    return run(Path(sys.argv[0]).stem, sys.argv[1:])
+    return ending(run(Path(sys.argv[0]).stem, sys.argv[1:]))
+
+
+def ending(status: int) -> int:
+    """The same status, for a process that has nothing left to do.
+
+    While the interpreter ends, a signal would kill it: a Ctrl-C reaches a node from the terminal and
+    once more from `ros2 launch`, which would then call it dead instead of finished.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    return status

@@ -80,3 +80,16 @@ def test_an_executable_runs_the_command_it_is_named_after(tmp_path: Path) -> Non
     )
     assert result.returncode == 0, result.stderr
     assert "usage: unirestore_ros demo" in result.stdout
+
+
+def test_a_process_that_has_done_its_work_is_not_killed_while_it_ends(repository: Path) -> None:
+    script = """
+import os, signal, sys
+from unirestore_ros.commands import ending
+status = ending(3)
+for number in (signal.SIGINT, signal.SIGTERM):
+    os.kill(os.getpid(), number)
+sys.exit(status)
+"""
+    result = python("-c", script, cwd=repository)
+    assert (result.returncode, result.stderr) == (3, "")
