@@ -129,8 +129,8 @@ def executable() -> int:
 def ending(status: int) -> int:
     """The same status, for a process that has nothing left to do.
 
-    While the interpreter ends, a signal would kill it: a Ctrl-C reaches a node from the terminal and
-    once more from `ros2 launch`, which would then call it dead instead of finished.
+    While the interpreter ends, a signal would kill it: a Ctrl-C reaches a node from the terminal
+    and once more from `ros2 launch`, which would then call it dead instead of finished.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
