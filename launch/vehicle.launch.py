@@ -94,8 +94,8 @@ def consumers(namespace: str, arguments: dict[str, str]) -> list[Action]:
     ]
 
 
-def driver_display(camera: Camera, port: str, arguments: dict[str, str]) -> GroupAction:
-    """The display of one camera. What it shares with the nodes by name only, it is told anew."""
+def for_display(camera: Camera, port: str, arguments: dict[str, str]) -> dict[str, str]:
+    """Arguments of the camera's display; what it calls as the nodes do, but means its own, too."""
     said = {
         "image": camera.image,
         "namespace": camera.namespace,
@@ -103,10 +103,9 @@ def driver_display(camera: Camera, port: str, arguments: dict[str, str]) -> Grou
         "restorer": arguments["name"],
         "params_file": arguments["display_params_file"],
         "page_port": port,
-        "view": arguments["view"],
     }
-    same = ("input_transport", "use_sim_time", "transport", "respawn", "window")
-    return include("driver_display.launch.py", said | {name: arguments[name] for name in same})
+    same = ("view", "window", "input_transport", "use_sim_time", "transport", "respawn")
+    return said | {name: arguments[name] for name in same}
 
 
 def start(context: LaunchContext) -> list[Action]:
@@ -123,7 +122,8 @@ def start(context: LaunchContext) -> list[Action]:
             actions += consumers(camera.namespace, arguments)
         if arguments["display"] == "true":
             port = int(arguments["page_port"]) + number
-            actions.append(driver_display(camera, str(port), arguments))
+            said = for_display(camera, str(port), arguments)
+            actions.append(include("driver_display.launch.py", said))
     return actions
 
 
