@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from unirestore_ros.drive.programme import DEMO_SEED, TRAINING_SEEDS
+from unirestore_ros.files import sha256_of
+from unirestore_ros.model.heads import load_head
 from unirestore_ros.model.weights import load_weights
 from unirestore_ros.train.command import main
 from unirestore_ros.train.downstream import Detector, centre_loss, detection_targets
+from unirestore_ros.train.heads import run_folder
 from unirestore_ros.train.labelled import Annotation, boxes_in_crop
 from unirestore_ros.train.loop import Plan, Run
 from unirestore_ros.train.prepare import DRIVING, HELD_OUT, synthetic_frames
@@ -73,6 +76,33 @@ def test_export_writes_weights_that_load(work: Path, tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     assert main([*ONE_THREAD, "--work", str(work), "export", str(file)]) == 0
     assert load_weights(file).config.name == "tiny"
+
+
+@pytest.mark.slow
+def test_heads_learn_on_frozen_weights_resume_and_are_exported(work: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    assert main([*ONE_THREAD, "--work", str(work), "export", str(weights)]) == 0
+    options = ["--weights", str(weights)]
+    for words in (["head-seg", "--iterations", "2"], ["head-det", "--iterations", "2"]):
+        assert main([*ONE_THREAD, "--work", str(work), *words, *options]) == 0
+    folder = run_folder(work, "seg", weights)
+    assert main([*ONE_THREAD, "--work", str(work), "head-seg", "--iterations", "3", *options]) == 0
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["iteration"] == 3
+    assert (folder / "losses.png").exists()
+    assert main(["--work", str(work), "head-export", *options]) == 0
+    for task in ("segmentation", "detection"):
+        head, origin = load_head(tmp_path / f"w-head-{task}.safetensors")
+        assert (origin.task, origin.stride, origin.channels) == (task, 4, 48)
+        assert origin.weights_sha256 == sha256_of(weights)
+        statistics = [v for k, v in head.state_dict().items() if k.endswith("running_mean")]
+        assert len(statistics) > 0 and all(mean.any() for mean in statistics)
+
+
+def test_a_head_that_was_not_trained_is_not_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--work", str(tmp_path), "head-export"]) == 1
+    assert "run `train head-seg` to its end first" in capsys.readouterr().err
 
 
 def test_a_stage_without_the_one_before_says_so(

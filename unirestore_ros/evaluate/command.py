@@ -20,8 +20,9 @@ from unirestore_ros.evaluate.methods import CLEAN, NAMES, PROMPTS, Image, Method
 from unirestore_ros.evaluate.table import Row, make_row, markdown
 from unirestore_ros.files import sha256_of, written_beside
 from unirestore_ros.metrics import psnr
+from unirestore_ros.model.weights import SHIPPED_WEIGHTS
 
-WEIGHTS = Path(unirestore_ros.__file__).parents[1] / "engines" / "weights" / "tiny.safetensors"
+WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
 GROUPS = {"common": COMMON, "validation": VALIDATION}
 
 

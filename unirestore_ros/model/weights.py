@@ -11,12 +11,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import unirestore_ros
 from unirestore_ros.files import written_beside
 from unirestore_ros.model.config import Config
 from unirestore_ros.model.denoiser import alphas_cumprod
 from unirestore_ros.model.unirestore import UniRestore
 
 State = dict[str, Tensor]
+
+SHIPPED_WEIGHTS = Path(unirestore_ros.__file__).parents[1] / "engines" / "weights"
+"""Folder of the weights that come with a checkout."""
 
 CONFIG_KEY = "unirestore_config"
 SOURCES_KEY = "unirestore_sources"

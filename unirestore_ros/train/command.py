@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Iterable
@@ -13,9 +14,13 @@ import torch
 from torch import nn
 
 from unirestore_ros.model import TINY, UniRestore
-from unirestore_ros.model.weights import load_weights, save_weights
+from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights, save_weights
+from unirestore_ros.tasks import long_name
 from unirestore_ros.train import stages
 from unirestore_ros.train.downstream import NEEDS_BOXES, NETWORKS, Downstream
+from unirestore_ros.train.head_scores import score_heads
+from unirestore_ros.train.heads import PLANS as HEAD_PLANS
+from unirestore_ros.train.heads import export_head, train_head
 from unirestore_ros.train.labelled import LabelledSampler, read_camvid
 from unirestore_ros.train.loop import Losses, Plan, Run
 from unirestore_ros.train.pairs import PairSampler
@@ -96,10 +101,30 @@ def _parser() -> argparse.ArgumentParser:
         if stage == "0":
             sub.add_argument("--start", type=Path, help="weights to go on from, .safetensors")
 
+    _add_heads(commands)
     last = commands.add_parser("export", help="the weights of the last stage, as fp16 safetensors")
     last.add_argument("file", type=Path)
     last.set_defaults(act=_export)
     return parser
+
+
+def _add_heads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    shared = argparse.ArgumentParser(add_help=False)
+    weights = SHIPPED_WEIGHTS / "tiny.safetensors"
+    shared.add_argument("--weights", type=Path, default=weights, help="the frozen restorer's")
+    for task, plan in HEAD_PLANS.items():
+        about = f"the feature head of {long_name(task)}, on frozen weights"
+        head = commands.add_parser(f"head-{task}", parents=[shared], help=about)
+        head.add_argument("--iterations", type=int, default=plan.iterations)
+        head.set_defaults(act=_head, task=task)
+    about = "the feature heads, as fp16 safetensors beside the weights"
+    export = commands.add_parser("head-export", parents=[shared], help=about)
+    export.set_defaults(act=_export_heads)
+    about = "mIoU and mAP50 of the exported heads, on clean and on degraded images"
+    score = commands.add_parser("head-score", parents=[shared], help=about)
+    score.add_argument("--data", type=Path, required=True, help="images/ labels/ boxes.json")
+    score.add_argument("--limit", type=int, help="at most so many images, evenly spread")
+    score.set_defaults(act=_score_heads)
 
 
 def _add_length(parser: argparse.ArgumentParser) -> None:
@@ -211,6 +236,23 @@ def _downstream(arguments: argparse.Namespace) -> None:
 
     run.train(step)
     _finish(run)
+
+
+def _head(arguments: argparse.Namespace) -> None:
+    plan = dataclasses.replace(HEAD_PLANS[arguments.task], iterations=arguments.iterations)
+    work, task, weights = arguments.work, arguments.task, arguments.weights
+    train_head(work, task, weights, plan, arguments.seed, _device(), arguments.bf16)
+
+
+def _export_heads(arguments: argparse.Namespace) -> None:
+    for task in HEAD_PLANS:
+        file = export_head(arguments.work, task, arguments.weights)
+        logging.info("%s", file)
+
+
+def _score_heads(arguments: argparse.Namespace) -> None:
+    for line in score_heads(arguments.weights, arguments.data, arguments.limit):
+        logging.info("%s", line)
 
 
 def _export(arguments: argparse.Namespace) -> None:

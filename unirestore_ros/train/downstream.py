@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import torch
-from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unirestore_ros.model.heads import (
+    Backbone,
+    DetectionNetwork,
+    SegmentationNetwork,
+    blocks,
+    enlarged,
+)
 from unirestore_ros.train.labelled import (
     BOX_CLASSES,
     SEGMENTATION_CLASSES,
     UNLABELLED,
-    LabelledBatch,
+    Truth,
 )
 
 STRIDE = 4
@@ -21,77 +27,41 @@ LEAST_SIDE = 8
 """Boxes under this many pixels are not classified."""
 
 
-class Backbone(nn.Module):
-    """Images (B, 3, H, W) in [0, 1] -> features (B, 48, H/4, W/4) with context from stride 16."""
-
-    channels = 48
+class Segmenter(SegmentationNetwork):
+    """Logits of the eleven classes, enlarged to the image's size."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 48, 8, stride=4, padding=2)
-        self.fine = _blocks(48, 2)
-        self.down1, self.middle = nn.Conv2d(48, 64, 2, 2), _blocks(64, 1)
-        self.down2, self.coarse = nn.Conv2d(64, 96, 2, 2), _blocks(96, 2)
-        self.up2, self.up1 = nn.Conv2d(96, 64, 1), nn.Conv2d(64, 48, 1)
-        self.merge = _blocks(48, 1)
+        super().__init__(SEGMENTATION_CLASSES, Backbone())
 
     def forward(self, images: Tensor) -> Tensor:
-        fine = self.fine(self.stem(images * 2 - 1))
-        middle = self.middle(self.down1(fine))
-        coarse = self.coarse(self.down2(middle))
-        middle = middle + _enlarged(self.up2(coarse), middle)
-        return self.merge(fine + _enlarged(self.up1(middle), fine))
+        return enlarged(self.logits(images), images)
+
+    def loss(self, images: Tensor, batch: Truth) -> Tensor:
+        logits = enlarged(self.logits(images), batch.labels)
+        return F.cross_entropy(logits, batch.labels, ignore_index=UNLABELLED)
 
 
-def _blocks(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(AutoencoderTinyBlock(channels, channels, "relu") for _ in range(count)))
-
-
-def _enlarged(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
-
-
-class Segmenter(nn.Module):
-    """Logits of the eleven classes at a quarter of the resolution, enlarged to the image's."""
+class Detector(DetectionNetwork):
+    """Centres and boxes of the four kinds of thing."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.backbone = Backbone()
-        self.head = nn.Conv2d(Backbone.channels, SEGMENTATION_CLASSES, 1)
+        super().__init__(len(BOX_CLASSES), Backbone())
 
-    def forward(self, images: Tensor) -> Tensor:
-        return _enlarged(self.head(self.backbone(images)), images)
-
-    def loss(self, images: Tensor, batch: LabelledBatch) -> Tensor:
-        return F.cross_entropy(self(images), batch.labels, ignore_index=UNLABELLED)
-
-
-class Detector(nn.Module):
-    """CenterNet's idea (Zhou et al., Objects as Points, 2019): a heat map of centres for each class
-    and, at every cell, offset of the centre and log size of the box, in cells."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = Backbone()
-        self.heat = nn.Conv2d(Backbone.channels, len(BOX_CLASSES), 3, padding=1)
-        self.shape = nn.Conv2d(Backbone.channels, 4, 3, padding=1)
-        assert self.heat.bias is not None
-        nn.init.constant_(self.heat.bias, -3.0)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, 4, H/4, W/4) and boxes (B, 4, H/4, W/4): dx, dy, log w, log h."""
-        features = self.backbone(images)
-        return self.heat(features), self.shape(features)
-
-    def loss(self, images: Tensor, batch: LabelledBatch) -> Tensor:
+    def loss(self, images: Tensor, batch: Truth) -> Tensor:
         logits, shapes = self(images)
-        made = detection_targets(batch.boxes, logits.shape)
-        heat, cells, targets = (tensor.to(logits.device) for tensor in made)
-        shape_loss = shapes.new_zeros(())
-        if len(cells):
-            found = shapes[cells[:, 0], :, cells[:, 1], cells[:, 2]]
-            shape_loss = F.l1_loss(found, targets)
-        return centre_loss(logits, heat, len(cells)) + 0.5 * shape_loss
+        return detection_loss(logits, shapes, batch.boxes)
+
+
+def detection_loss(logits: Tensor, shapes: Tensor, boxes: list[Tensor]) -> Tensor:
+    """Of heat maps (B, K, h, w) and box maps (B, 4, h, w): CenterNet's, with L1 of the boxes."""
+    heat, cells, targets = (
+        tensor.to(logits.device) for tensor in detection_targets(boxes, logits.shape)
+    )
+    shape_loss = shapes.new_zeros(())
+    if len(cells):
+        found = shapes[cells[:, 0], :, cells[:, 1], cells[:, 2]]
+        shape_loss = F.l1_loss(found, targets)
+    return centre_loss(logits, heat, len(cells)) + 0.5 * shape_loss
 
 
 def detection_targets(boxes: list[Tensor], shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,15 +101,15 @@ class Classifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 32, 4, 2, 1), _blocks(32, 1), nn.Conv2d(32, 64, 2, 2), _blocks(64, 1),
-            nn.Conv2d(64, 96, 2, 2), _blocks(96, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Conv2d(3, 32, 4, 2, 1), blocks(32, 1), nn.Conv2d(32, 64, 2, 2), blocks(64, 1),
+            nn.Conv2d(64, 96, 2, 2), blocks(96, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
             nn.Linear(96, len(BOX_CLASSES)),
         )  # fmt: skip
 
     def forward(self, crops: Tensor) -> Tensor:
         return self.layers(crops * 2 - 1)
 
-    def loss(self, images: Tensor, batch: LabelledBatch) -> Tensor:
+    def loss(self, images: Tensor, batch: Truth) -> Tensor:
         crops, kinds = box_crops(images, batch.boxes)
         if not len(kinds):
             return images.sum() * 0

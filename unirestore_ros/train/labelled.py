@@ -68,14 +68,20 @@ def from_drive(frame: Frame) -> Annotation:
     return Annotation(frame.labels, np.array(rows, np.float32).reshape(-1, 5))
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelledBatch:
-    """Crops (B, 3, S, S) in [0, 1], labels (B, S, S) int64, boxes: a list of (N, 5) in the crop."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Truth:
+    """Of crops: labels (B, S, S) int64, boxes: a list of (N, 5) in the crop."""
+
+    labels: Tensor
+    boxes: list[Tensor]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelledBatch(Truth):
+    """Crops (B, 3, S, S) in [0, 1] and their truth."""
 
     degraded: Tensor
     clean: Tensor
-    labels: Tensor
-    boxes: list[Tensor]
 
 
 class LabelledSampler:
@@ -98,10 +104,10 @@ class LabelledSampler:
         crops = [self._crop(size, boxes) for _ in range(batch)]
         degraded, clean, labels, found = zip(*crops, strict=True)
         return LabelledBatch(
-            to_tensor(degraded, self.device),
-            to_tensor(clean, self.device),
-            torch.from_numpy(np.stack(labels)).to(self.device).long(),
-            [torch.from_numpy(b) for b in found],
+            degraded=to_tensor(degraded, self.device),
+            clean=to_tensor(clean, self.device),
+            labels=torch.from_numpy(np.stack(labels)).to(self.device).long(),
+            boxes=[torch.from_numpy(b) for b in found],
         )
 
     def _crop(self, size: int, boxes: bool) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -112,13 +118,7 @@ class LabelledSampler:
                 break
         stack = self.stacks[i]
         versions, height, width = stack.shape[:3]
-        x = int(self.rng.integers(width - size + 1))
-        y = int(self.rng.integers(height - size + 1))
-        if boxes:
-            _, bx, by, bw, bh = note.boxes[self.rng.integers(len(note.boxes))]
-            jitter = self.rng.uniform(-size / 4, size / 4, 2)
-            x = int(np.clip(bx + bw / 2 - size / 2 + jitter[0], 0, width - size))
-            y = int(np.clip(by + bh / 2 - size / 2 + jitter[1], 0, height - size))
+        x, y = crop_corner(note, (width, height), size, boxes, self.rng)
         window = (slice(y, y + size), slice(x, x + size))
         k = int(self.rng.integers(versions))
         flip = -1 if self.rng.random() < 0.5 else 1
@@ -128,6 +128,25 @@ class LabelledSampler:
             np.ascontiguousarray(note.labels[window][:, ::flip]),
             boxes_in_crop(note.boxes, x, y, size, flip < 0),
         )
+
+
+def crop_corner(
+    note: Annotation,
+    image_size: tuple[int, int],
+    size: int,
+    boxes: bool,
+    rng: np.random.Generator,
+) -> tuple[int, int]:
+    """Left and top of a random crop of an image (width, height); ``boxes``: around one of them."""
+    width, height = image_size
+    x = int(rng.integers(width - size + 1))
+    y = int(rng.integers(height - size + 1))
+    if boxes:
+        _, bx, by, bw, bh = note.boxes[rng.integers(len(note.boxes))]
+        jitter = rng.uniform(-size / 4, size / 4, 2)
+        x = int(np.clip(bx + bw / 2 - size / 2 + jitter[0], 0, width - size))
+        y = int(np.clip(by + bh / 2 - size / 2 + jitter[1], 0, height - size))
+    return x, y
 
 
 def boxes_in_crop(
