@@ -28,6 +28,12 @@ COMMANDS = {
         "unirestore_ros.display.driver_display:main",
         "the driver's picture: topics, a window, a page (takes --ros-args)",
     ),
+    "segmentation_head": Command(
+        "unirestore_ros.consumers.segmentation_head:main", "features to labels (an example node)"
+    ),
+    "detection_head": Command(
+        "unirestore_ros.consumers.detection_head:main", "features to boxes (an example node)"
+    ),
     "demo": Command(
         "unirestore_ros.demo.command:main", "play a drive through the node over DDS, and report"
     ),

@@ -22,6 +22,7 @@ COMMON = {"", "tasks", "files", "signals", "cameras", "launching"}
 MAY_IMPORT = {
     "engine": set[str](),
     "ros": {"engine"},
+    "consumers": {"ros", "engine", "lettering"},
     "degrade": set[str](),
     "drive": {"degrade"},
     "classical": {"metrics"},
@@ -32,15 +33,16 @@ MAY_IMPORT = {
     "bag": {"media", "ros", "engine", "metrics"},
     "restore": {"media", "ros", "engine"},
     "demo": {"media", "ros", "engine", "drive", "degrade", "classical", "metrics", "lettering"},
-    "doctor": {"engine", "demo"},
+    "doctor": {"engine", "ros", "demo"},
     "model": set[str](),
     "build": {"model", "engine", "drive"},
-    "train": {"model", "drive", "degrade"},
+    "train": {"model", "drive", "degrade", "metrics"},
     "evaluate": {"model", "train", "build", "engine", "drive", "degrade", "classical", "metrics"},
     "fetch": {"model"},
     "bench": {"model", "build", "engine", "drive"},
 }
 RUN_TIME = (
+    "consumers",
     "engine",
     "ros",
     "display",
@@ -60,6 +62,7 @@ NOT_AT_RUN_TIME = {"torch", "torchvision", "diffusers", "onnx", "onnxscript"}
 TORCH_BACKEND = f"{PACKAGE}.engine.backends.torch_backend"
 # Asked for only when used, with a message where absent: they are extras, or the vehicle's own.
 OPTIONAL = {"rosbags", "ray", "imagecorruptions", "PIL", "tensorrt", "cuda"}
+OPTIONAL |= {"cv_bridge", "vision_msgs"}
 
 # What setup.py or a vehicle's apt installs, by the name that is imported.
 PACKAGE_XML_NAMES = {

@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 
 from unirestore_ros.build.export import save_onnx
+from unirestore_ros.build.heads import export_heads
 from unirestore_ros.build.measure import Frame, Measured, frames_for
 from unirestore_ros.build.plan import Plan
 from unirestore_ros.build.recipe import HALF, Recipe, check_backends, for_size, read_recipe
@@ -68,7 +69,9 @@ def write_from(
     with folder_written_beside(folder) as beside:
         _export(plan, measured, beside)
         prompts = {task: prompt.numpy() for task, prompt in plan.prompts.items()}
-        write_bundle(beside, _manifest(plan, measured, weights_sha256), prompts)
+        manifest = _manifest(plan, measured, weights_sha256)
+        heads = export_heads(plan.recipe, weights_sha256, manifest.feature_shape, beside / "heads")
+        write_bundle(beside, dataclasses.replace(manifest, heads=heads), prompts)
     return read_bundle(folder)
 
 

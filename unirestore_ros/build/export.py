@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def save_onnx(programs: Programs, folder: Path) -> None:
-    """Write trunk.onnx, decoder.onnx and adapter.onnx into the folder."""
+    """Write a graph for each program into a new folder: trunk.onnx and so on."""
     folder.mkdir(parents=True)
     for part, program in programs.items():
         _log.info("converting %s to ONNX", part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class Recipe:
     """The model that the weights must be of; None: any."""
     tasks: tuple[str, ...] | None = None
     """Long names; None: all that the weights have a prompt for."""
+    heads: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+    """Weights of the feature heads by task, paths beside the recipe; the recipe may have none."""
 
     @property
     def aspect_error(self) -> float:
@@ -73,7 +76,7 @@ def read_recipe(file: Path) -> Recipe:
 
 
 _REQUIRED = {"weights", "input_size", "working_size", "steps", "stride", "backends"}
-_OPTIONAL = {"precision", "model", "tasks"}
+_OPTIONAL = {"precision", "model", "tasks", "heads"}
 
 
 def _checked(file: Path, values: dict[str, Any]) -> Recipe:
@@ -94,6 +97,7 @@ def _checked(file: Path, values: dict[str, Any]) -> Recipe:
         precision=values.get("precision", "fp32"),
         model=values.get("model"),
         tasks=_names(file, "tasks", values["tasks"]) if "tasks" in values else None,
+        heads=_heads(file, values.get("heads", {})),
     )
     check_backends(recipe)
     return recipe
@@ -120,6 +124,12 @@ def _names(file: Path, field: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         raise RecipeError(f"{file}: {field} must be a list of names, is {value!r}")
     return tuple(value)
+
+
+def _heads(file: Path, value: Any) -> dict[str, Path]:
+    if not isinstance(value, dict) or not all(isinstance(part, str) for part in value.values()):
+        raise RecipeError(f"{file}: heads must be a mapping of tasks to files, is {value!r}")
+    return {str(task): file.parent / name for task, name in value.items()}
 
 
 def _whole(file: Path, field: str, value: Any) -> int:

@@ -25,7 +25,7 @@ _DTYPES: Mapping[str, Any] = {
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
 }
-_ORT_ERRORS = (
+ORT_ERRORS = (
     ort_errors.EPFail,
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -120,8 +120,8 @@ class _Part:
         self._path = f"onnxruntime/{part}.onnx"
         try:
             file = str(bundle.folder / self._path)
-            self._session = device.load(file, _session_options(threads))
-        except _ORT_ERRORS as error:
+            self._session = device.load(file, session_options(threads))
+        except ORT_ERRORS as error:
             built = bundle.manifest.backends["onnxruntime"].version
             self._refuse(f"onnxruntime {ort.__version__} (built with {built}) says: {error}")
         self.inputs = {node.name: node for node in self._session.get_inputs()}
@@ -168,7 +168,7 @@ class _Part:
     def run(self, binding: ort.IOBinding) -> None:
         try:
             self._session.run_with_iobinding(binding)
-        except (RuntimeError, *_ORT_ERRORS) as error:
+        except (RuntimeError, *ORT_ERRORS) as error:
             raise InferenceError(f"{self._path}: {' '.join(str(error).split())}") from error
 
     def _refuse(self, problem: str) -> NoReturn:
@@ -185,7 +185,7 @@ def _host_tensor(shape: tuple[int, ...], dtype: Any) -> tuple[ort.OrtValue, NDAr
     return ort.OrtValue.ortvalue_from_numpy(array), view
 
 
-def _session_options(threads: int) -> ort.SessionOptions:
+def session_options(threads: int) -> ort.SessionOptions:
     """Figures are for tiny at 480x360 on 2 cores that other processes use too."""
     _share_arena()
     options = ort.SessionOptions()
