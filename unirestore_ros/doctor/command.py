@@ -11,11 +11,13 @@ import json
 import sys
 from collections.abc import Sequence
 
+from unirestore_ros.doctor.cameras import check_graph
 from unirestore_ros.doctor.engines import (
     check_bundles,
     check_onnxruntime,
     check_opencv,
     check_tensorrt,
+    check_weights,
 )
 from unirestore_ros.doctor.finding import ERROR, Finding
 from unirestore_ros.doctor.machine import (
@@ -25,6 +27,9 @@ from unirestore_ros.doctor.machine import (
     check_socket_buffers,
 )
 from unirestore_ros.doctor.ros import check_ros
+from unirestore_ros.engine.locate import engine_folders
+
+LISTEN_S = 3.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,28 +40,41 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.add_argument(
+        "--listen",
+        type=float,
+        default=LISTEN_S,
+        metavar="SECONDS",
+        help="how long to count cameras' frames; 0: leave the ROS graph out (%(default)s)",
+    )
+    parser.add_argument(
         "bundles", nargs="*", metavar="BUNDLE", help="folders to load besides those installed"
     )
     arguments = parser.parse_args(argv)
-    findings = examine(arguments.bundles)
+    findings = examine(arguments.bundles, arguments.listen)
     healthy = all(finding.level != ERROR for finding in findings)
     write = _as_json if arguments.json else _as_lines
     sys.stdout.write(write(findings, healthy) + "\n")
     return 0 if healthy else 1
 
 
-def examine(bundles: Sequence[str] = ()) -> list[Finding]:
-    """Every check, in the order in which a reader wants to mend things."""
+def examine(bundles: Sequence[str] = (), listen_s: float = LISTEN_S) -> list[Finding]:
+    """Every check, in the order in which a reader wants to mend things. ``listen_s``: to cameras on
+    the ROS graph; 0 leaves the graph out."""
+    loaded, sizes = check_bundles(bundles)
+    ros = check_ros()
+    graph = check_graph(listen_s, sizes) if listen_s and ros[0].level != ERROR else []
     return [
         check_machine(),
-        *check_ros(),
+        *ros,
         check_shared_memory(),
         check_socket_buffers(),
         check_gpu(),
         check_tensorrt(),
         check_onnxruntime(),
         check_opencv(),
-        *check_bundles(bundles),
+        *check_weights(engine_folders()),
+        *loaded,
+        *graph,
     ]
 
 

@@ -7,8 +7,15 @@ from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding, ProbeError, probe
+from unirestore_ros.engine.bundle import MANIFEST_FILE
 from unirestore_ros.engine.locate import engine_folders
+from unirestore_ros.engine.manifest import Manifest
+from unirestore_ros.files import sha256_of
+
+Size = tuple[int, int]
 
 _TENSORRT = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
 _ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-rocm", "onnxruntime-openvino")
@@ -34,7 +41,8 @@ try:
         engine.decode(engine.tasks[0])
         print(json.dumps({
             "backend": engine.backend, "width": width, "height": height,
-            "tasks": engine.tasks, "seconds": time.perf_counter() - start,
+            "tasks": engine.tasks, "heads": list(engine.bundle.manifest.heads),
+            "seconds": time.perf_counter() - start,
         }))
 except BundleError as error:
     print(json.dumps({"problem": error.problem, "mend": error.mend}))
@@ -70,33 +78,72 @@ def check_opencv() -> Finding:
     return _clash(check, _OPENCV) or Finding(check, OK, version)
 
 
-def check_bundles(others: Sequence[str] = ()) -> list[Finding]:
-    """Load each bundle that is installed, and those named, as the node would; run one frame."""
+def check_bundles(others: Sequence[str] = ()) -> tuple[list[Finding], set[Size]]:
+    """Load each bundle that is installed, and those named, as the node would; run one frame. Also
+    the sizes (width, height) of frames that they take."""
     found = [*map(str, installed_bundles(engine_folders())), *others]
     if not found:
-        return [
-            Finding(
-                "bundle", ERROR, "there is none", "python -m unirestore_ros build engines/tiny.yaml"
-            )
-        ]
-    return [check_bundle(bundle) for bundle in found]
+        advice = "python -m unirestore_ros build engines/tiny.yaml"
+        return [Finding("bundle", ERROR, "there is none", advice)], set()
+    checked = [check_bundle(bundle) for bundle in found]
+    return [finding for finding, _ in checked], {size for _, size in checked if size is not None}
 
 
-def check_bundle(bundle: str) -> Finding:
-    """Load a bundle, given its folder or name."""
+def check_bundle(bundle: str) -> tuple[Finding, Size | None]:
+    """Load a bundle, given its folder or name; the size of frames where it loads."""
     check = "bundle"
     try:
         answer = probe(_LOAD_CODE, bundle)
     except ProbeError as error:
-        return Finding(check, ERROR, f"{bundle} does not load: {error}", "")
+        advice = "run it alone to see more: doctor " + bundle
+        return Finding(check, ERROR, f"{bundle} does not load: {error}", advice), None
     if "problem" in answer:
-        return Finding(check, ERROR, answer["problem"], answer["mend"] or "")
-    return Finding(
-        check,
-        OK,
-        f"{bundle} runs on {answer['backend']}, takes {answer['width']}x{answer['height']}"
-        f" for {', '.join(answer['tasks'])}; first frame after {answer['seconds']:.1f} s",
+        return Finding(check, ERROR, answer["problem"], answer["mend"] or ""), None
+    size = answer["width"], answer["height"]
+    heads = f", heads for {', '.join(answer['heads'])}" if answer["heads"] else ""
+    found = (
+        f"{bundle} runs on {answer['backend']}, takes {size[0]}x{size[1]} for"
+        f" {', '.join(answer['tasks'])}{heads}; first frame after {answer['seconds']:.1f} s"
     )
+    return Finding(check, OK, found), size
+
+
+def check_weights(folders: Iterable[Path]) -> list[Finding]:
+    """The safetensors that bundles are built from: whole or not, and whether the bundle beside them
+    was built from them as they are now."""
+    files = {
+        path.resolve(): path
+        for folder in folders
+        for path in sorted(folder.glob("weights/*.safetensors"))
+    }
+    if not files:
+        advice = "only `build` needs them: they are in a checkout, under engines/weights/"
+        return [Finding("weights", NOTE, "there are none", advice)]
+    return [_check_weight_file(path) for path in files.values()]
+
+
+def _check_weight_file(path: Path) -> Finding:
+    check = "weights"
+    try:
+        with safe_open(path, framework="np") as stream:
+            count = len(stream.keys())
+    except (SafetensorError, OSError) as error:
+        advice = "restore the file (git checkout, or git lfs pull where it is a pointer)"
+        return Finding(check, ERROR, f"{path} cannot be read: {error}", advice)
+    found = f"{path}, {count} tensors, {path.stat().st_size / 1e6:.1f} MB"
+    manifest = path.parent.parent / path.stem / MANIFEST_FILE
+    if manifest.is_file() and not _built_from(manifest, path):
+        advice = f"python -m unirestore_ros build engines/{path.stem}.yaml"
+        return Finding(check, NOTE, f"{path}: the bundle was built from others", advice)
+    return Finding(check, OK, found)
+
+
+def _built_from(manifest: Path, weights: Path) -> bool:
+    try:
+        recorded = Manifest.from_json(manifest.read_text(encoding="utf-8")).weights_sha256
+    except ValueError:
+        return True  # the line of that bundle says what is wrong with its manifest
+    return recorded == sha256_of(weights)
 
 
 def installed_bundles(folders: Iterable[Path]) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 from pathlib import Path
 
 from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding
@@ -12,6 +13,8 @@ from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding
 SHARED_MEMORY = Path("/dev/shm")
 SOCKET_BUFFERS = Path("/proc/sys/net/core")
 _DEVICE_MODEL = Path("/proc/device-tree/model")  # names a Jetson
+
+_DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 
 # A segment of config/fastdds.xml for each of a few processes.
 _LEAST_SHARED_BYTES = 256 << 20
@@ -85,9 +88,18 @@ def check_gpu() -> Finding:
     driver.cuDeviceGetCount(ctypes.byref(count))
     if count.value == 0:
         return Finding(check, NOTE, "an NVIDIA driver without a GPU", "the network runs on the CPU")
-    cuda = f"driver for CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+    cuda = f"driver {driver_version()}for CUDA {version.value // 1000}.{version.value % 1000 // 10}"
     names = "; ".join(_gpu_name(driver, number) for number in range(count.value))
     return Finding(check, OK, f"{names}; {cuda}")
+
+
+def driver_version(file: Path = _DRIVER_VERSION) -> str:
+    """Of the kernel's module, with a space after it; empty where it does not say (a Jetson)."""
+    try:
+        found = re.search(r"\s(\d+\.\d[\d.]*)\s", file.read_text(encoding="utf-8"))
+    except OSError:
+        return ""
+    return f"{found[1]} " if found else ""
 
 
 def _gpu_name(driver: ctypes.CDLL, number: int) -> str:

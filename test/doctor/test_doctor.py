@@ -103,10 +103,49 @@ def test_bundle_that_does_not_load_is_an_error_with_what_mends_it(tmp_path: Path
     bundle = tmp_path / "broken"
     bundle.mkdir()
     (bundle / "manifest.json").write_text("{}")
-    finding = engines.check_bundle(str(bundle))
-    assert finding.level == ERROR
+    finding, size = engines.check_bundle(str(bundle))
+    assert (finding.level, size) == (ERROR, None)
     assert str(bundle) in finding.found
     assert "build" in finding.advice
+
+
+def test_weights_that_are_cut_short_are_an_error(repository: Path, tmp_path: Path) -> None:
+    source = repository / "engines" / "weights" / "tiny.safetensors"
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "tiny.safetensors").write_bytes(source.read_bytes()[:1000])
+    (finding,) = engines.check_weights([tmp_path])
+    assert finding.level == ERROR
+    assert "git checkout" in finding.advice
+
+
+def test_weights_that_a_bundle_was_not_built_from_are_told(
+    repository: Path, tmp_path: Path
+) -> None:
+    shipped = repository / "engines"
+    for path in ("weights/tiny.safetensors", "tiny/manifest.json"):
+        (tmp_path / path).parent.mkdir()
+        shutil.copy(shipped / path, tmp_path / path)
+    (finding,) = engines.check_weights([tmp_path])
+    assert finding.level == OK
+    manifest = tmp_path / "tiny" / "manifest.json"
+    text = manifest.read_text()
+    now = json.loads(text)["weights_sha256"]
+    manifest.write_text(text.replace(now, "ab" * 32))
+    (finding,) = engines.check_weights([tmp_path])
+    assert finding.level == NOTE
+    assert "build engines/tiny.yaml" in finding.advice
+
+
+def test_no_weights_are_no_error(tmp_path: Path) -> None:
+    (finding,) = engines.check_weights([tmp_path])
+    assert finding.level == NOTE
+
+
+def test_driver_version_is_read_from_the_kernel(tmp_path: Path) -> None:
+    file = tmp_path / "version"
+    file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22\nGCC\n")
+    assert machine.driver_version(file) == "550.54.14 "
+    assert machine.driver_version(tmp_path / "none") == ""
 
 
 def test_bundle_reached_by_two_ways_is_listed_once(tmp_path: Path) -> None:
@@ -137,14 +176,15 @@ def test_line_has_level_check_finding_and_advice() -> None:
 
 def test_command_examines_all_and_its_status_says_whether_the_node_can_run() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "unirestore_ros", "doctor", "--json"],
+        [sys.executable, "-m", "unirestore_ros", "doctor", "--json", "--listen", "0.5"],
         capture_output=True,
         text=True,
         timeout=300,
     )
     report = json.loads(done.stdout)
     checks = {finding["check"] for finding in report["findings"]}
-    assert {"machine", "ROS 2", "GPU", "TensorRT", "ONNX Runtime", "OpenCV", "bundle"} <= checks
+    assert {"machine", "ROS 2", "GPU", "TensorRT", "ONNX Runtime", "OpenCV"} <= checks
+    assert {"weights", "bundle", "ROS graph"} <= checks
     levels = {finding["level"] for finding in report["findings"]}
     assert report["healthy"] == (ERROR not in levels)
     assert done.returncode == (0 if report["healthy"] else 1)
@@ -152,5 +192,5 @@ def test_command_examines_all_and_its_status_says_whether_the_node_can_run() -> 
 
 def test_bundle_that_is_named_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One broken bundle among those asked for: the status says so."""
-    assert main([str(tmp_path / "no_bundle")]) == 1
+    assert main(["--listen", "0", str(tmp_path / "no_bundle")]) == 1
     assert "no such folder" in capsys.readouterr().out

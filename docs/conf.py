@@ -1,0 +1,23 @@
+"""Sphinx, for `rosdoc2` and for `sphinx-build -W docs out/docs`."""
+
+import runpy
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1] / "unirestore_ros"
+
+project = "unirestore_ros"
+author = copyright = "The unirestore_ros developers"
+release = version = runpy.run_path(str(_PACKAGE / "__init__.py"))["__version__"]
+
+extensions = ["sphinx.ext.autodoc", "myst_parser"]
+html_theme = "alabaster"
+exclude_patterns = ["_build"]
+
+myst_heading_anchors = 3
+# Files of the checkout that are no pages.
+suppress_warnings = ["myst.xref_missing"]
+
+autodoc_default_options = {"members": True, "undoc-members": False}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"

@@ -1,0 +1,133 @@
+"""Cameras of other processes, as the doctor finds them on the graph."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from unirestore_ros.doctor.cameras import check_camera, check_graph
+from unirestore_ros.doctor.finding import NOTE, OK, Finding
+
+RATE_HZ = 10
+CAMERAS = """
+import sys, time, rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool, Trigger
+namespace, rate = sys.argv[1], float(sys.argv[2])
+best = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+rclpy.init(args=[])
+driver = Node("driver", namespace=namespace)
+frame = Image(height=36, width=48, encoding="bgr8", step=144)
+frame.data.frombytes(bytes(36 * 144))
+odd = Image(height=36, width=48, encoding="mono12", step=96)
+odd.data.frombytes(bytes(36 * 96))
+topics = {"good": frame, "odd": odd, "quiet": None}
+publishers = {t: driver.create_publisher(Image, t, best) for t in topics}
+other = Node("viewer", namespace=namespace)
+other.create_subscription(Image, "good", print, QoSProfile(depth=1))
+own = Node("unirestore", namespace=namespace)
+own.create_publisher(Image, "~/image", 1)
+own.create_service(SetBool, "~/set_enabled", print)
+own.create_service(Trigger, "~/reload", print)
+print("ready", flush=True)
+while True:
+    for topic, message in topics.items():
+        if message is not None:
+            publishers[topic].publish(message)
+    time.sleep(1 / rate)
+"""
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[str]:
+    """Of a process with a driver of three topics, a viewer that asks for too much, and a node that
+    restores."""
+    name = f"/d{uuid.uuid4().hex[:8]}"
+    command = [sys.executable, "-c", CAMERAS, name, str(RATE_HZ)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        yield name
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def findings(namespace: str) -> list[Finding]:
+    """Looked at again where a busy machine has not yet told all."""
+    end = time.monotonic() + 90
+    while True:
+        found = check_graph(3.0, {(48, 36)})
+        mine = [one for one in found if namespace in one.found]
+        if len(mine) == 5 and all("no frame" not in one.found for one in mine[:2]):
+            return mine
+        assert time.monotonic() < end, found
+
+
+@pytest.mark.dds
+def test_each_camera_has_its_rate_encoding_and_advice(
+    namespace: str, findings: list[Finding]
+) -> None:
+    by_topic = {one.found.split(" ")[0]: one for one in findings if one.check == "camera"}
+    good = by_topic[f"{namespace}/good"]
+    assert good.level == OK and f"{namespace}/driver" in good.found
+    assert good.found.endswith("bgr8, 48x36")
+    rate = float(good.found.split(" Hz")[0].split(" ")[-1])
+    assert 0 < rate < 2 * RATE_HZ
+    odd, quiet = by_topic[f"{namespace}/odd"], by_topic[f"{namespace}/quiet"]
+    assert odd.level == NOTE and "unrestored" in odd.advice
+    assert quiet.level == NOTE and "no frame" in quiet.found
+
+
+@pytest.mark.dds
+def test_what_a_restoring_node_publishes_is_not_listened_to(
+    namespace: str, findings: list[Finding]
+) -> None:
+    (own,) = [one for one in findings if f"{namespace}/unirestore/image" in one.found]
+    assert own.level == OK and "not listened to" in own.found
+
+
+@pytest.mark.dds
+def test_a_subscriber_that_asks_for_too_much_is_told(
+    namespace: str, findings: list[Finding]
+) -> None:
+    (qos,) = [one for one in findings if one.check == "QoS"]
+    assert qos.level == NOTE
+    assert f"{namespace}/viewer never hears {namespace}/driver" in qos.found
+    assert qos.found.endswith("Best effort publisher and reliable subscription")
+
+
+def camera(**changes: Any) -> dict[str, Any]:
+    values = {
+        "topic": "/camera/image_raw",
+        "kind": "sensor_msgs/msg/Image",
+        "publishers": ["/camera/driver"],
+        "measured": True,
+        "frames": 90,
+        "hz": 29.97,
+        "encoding": "bgr8",
+        "width": 640,
+        "height": 480,
+        "problem": "",
+    }
+    return values | changes
+
+
+def test_a_size_that_no_bundle_takes_comes_with_the_command() -> None:
+    assert check_camera(camera(), {(640, 480)}, 3.0).level == OK
+    finding = check_camera(camera(), {(480, 360)}, 3.0)
+    assert finding.level == NOTE
+    assert "build engines/tiny.yaml --size 640x480" in finding.advice
+
+
+def test_broken_frames_and_compressed_ones() -> None:
+    assert check_camera(camera(problem="cut short"), set(), 3.0).level == NOTE
+    kind = "sensor_msgs/msg/CompressedImage"
+    finding = check_camera(camera(kind=kind, encoding="bgr8; jpeg compressed bgr8"), set(), 3.0)
+    assert finding.level == OK and "input_transport:=compressed" in finding.found
