@@ -97,8 +97,14 @@ def watched(namespace: str, arguments: dict[str, str]) -> list[str]:
     return topics
 
 
-def bag_command(*words: str) -> Node:
-    return Node(package="unirestore_ros", executable="bag", arguments=[*words], output="both")
+def bag_command(*words: str, use_sim_time: bool = False) -> Node:
+    return Node(
+        package="unirestore_ros",
+        executable="bag",
+        arguments=[*words],
+        parameters=[{"use_sim_time": use_sim_time}],
+        output="both",
+    )
 
 
 def namespace_of(camera: Camera, outer: str) -> str:
@@ -112,7 +118,7 @@ def watcher(namespace: str, topics: list[str], arguments: dict[str, str]) -> Nod
         report = Path(arguments["report"]).expanduser()
         suffix = namespace.replace("/", "_")
         words += ["--out", str(report.with_stem(report.stem + suffix))]
-    return bag_command("watch", *words)
+    return bag_command("watch", *words, use_sim_time=arguments["stamps"] == "clock")
 
 
 def player(arguments: dict[str, str], cameras: list[Camera], heard: list[str]) -> Node:

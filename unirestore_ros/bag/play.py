@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         playlist = _playlist(reader, node, arguments)
         pace = Pace(arguments.rate, arguments.restamp, arguments.clock, arguments.loop)
         player = Player(node, playlist, pace, _fitter(reader, playlist, _size(arguments)))
-        wait_for_listeners(node, arguments.wait_for, arguments.wait_limit, stopped)
+        wait_for_listeners(node, arguments.wait_for, arguments.wait_limit, player.hold, stopped)
         player.play(stopped)
         print(player.table())
     return 0
@@ -160,6 +160,11 @@ class Player:
         self._latest = max(self._latest, (time.time_ns() - due) * 1e-9)
         return not stopped()
 
+    def hold(self) -> None:
+        """Let /clock stand at the beginning, so that nobody meets the first frame without it."""
+        self._start = time.time_ns()
+        self._tick()
+
     def _tick(self) -> float:
         """Publish /clock where it is due; returns seconds until it is again."""
         if self._clock is None or self._pace.clock_hz is None:
@@ -198,11 +203,17 @@ class Player:
 
 
 def wait_for_listeners(
-    node: Node, topics: list[str], limit_s: float, stopped: Callable[[], bool]
+    node: Node,
+    topics: list[str],
+    limit_s: float,
+    hold: Callable[[], object],
+    stopped: Callable[[], bool],
 ) -> None:
-    """Wait until each topic has a subscriber; say which have none when the time is over."""
+    """Wait until each topic has a subscriber, calling ``hold`` now and then; say which have none
+    when the time is over."""
     deadline = time.monotonic() + limit_s
     while not stopped():
+        hold()
         missing = [topic for topic in topics if node.count_subscribers(topic) == 0]
         if not missing:
             return

@@ -1,6 +1,7 @@
 """`bag watch TOPIC ...`: what arrives on topics: how often, how old, which part of all there was.
 
-Ages are the system clock minus the stamp, so they hold for a live camera and `bag play --restamp`.
+Ages are the clock minus the stamp, so they hold for a live camera and `bag play --restamp`; with
+`--ros-args -p use_sim_time:=true` also for `bag play --clock`.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class Watcher:
             self._node.create_subscription(kind, name, hear, qos, raw=True)
 
     def _hear(self, topic: str, stamped: bool, diagnostics: bool, data: bytes) -> None:
-        now = time.time_ns()
+        now = self._node.get_clock().now().nanoseconds
         self._last = time.monotonic()
         header = read_header(data) if stamped else None
         self._series[topic].add(now, None if header is None else header.stamp_ns)
