@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "train": {"model", "drive", "degrade", "metrics"},
     "evaluate": {"model", "train", "build", "engine", "drive", "degrade", "classical", "metrics"},
     "fetch": {"model"},
-    "bench": {"model", "build", "engine", "drive"},
+    "bench": {"display", "model", "build", "engine", "drive"},
 }
 RUN_TIME = (
     "consumers",

@@ -12,29 +12,26 @@ startup: process start to first restored frame, memory, frames per second.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import unirestore_ros
-from unirestore_ros.bench.node_processes import (
-    NODE_NAME,
-    Processes,
-    has_loaded,
-    memory_mb,
-    processes,
+from unirestore_ros.bench.figures import (
+    SETTLE_S,
+    growth,
+    latency,
+    percentiles,
+    rate,
+    run_measure,
+    settled,
 )
+from unirestore_ros.bench.node_processes import NODE_NAME, Processes, has_loaded, memory_mb
 from unirestore_ros.bench.node_roles import read_diary, read_heard
-from unirestore_ros.files import written_beside
 
 RATE_HZ = 30.0
 NAMESPACE = "/bench"
@@ -43,8 +40,6 @@ NODE = f"{NAMESPACE}/{NODE_NAME}"
 RELAYED = f"{NAMESPACE}/relayed"
 TASKS = ("segmentation", "detection")
 FEATURES = {f"{NODE}/{task}/features": "Image" for task in TASKS}
-# The first seconds are those of discovery and of memory that is taken for the first time.
-SETTLE_S = 5.0
 
 
 def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
@@ -62,20 +57,15 @@ def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str,
     heard = read_heard(group.folder / "heard.npz")
     said = read_diary(group.folder / "diary.json")[int(SETTLE_S) + 10 :]
     inference_p99 = np.median([float(values["inference_p99_ms"]) for values in said])
-    growth = {
-        kind: _mean(memory, kind, 0.97, 1.0, options.seconds)
-        - _mean(memory, kind, 0.20, 0.23, options.seconds)
-        for kind in ("resident", "own")
-    }
     return {
         "seconds": options.seconds,
-        "fps": _rate(heard[f"{NODE}/image"]),
+        "fps": rate(heard[f"{NODE}/image"]),
         "inference_p99_ms": round(float(inference_p99), 1),
         "age_at_publication_p99_ms": float(np.median([float(v["age_p99_ms"]) for v in said])),
-        "age_at_arrival_ms": _percentiles(_latency(heard[f"{NODE}/image"])),
+        "age_at_arrival_ms": percentiles(latency(heard[f"{NODE}/image"])),
         "age_bound_ms": round(float(inference_p99) + 1e3 / RATE_HZ + 30, 1),
         "memory_mb": {kind: round(value, 1) for kind, value in memory[-1][1].items()},
-        "memory_growth_mb": {kind: round(value, 2) for kind, value in growth.items()},
+        "memory_growth_mb": growth(memory, options.seconds),
         "dropped": {key: int(v) for key, v in said[-1].items() if key.startswith("dropped_")},
     }
 
@@ -94,11 +84,11 @@ def measure_relay(group: Processes, options: argparse.Namespace) -> dict[str, An
     node, relay = (_added(heard[CAMERA], heard[topic]) for topic in (f"{NODE}/image", RELAYED))
     return {
         "seconds": options.seconds,
-        "camera_hz": _rate(heard[CAMERA]),
-        "node_hz": _rate(heard[f"{NODE}/image"]),
-        "relay_hz": _rate(heard[RELAYED]),
-        "node_adds_ms": _percentiles(node),
-        "relay_adds_ms": _percentiles(relay),
+        "camera_hz": rate(heard[CAMERA]),
+        "node_hz": rate(heard[f"{NODE}/image"]),
+        "relay_hz": rate(heard[RELAYED]),
+        "node_adds_ms": percentiles(node),
+        "relay_adds_ms": percentiles(relay),
         "ratio": round(float(np.median(node) / np.median(relay)), 3),
     }
 
@@ -122,8 +112,8 @@ def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, 
         "mode": last["mode"],
         "backend": last["backend"],
         "first_frame_s": round((heard[f"{NODE}/image"][0, 1] - started) * 1e-9, 2),
-        "fps": _rate(heard[f"{NODE}/image"]),
-        "features_fps": {topic: _rate(heard[topic]) for topic in FEATURES},
+        "fps": rate(heard[f"{NODE}/image"]),
+        "features_fps": {topic: rate(heard[topic]) for topic in FEATURES},
         "inference_median_ms": float(last["inference_median_ms"]),
         "memory_mb": {kind: round(value, 1) for kind, value in memory.items()},
         "torch_loaded": torch,
@@ -143,43 +133,11 @@ def _topics(types: Mapping[str, str]) -> list[str]:
     return [f"{topic}:{kind}" for topic, kind in types.items()]
 
 
-def _settled(heard: NDArray[np.int64]) -> NDArray[np.int64]:
-    return heard[heard[:, 1] > heard[0, 1] + SETTLE_S * 1e9]
-
-
-def _latency(heard: NDArray[np.int64]) -> NDArray[np.float64]:
-    """From stamp to arrival, in ms."""
-    settled = _settled(heard)
-    return np.asarray((settled[:, 1] - settled[:, 0]) * 1e-6, np.float64)
-
-
 def _added(camera: NDArray[np.int64], passed: NDArray[np.int64]) -> NDArray[np.float64]:
     """How much later frames arrive than by the camera's own topic, in ms, frame by frame."""
-    direct = dict(_settled(camera).tolist())
+    direct = dict(settled(camera).tolist())
     later = [at - direct[stamp] for stamp, at in passed.tolist() if stamp in direct]
     return np.array(later, np.float64) * 1e-6
-
-
-def _rate(heard: NDArray[np.int64]) -> float:
-    times = _settled(heard)[:, 1]
-    return round((len(times) - 1) / (times[-1] - times[0]) * 1e9, 2) if len(times) > 1 else 0.0
-
-
-def _percentiles(values: NDArray[np.float64]) -> dict[str, float]:
-    median, p99 = np.percentile(values, (50, 99))
-    return {"median": round(float(median), 2), "p99": round(float(p99), 2)}
-
-
-def _mean(
-    samples: Sequence[tuple[float, Mapping[str, float]]],
-    kind: str,
-    begin: float,
-    end: float,
-    seconds: float,
-) -> float:
-    """Mean of a kind of memory over a part of the time, given as fractions."""
-    chosen = [memory[kind] for at, memory in samples if begin <= at / seconds <= end]
-    return float(np.mean(chosen))
 
 
 Measure = Callable[[Processes, argparse.Namespace], dict[str, Any]]
@@ -195,18 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     measure, size, seconds = MEASURES[options.what]
     options.size = (options.size or size).split("x")
     options.seconds = options.seconds or seconds
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder, processes(Path(folder)) as group:
-        try:
-            row = measure(group, options)
-        except RuntimeError as error:
-            sys.stderr.write(f"{error}\n")
-            return 1
-    result = {"meta": {**_meta(), "load_before": load}, "rows": [{"what": options.what, **row}]}
-    with written_beside(options.out) as beside:
-        beside.write_text(json.dumps(result, indent=1) + "\n")
-    sys.stdout.write(json.dumps(row, indent=1) + "\n")
-    return 0
+    return run_measure(options.what, lambda group: measure(group, options), options.out)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -222,16 +169,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help="how long to measure")
     parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
     return parser
-
-
-def _meta() -> dict[str, Any]:
-    return {
-        "machine": platform.machine(),
-        "processors": os.cpu_count(),
-        "python": platform.python_version(),
-        "ros": os.environ.get("ROS_DISTRO", "from PyPI"),
-        "version": unirestore_ros.__version__,
-    }
 
 
 if __name__ == "__main__":

@@ -27,12 +27,18 @@ class Processes:
         self._environment = {**os.environ, **_environment(), "ROS_LOG_DIR": str(folder / "log")}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start_node(self, namespace: str, camera: str, *parameters: str) -> subprocess.Popen[bytes]:
-        """`restore_node` of a namespace, fed by a camera's topic."""
+    def start_node(
+        self, namespace: str, camera: str, *parameters: str, command: str = "restore_node"
+    ) -> subprocess.Popen[bytes]:
+        """`restore_node` of a namespace, or another command's node, fed by a camera's topic."""
         words = ["-r", f"__ns:={namespace}", "-r", f"image:={camera}"]
         words += ["-r", f"camera_info:={camera.rpartition('/')[0]}/camera_info"]
         words += [word for parameter in parameters for word in ("-p", parameter)]
-        return self._start("node", "unirestore_ros", "restore_node", "--ros-args", *words)
+        return self._start(command, "unirestore_ros", command, "--ros-args", *words)
+
+    def start_module(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """`python -m MODULE`, for what is neither."""
+        return self._start(module, module, *arguments)
 
     def start_role(self, role: str, *arguments: str) -> subprocess.Popen[bytes]:
         """One of `node_roles`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +20,7 @@ COLOURS: dict[Sign, Colour] = {
     Sign.STALE: (54, 54, 226),
     Sign.WAITING: (110, 100, 92),
 }
+_MOST_LINEAR = 1.6
 _WHITE: Colour = (245, 245, 245)
 _GREY: Colour = (178, 172, 168)
 _DARK: Colour = (24, 20, 17)
@@ -47,7 +49,7 @@ class Scene:
 def compose(scene: Scene, size: tuple[int, int]) -> Pixels:
     """A new BGR picture of that (width, height)."""
     width, height = size
-    canvas = np.full((height, width, 3), _DARK, np.uint8)
+    canvas = _blank(width, height).copy()
     strip = _strip_height(height)
     place = canvas[: height - strip]
     if scene.picture is None:
@@ -56,6 +58,12 @@ def compose(scene: Scene, size: tuple[int, int]) -> Pixels:
         _show(scene, scene.picture, place)
     _draw_strip(canvas[height - strip :], scene)
     return canvas
+
+
+@functools.lru_cache(maxsize=2)
+def _blank(width: int, height: int) -> Pixels:
+    """To be copied, in a tenth of the time that it takes to fill."""
+    return np.full((height, width, 3), _DARK, np.uint8)
 
 
 def picture_span(picture: Pixels, size: tuple[int, int]) -> tuple[int, int]:
@@ -120,12 +128,15 @@ def _fitted(picture: Pixels, place: Pixels) -> tuple[Pixels, float]:
 def _resize_into(picture: Pixels, target: Pixels, begin: int, end: int) -> None:
     """Columns ``begin`` to ``end`` of the picture as it would fill the target."""
     height, width = target.shape[:2]
-    smaller = width < picture.shape[1]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     if picture.shape[:2] == (height, width):
         target[:, begin:end] = picture[:, begin:end]
-    else:
-        target[:, begin:end] = cv2.resize(picture, (width, height), interpolation=how)[:, begin:end]
+        return
+    # Only the columns that are seen, to the nearest. INTER_AREA takes six times as long, and is
+    # needed only where pixels would be left out.
+    scale = picture.shape[1] / width
+    part = picture[:, round(begin * scale) : max(round(begin * scale) + 1, round(end * scale))]
+    how = cv2.INTER_AREA if scale > _MOST_LINEAR else cv2.INTER_LINEAR
+    target[:, begin:end] = cv2.resize(part, (end - begin, height), interpolation=how)
 
 
 def _name(sign: Sign) -> str:
