@@ -3,8 +3,8 @@
     python -m unirestore_ros.bench.display_viewer URL OUT.npz PAUSE_S ...
 
 One for each pause: so long it takes over every frame, 0 for one that is as fast as frames come.
-They wait for the page, and run until SIGINT or SIGTERM; then OUT.npz holds for each (`viewer0`, ...)
-an array (frames, 3): stamp and arrival in nanoseconds of the system clock, and whether it was
+They wait for the page, and run until SIGINT or SIGTERM; then OUT.npz holds for each (`viewer0`,
+...) an array (frames, 3): stamp and arrival in nanoseconds of the system clock, and whether it was
 restored.
 """
 

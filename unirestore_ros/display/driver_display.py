@@ -92,7 +92,8 @@ class DriverDisplay(Node):
             enabled = is_enabled(self._inputs.told)
             self._in_executor(lambda: self._restorer.enable(not enabled))
 
-        return Window(change_view, move_divider, toggle_enabled)
+        size = self._settings.output_width, self._settings.output_height
+        return Window(size, change_view, move_divider, toggle_enabled)
 
     def _make_page(self) -> PageServer:
         def enable(enabled: bool) -> None:

@@ -28,6 +28,7 @@ class Window:
 
     def __init__(
         self,
+        size: tuple[int, int],
         change_view: Callable[[View], None],
         move_divider: Callable[[float], None],
         toggle_enabled: Callable[[], None],
@@ -37,7 +38,7 @@ class Window:
         self._toggle_enabled = toggle_enabled
         self._newest: deque[tuple[Pixels, tuple[int, int]]] = deque(maxlen=1)
         self._span = 0, 1
-        _open()
+        _open(size)
         cv2.setMouseCallback(_TITLE, self._hear_mouse)
 
     def offer(self, picture: Pixels, span: tuple[int, int]) -> None:
@@ -72,7 +73,7 @@ class Window:
             self._move_divider(min(1.0, max(0.0, (x - begin) / max(1, end - begin))))
 
 
-def _open() -> None:
+def _open(size: tuple[int, int]) -> None:
     # Asked first: without a screen, Qt ends the whole process.
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise WindowError(
@@ -81,9 +82,13 @@ def _open() -> None:
         )
     try:
         cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL)
+        # Where there is no window manager to make it full-screen, it has the pictures' size.
+        cv2.moveWindow(_TITLE, 0, 0)
+        cv2.resizeWindow(_TITLE, *size)
         cv2.setWindowProperty(_TITLE, cv2.WND_PROP_FULLSCREEN, cv2.WINDOW_FULLSCREEN)
     except cv2.error as error:
         raise WindowError(
-            f"window: this OpenCV ({cv2.__version__}) opens no windows: {error.err}; with pip:"
-            " pip uninstall opencv-python-headless && pip install 'unirestore_ros[display]'"
+            f"window: this OpenCV ({cv2.__version__}) opens no windows, as headless builds do not:"
+            " install apt's python3-opencv, or pip uninstall opencv-python-headless and"
+            " pip install 'unirestore_ros[display]'"
         ) from error
