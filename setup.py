@@ -65,6 +65,10 @@ EXTRAS = {
     # libGL: where there is an OpenCV, install it with --no-deps, as the Makefile does.
     "corruptions": ["imagecorruptions-imaug==1.1.5"],
     "test": TEST,
+    # Without TensorRT, which JetPack brings, or NVIDIA's packages.
+    "tensorrt": ["cuda-python>=12.6"],
+    # For mypy: it asks for TensorRT, so the Makefile installs it with --no-deps, in a folder apart.
+    "stubs": ["tensorrt-stubs==10.13.0.35.1"],
 }
 
 

@@ -66,11 +66,6 @@ def test_a_backend_that_the_bundle_lacks_is_refused_with_the_command(choose: Cho
     assert "build engines/miniature.yaml --backend onnxruntime" in str(caught.value)
 
 
-def test_a_backend_of_another_version_is_refused_by_name(choose: Choose) -> None:
-    with pytest.raises(BundleError, match="backend tensorrt is not in this version"):
-        choose("tensorrt", "tensorrt", "onnxruntime")
-
-
 @pytest.mark.skipif(not shutil.which("gcc"), reason="compiles a stand-in for a driver")
 def test_a_driver_without_devices_is_said_so(tmp_path: Path) -> None:
     """What a machine answers that has the driver's library but no GPU."""

@@ -60,8 +60,13 @@ RUN_TIME = (
 NOT_AT_RUN_TIME = {"torch", "torchvision", "diffusers", "onnx", "onnxscript"}
 # The one exception: the backend whose work is PyTorch, which `auto` never imports.
 TORCH_BACKEND = f"{PACKAGE}.engine.backends.torch_backend"
+# What imports TensorRT, and is itself imported only where a driver was found.
+TENSORRT = {
+    f"{PACKAGE}.engine.backends.{name}"
+    for name in ("tensorrt_versions", "cuda_memory", "tensorrt_backend")
+}
 # Asked for only when used, with a message where absent: they are extras, or the vehicle's own.
-OPTIONAL = {"rosbags", "ray", "imagecorruptions", "PIL", "tensorrt", "cuda"}
+OPTIONAL = {"rosbags", "ray", "imagecorruptions", "PIL", "tensorrt", "tensorrt_lean", "cuda"}
 OPTIONAL |= {"cv_bridge", "vision_msgs"}
 
 # What setup.py or a vehicle's apt installs, by the name that is imported.
@@ -79,6 +84,7 @@ WHEELS = {
     "imagecorruptions": "imagecorruptions-imaug",
     "skimage": "scikit-image",
     "yaml": "PyYAML",
+    "cuda": "cuda-python",
 }
 NO_ROSDEP_KEY = {"safetensors"}
 
@@ -175,7 +181,7 @@ def test_the_run_time_needs_no_pytorch(module: str) -> None:
 
 def test_importing_the_run_time_loads_no_pytorch() -> None:
     pytest.importorskip("rclpy", reason="ros and demo import rclpy")
-    modules = [name for name in modules_of(*RUN_TIME) if name != TORCH_BACKEND]
+    modules = [name for name in modules_of(*RUN_TIME) if name not in {TORCH_BACKEND, *TENSORRT}]
     script = (
         "import importlib, sys\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
@@ -220,5 +226,7 @@ def test_setup_or_package_xml_names_what_development_imports() -> None:
     }
     setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8").lower()
     wheels = {name for name in imported if f'"{WHEELS.get(name, name).lower()}' in setup}
+    vehicle = {"tensorrt", "tensorrt_lean"}
     ros = declared_dependencies("exec_depend", "test_depend")
-    assert imported - wheels - ros - beside - {PACKAGE, "cv2", *sys.stdlib_module_names} == set()
+    own = {PACKAGE, "cv2", *sys.stdlib_module_names}
+    assert imported - wheels - ros - beside - vehicle - own == set()

@@ -11,11 +11,13 @@ from pathlib import Path
 import onnxruntime
 import torch
 
+from unirestore_ros.build.compile import check_compiler, compile_bundle
 from unirestore_ros.build.export import save_onnx
 from unirestore_ros.build.heads import export_heads
 from unirestore_ros.build.measure import Frame, Measured, frames_for
 from unirestore_ros.build.plan import Plan
 from unirestore_ros.build.recipe import HALF, Recipe, check_backends, for_size, read_recipe
+from unirestore_ros.build.tensorrt_operators import problems_of
 from unirestore_ros.build.torch_export import Programs, exported_parts, save_programs
 from unirestore_ros.engine.bundle import Bundle, read_bundle
 from unirestore_ros.engine.manifest import BackendInfo, Manifest
@@ -24,7 +26,8 @@ from unirestore_ros.files import folder_written_beside, sha256_of
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.weights import load_weights
 
-_VERSIONS = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+_VERSIONS = {"tensorrt": None, "torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+"""TensorRT's is known once its parts are compiled."""
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +42,12 @@ class Variant:
     frames: Path | None = None
     """A folder of images; None: the synthetic drive."""
     measure: bool = True
+    onnx_only: bool = False
+    """Export for TensorRT and leave compiling to the vehicle."""
+    device_id: int = 0
+    workspace: int | None = None
+    """Bytes that TensorRT's kernels may use beside their tensors; None: what the device has."""
+    timing_cache: Path | None = None
 
 
 def build(recipe_file: Path, out: Path | None = None, variant: Variant | None = None) -> Bundle:
@@ -48,10 +57,17 @@ def build(recipe_file: Path, out: Path | None = None, variant: Variant | None = 
     recipe = read_recipe(recipe_file)
     network = load_weights(recipe.weights)
     recipe = _varied(recipe, variant, max(network.config.tfa.strides))
+    compiles = "tensorrt" in recipe.backends and not variant.onnx_only
+    if compiles:
+        check_compiler(variant.device_id)
     plan = Plan(network, recipe)
     folder = out if out is not None else recipe.file.with_name(recipe.name)
     frames = frames_for(recipe.input_size, variant.frames)
-    return write_from(plan, sha256_of(recipe.weights), folder, frames, variant.measure)
+    bundle = write_from(plan, sha256_of(recipe.weights), folder, frames, variant.measure)
+    if compiles:
+        options = (variant.device_id, variant.workspace, variant.timing_cache)
+        bundle = compile_bundle(folder, *options)
+    return bundle
 
 
 def write_from(
@@ -99,7 +115,8 @@ def _export(plan: Plan, measured: Measured, folder: Path) -> None:
         if backend == "torch":
             save_programs(programs(False), folder / backend)
         else:
-            save_onnx(programs(in_half), folder / backend)
+            check = problems_of if backend == "tensorrt" else None
+            save_onnx(programs(in_half), folder / backend, check=check)
 
 
 def _manifest(plan: Plan, measured: Measured, weights_sha256: str) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -16,8 +17,20 @@ OPSET = 20
 _log = logging.getLogger(__name__)
 
 
-def save_onnx(programs: Programs, folder: Path) -> None:
-    """Write a graph for each program into a new folder: trunk.onnx and so on."""
+EXTERNAL_FROM = 1 << 30
+"""Bytes of weights from which they lie in a file beside the graph: protobuf ends at 2 GB."""
+
+
+def save_onnx(
+    programs: Programs,
+    folder: Path,
+    external_from: int = EXTERNAL_FROM,
+    check: Callable[[onnx.ModelProto], list[str]] | None = None,
+) -> None:
+    """Write a graph for each program into a new folder: trunk.onnx and so on.
+
+    ``check`` gives a line for each thing in a graph that its reader will not take: ValueError.
+    """
     folder.mkdir(parents=True)
     for part, program in programs.items():
         _log.info("converting %s to ONNX", part)
@@ -33,7 +46,19 @@ def save_onnx(programs: Programs, folder: Path) -> None:
             verbose=False,
         )
         assert converted is not None
-        onnx.save(without_origins(converted.model_proto), folder / f"{part}.onnx")
+        model = without_origins(converted.model_proto)
+        if check is not None and (problems := check(model)):
+            raise ValueError(f"{part}: not for this backend:\n  " + "\n  ".join(problems))
+        _save(model, folder / f"{part}.onnx", external_from)
+
+
+def _save(model: onnx.ModelProto, file: Path, external_from: int) -> None:
+    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if weights < external_from:
+        onnx.save(model, file)
+        return
+    beside = file.with_suffix(".onnx.data")
+    onnx.save(model, file, save_as_external_data=True, location=beside.name)
 
 
 def without_origins(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -62,7 +62,7 @@ class Trunk(Part):
         full = _to_unit(frame)
         image = full
         if self.input_size != self.working_size:
-            image = _resize(full, self.working_size)
+            image = _shrunk(full, self.working_size)
         net = self.network
         z0, skips = net.encode(pad_to_multiple(image, net.config.multiple))
         stem = net.autoencoder.from_latent(net.denoise(z0, self.steps))
@@ -156,6 +156,16 @@ def _to_unit(frame: Tensor) -> Tensor:
 def _to_bytes(image: Tensor) -> Tensor:
     levels = torch.round(image.float().clamp(0, 1) * 255)
     return levels.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def _shrunk(image: Tensor, size: Size) -> Tensor:
+    """Averaged over whole pixels as far as that goes: linear interpolation alone reads two pixels of
+    each row and column, and passes the others over."""
+    width, height = size
+    factors = (image.shape[-2] // height, image.shape[-1] // width)
+    if all(side % factor == 0 for side, factor in zip(image.shape[-2:], factors, strict=True)):
+        image = F.avg_pool2d(image, factors) if max(factors) > 1 else image
+    return image if image.shape[-2:] == (height, width) else _resize(image, size)
 
 
 def _resize(image: Tensor, size: Size) -> Tensor:

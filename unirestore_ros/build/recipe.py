@@ -11,7 +11,7 @@ import yaml
 
 from unirestore_ros.engine.manifest import BACKENDS, aspect_error
 
-BUILDABLE = ("torch", "onnxruntime")
+BUILDABLE = ("tensorrt", "torch", "onnxruntime")
 """The backends that this version builds for."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from unirestore_ros.engine.errors import BundleError, build_command
-from unirestore_ros.engine.manifest import PROMPTS_FILE, Manifest
+from unirestore_ros.engine.manifest import ENGINE_SUFFIX, PROMPTS_FILE, Manifest
 from unirestore_ros.engine.part_metadata import read_metadata
 from unirestore_ros.engine.prompts import Prompts, check_prompt, read_prompts
 from unirestore_ros.files import sha256_of
@@ -112,7 +112,9 @@ def copies_for(path: str, manifest: Manifest) -> dict[str, str]:
         fields = _IN_PROMPTS
     elif folder == "heads":
         fields = (*_IN_HEADS, f"heads.{rest.removesuffix('.onnx')}")
-    elif path.endswith((".onnx", ".pt2")):
+    elif folder == "tensorrt" and path.endswith(".onnx"):
+        fields = _IN_GRAPHS  # it serves every GPU
+    elif path.endswith((".onnx", ".pt2", ENGINE_SUFFIX)):
         fields = (*_IN_GRAPHS, f"backends.{folder}")
     return {f"unirestore.{field}": manifest.value_of(field) for field in fields}
 

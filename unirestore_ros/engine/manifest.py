@@ -14,8 +14,10 @@ FORMAT_VERSION = 1
 PARTS = ("trunk", "decoder", "adapter")
 BACKENDS = ("tensorrt", "torch", "onnxruntime")
 """In the order in which ``auto`` tries them."""
-SUFFIXES = {"torch": ".pt2", "onnxruntime": ".onnx"}
+SUFFIXES = {"tensorrt": ".onnx", "torch": ".pt2", "onnxruntime": ".onnx"}
 """Of the files of the parts, by backend."""
+ENGINE_SUFFIX, ENGINE_TENSOR = ".engine.safetensors", "engine"
+"""Of what TensorRT compiled of its ONNX file: bytes, in a file that also carries the fields."""
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 PROMPTS_FILE = "prompts.safetensors"
 MAX_CHANNELS = 128
@@ -26,9 +28,12 @@ _MAX_SIDE = 16384
 
 @dataclasses.dataclass(frozen=True)
 class BackendInfo:
-    """Version of the run-time that a backend was built with; its GPU where it is bound to one."""
+    """Version of the run-time that a backend was built with; its GPU where it is bound to one.
 
-    version: str
+    All None: for TensorRT, exported and not compiled yet.
+    """
+
+    version: str | None
     gpu: str | None = None
     compute_capability: str | None = None
 
@@ -108,6 +113,7 @@ class Manifest:
                 f"are {self.working_size}"
             )
         self._check_features()
+        self._check_backends()
         self._check_files()
 
     def _check_features(self) -> None:
@@ -127,6 +133,16 @@ class Manifest:
         if size > MAX_FEATURE_BYTES:
             raise ValueError(f"feature_shape: {size} bytes are over {MAX_FEATURE_BYTES}")
 
+    def _check_backends(self) -> None:
+        for name, info in self.backends.items():
+            bound = {info.version is None, info.gpu is None, info.compute_capability is None}
+            if name == "tensorrt" and len(bound) > 1:
+                raise ValueError(
+                    f"backends.{name}: version, gpu and compute_capability belong together"
+                )
+            if name != "tensorrt" and info.version is None:
+                raise ValueError(f"backends.{name}: version is missing")
+
     def _check_files(self) -> None:
         backends, heads = set(), set()
         for path in self.files:
@@ -141,9 +157,11 @@ class Manifest:
             raise ValueError(f"backends: {_names(self.backends)}, but files of {_names(backends)}")
         if heads != set(self.heads):
             raise ValueError(f"heads: {_names(self.heads)}, but files of {_names(heads)}")
-        for backend in backends & set(SUFFIXES):
-            for part in PARTS:
-                path = f"{backend}/{part}{SUFFIXES[backend]}"
+        for backend, info in self.backends.items():
+            suffixes = [SUFFIXES[backend]]
+            if backend == "tensorrt" and info.version is not None:
+                suffixes.append(ENGINE_SUFFIX)
+            for path in (f"{backend}/{part}{suffix}" for suffix in suffixes for part in PARTS):
                 if path not in self.files:
                     raise ValueError(f"files: {path} is missing")
 
@@ -181,7 +199,7 @@ def _task(value: Any) -> str:
 
 def _backend(value: Any) -> BackendInfo:
     readers = {
-        "version": _LINE,
+        "version": fields.optional(_LINE),
         "gpu": fields.optional(_LINE),
         "compute_capability": fields.optional(fields.text(r"\d+\.\d+", "like 8.7")),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def add_prompt(bundle: str | Path, name: str, file: Path) -> Bundle:
     task = _new_task(old, name)
     prompt = read_new_prompt(file, task, old.manifest.prompt_shape)
     with folder_written_beside(folder) as beside:
-        _link_all_but_prompts(old, beside)
+        link_files(old, beside, lambda path: True)
         added = _with_prompt(beside, old, task, prompt)
         if identity(folder) != before:
             raise BundleError(f"bundle {folder}: it was replaced meanwhile", "add the prompt again")
@@ -85,9 +86,10 @@ def _new_task(bundle: Bundle, name: str) -> str:
     return task
 
 
-def _link_all_but_prompts(bundle: Bundle, beside: Path) -> None:
-    """Hard links, so that no graph is copied; copies where the file system has none."""
-    for path in bundle.manifest.files:
+def link_files(bundle: Bundle, beside: Path, wanted: Callable[[str], bool]) -> None:
+    """The bundle's files but the prompts, as far as they are wanted, in another folder: hard links,
+    so that no graph is copied; copies where the file system has none."""
+    for path in filter(wanted, bundle.manifest.files):
         if path == PROMPTS_FILE:
             continue
         source, target = (bundle.folder / path).resolve(), beside / path

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.engine.backends import cuda_driver
+from unirestore_ros.engine.backends.tensorrt_binding import compile_command, device_for
 from unirestore_ros.engine.bundle import Bundle
 from unirestore_ros.engine.errors import BundleError
 from unirestore_ros.engine.manifest import BACKENDS
 
 AUTO = "auto"
-_NEEDS = {"torch": "torch", "onnxruntime": "onnxruntime"}
-"""The backends of this version, and the Python package that each needs."""
+_NEEDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "tensorrt": (("tensorrt", "tensorrt_lean"), ("cuda.bindings", "cuda.cudart")),
+    "torch": (("torch",),),
+    "onnxruntime": (("onnxruntime",),),
+}
+"""The Python modules that each backend needs; of those in one bracket, any."""
+_INSTALL = {"tensorrt": "see engines/README.md: TensorRT comes with JetPack, or from NVIDIA"}
+_WHEELS = {"cuda.bindings": "cuda-python"}
 
 
 class Backend(Protocol):
@@ -36,11 +44,16 @@ class Backend(Protocol):
 def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int) -> Backend:
     """Load the parts with the backend of that name, or with the first that ``auto`` finds."""
     name = choose_backend(bundle, backend, device_id)
-    if not _is_installed(name):
+    if missing := missing_package(name):
         raise BundleError(
-            f"bundle {bundle.folder}: backend {name} needs the Python package {_NEEDS[name]}",
-            f"python -m pip install {_NEEDS[name]}",
+            f"bundle {bundle.folder}: backend {name} needs the Python package {missing}",
+            _INSTALL.get(missing, f"python -m pip install {missing}"),
         )
+    if name == "tensorrt":
+        device_for(bundle, device_id)  # before TensorRT is touched: without a driver it crashes
+        from unirestore_ros.engine.backends.tensorrt_backend import TensorRTBackend
+
+        return TensorRTBackend(bundle, device_id)
     if name == "torch":
         from unirestore_ros.engine.backends.torch_backend import TorchBackend
 
@@ -59,11 +72,6 @@ def choose_backend(bundle: Bundle, requested: str, device_id: int = 0) -> str:
         raise BundleError(
             f"backend {requested!r} is not known", f"choose one of {', '.join((AUTO, *BACKENDS))}"
         )
-    if requested not in _NEEDS:
-        raise BundleError(
-            f"backend {requested} is not in this version",
-            f"choose one of {', '.join((AUTO, *_NEEDS))}",
-        )
     if requested not in held:
         raise BundleError(
             f"bundle {bundle.folder}: it is not built for backend {requested}, "
@@ -76,7 +84,7 @@ def choose_backend(bundle: Bundle, requested: str, device_id: int = 0) -> str:
 def _first_that_runs(bundle: Bundle, held: list[str], device_id: int) -> str:
     obstacles = {}
     for name in held:
-        obstacle = _obstacle(name, device_id)
+        obstacle = _obstacle(name, bundle, device_id)
         if obstacle is None:
             return name
         obstacles[name] = obstacle
@@ -87,14 +95,14 @@ def _first_that_runs(bundle: Bundle, held: list[str], device_id: int) -> str:
     )
 
 
-def _obstacle(name: str, device_id: int) -> str | None:
+def _obstacle(name: str, bundle: Bundle, device_id: int) -> str | None:
     """Why ``auto`` does not take a backend here; found without importing any of them."""
-    if name not in _NEEDS:
-        return "not in this version"
-    if not _is_installed(name):
-        return f"the Python package {_NEEDS[name]} is not installed"
+    if missing := missing_package(name):
+        return f"the Python package {missing} is not installed"
     if name == "onnxruntime":
         return None
+    if name == "tensorrt" and bundle.manifest.backends[name].gpu is None:
+        return f"exported and not compiled ({compile_command(bundle)})"
     try:
         cuda_driver.device(device_id)
     except cuda_driver.CudaError as error:
@@ -102,5 +110,18 @@ def _obstacle(name: str, device_id: int) -> str | None:
     return None
 
 
-def _is_installed(name: str) -> bool:
-    return importlib.util.find_spec(_NEEDS[name]) is not None
+def missing_package(name: str) -> str | None:
+    """A package that a backend needs and that is not installed, as pip calls it."""
+    for any_of in _NEEDS[name]:
+        if not any(map(_is_installed, any_of)):
+            return _WHEELS.get(any_of[0], any_of[0])
+    return None
+
+
+def _is_installed(module: str) -> bool:
+    """Found, and more than a folder of that name, as type stubs leave it."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        return False
+    return spec is not None and spec.origin is not None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping
-from typing import NoReturn
 
 import numpy as np
 import torch
@@ -18,8 +17,15 @@ from torch.export.passes import move_to_device_pass
 
 from unirestore_ros.engine.backends import cuda_driver
 from unirestore_ros.engine.backends.cores import physical_cores
+from unirestore_ros.engine.backends.wiring import (
+    Kind,
+    PartFile,
+    feature_kind,
+    frame_kind,
+    prompt_kind,
+)
 from unirestore_ros.engine.bundle import Bundle
-from unirestore_ros.engine.errors import BundleError, InferenceError
+from unirestore_ros.engine.errors import InferenceError
 
 Tensors = dict[str, Tensor]
 Run = Callable[[], Mapping[str, Tensor]]
@@ -43,20 +49,17 @@ class TorchBackend:
         self._device = _device(device_id)
         if self._device.type == "cpu":
             torch.set_num_threads(threads or physical_cores())
-        width, height = bundle.manifest.input_size
-        image_shape, feature_shape = (1, height, width, 3), (1, *bundle.manifest.feature_shape)
-        prompt_shape = (1, *bundle.manifest.prompt_shape)
-
+        frame, features = frame_kind(bundle), feature_kind(bundle)
         trunk, decoder, adapter = (
             _Part(bundle, part, self._device) for part in ("trunk", "decoder", "adapter")
         )
-        trunk.expect("frame", trunk.inputs, torch.uint8, image_shape)
-        decoder.expect("image", decoder.outputs, torch.uint8, image_shape)
-        adapter.expect("features", adapter.outputs, torch.float32, feature_shape)
+        trunk.file.expect("frame", trunk.inputs, frame)
+        decoder.file.expect("image", decoder.outputs, frame)
+        adapter.file.expect("features", adapter.outputs, features)
 
-        self._host_frame = self._host_buffer(image_shape, torch.uint8)
+        self._host_frame = self._host_buffer(frame)
         self._frame = self._host_frame.to(self._device)
-        self._prompt = torch.zeros(prompt_shape, device=self._device)
+        self._prompt = torch.zeros(prompt_kind(bundle).shape, device=self._device)
         self._prompts = {
             task: torch.tensor(prompt[None]).to(self._device)
             for task, prompt in bundle.prompts.items()
@@ -65,10 +68,8 @@ class TorchBackend:
         self._run_trunk = trunk.wired_to(tensors)
         self._run_decoder = decoder.wired_to(tensors)
         self._run_adapter = adapter.wired_to(tensors)
-        self._image = self._host_buffer(image_shape, torch.uint8)
-        self._features = {
-            task: self._host_buffer(feature_shape, torch.float32) for task in bundle.prompts
-        }
+        self._image = self._host_buffer(frame)
+        self._features = {task: self._host_buffer(features) for task in bundle.prompts}
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
         self._host_frame.numpy()[0] = frame
@@ -89,28 +90,32 @@ class TorchBackend:
         array.flags.writeable = False
         return array
 
-    def _host_buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    def _host_buffer(self, kind: Kind) -> Tensor:
         """Pinned where a device reads or writes it."""
-        return torch.zeros(shape, dtype=dtype, pin_memory=self._device.type != "cpu")
+        dtype, pinned = getattr(torch, kind.dtype), self._device.type != "cpu"
+        return torch.zeros(kind.shape, dtype=dtype, pin_memory=pinned)
 
 
 class _Part:
     """An exported program, and the tensors that it declares, by name."""
 
     def __init__(self, bundle: Bundle, part: str, device: torch.device) -> None:
-        self._bundle, self._device = bundle, device
-        self._path = f"torch/{part}.pt2"
+        self.file, self._device = PartFile(bundle, f"torch/{part}.pt2"), device
         try:
-            program = torch.export.load(bundle.folder / self._path)
+            program = torch.export.load(bundle.folder / self.file.path)
         except (RuntimeError, ValueError, KeyError) as error:
             built = bundle.manifest.backends["torch"].version
-            self._refuse(f"PyTorch {torch.__version__} (exported with {built}) says: {error}")
-        values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-        signature = program.graph_signature
-        self.inputs = {name: values[name] for name in signature.user_inputs}
-        names = program.call_spec.out_spec.context if program.call_spec.out_spec else []
+            self.file.refuse(f"PyTorch {torch.__version__} (exported with {built}) says: {error}")
+        kinds = {
+            node.name: _kind(node.meta["val"])
+            for node in program.graph.nodes
+            if isinstance(node.meta.get("val"), Tensor)
+        }
+        signature, spec = program.graph_signature, program.call_spec.out_spec
+        self.inputs = {name: kinds[name] for name in signature.user_inputs}
         self.outputs = {
-            name: values[node] for name, node in zip(names, signature.user_outputs, strict=True)
+            name: kinds[node]
+            for name, node in zip(spec.context if spec else (), signature.user_outputs, strict=True)
         }
         if device.type != "cpu":
             program = move_to_device_pass(program, str(device))
@@ -119,19 +124,6 @@ class _Part:
             if tensor.ndim == 4:
                 tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
         self._module = _compiled(module, device)
-
-    def expect(
-        self, name: str, tensors: Mapping[str, Tensor], dtype: torch.dtype, shape: tuple[int, ...]
-    ) -> None:
-        """The input or output of that name must be there, as the manifest has it."""
-        if name not in tensors:
-            self._refuse(f"{name} is not among its {', '.join(tensors) or 'tensors'}")
-        found = tensors[name]
-        if (found.dtype, tuple(found.shape)) != (dtype, shape):
-            self._refuse(
-                f"{name} is {found.dtype} of shape {tuple(found.shape)}, "
-                f"must be {dtype} of shape {shape}"
-            )
 
     def wired_to(self, tensors: Tensors) -> Run:
         """A call that reads its inputs from ``tensors`` and leaves its outputs there too."""
@@ -147,21 +139,13 @@ class _Part:
                 else:
                     tensors.update(self._module(**{name: tensors[name] for name in self.inputs}))
             except RuntimeError as error:
-                raise InferenceError(f"{self._path}: {' '.join(str(error).split())}") from error
+                raise InferenceError(f"{self.file.path}: {' '.join(str(error).split())}") from error
             return tensors
 
         return run
 
     def _first(self, tensors: Tensors) -> Tensors:
-        for name, wanted in self.inputs.items():
-            if name not in tensors:
-                self._refuse(f"its input {name} is none of {', '.join(tensors)}")
-            source = tensors[name]
-            if (source.dtype, source.shape) != (wanted.dtype, wanted.shape):
-                self._refuse(
-                    f"its input {name} is {wanted.dtype} of shape {tuple(wanted.shape)}, "
-                    f"but comes as {source.dtype} of shape {tuple(source.shape)}"
-                )
+        self.file.check_sources(self.inputs, {n: _kind(tensor) for n, tensor in tensors.items()})
         outputs: Tensors = self._module(**{name: tensors[name] for name in self.inputs})
         return outputs
 
@@ -179,10 +163,9 @@ class _Part:
             tensors.update(self._module(**inputs))
         return graph
 
-    def _refuse(self, problem: str) -> NoReturn:
-        raise BundleError(
-            f"bundle {self._bundle.folder}: {self._path}: {problem}", self._bundle.build_command()
-        )
+
+def _kind(tensor: Tensor) -> Kind:
+    return Kind(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
 
 
 def _device(number: int) -> torch.device:
