@@ -20,11 +20,13 @@ import rclpy
 from bag_maker import LATCHED, MS, START_NS, BagMaker, make_drive
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.serialization import serialize_message
 
 from unirestore_ros.bag.command import main, split_ros_arguments
 from unirestore_ros.bag.header import Header, has_header, read_header, with_stamp
 from unirestore_ros.bag.play import message_class, qos_profile
 from unirestore_ros.bag.storage import open_reader
+from unirestore_ros.bag.watch import header_place
 
 TIMEOUT_S = 90.0
 FRAMES = 8
@@ -51,6 +53,21 @@ def test_which_types_begin_with_a_header(tmp_path: Path) -> None:
         "/robot_description": False,
         "/steering": False,
     }
+
+
+def test_a_list_of_messages_has_the_header_of_its_first() -> None:
+    markers = message_class("visualization_msgs/msg/MarkerArray")
+    assert markers is not None
+    message = markers()
+    assert read_header(serialize_message(message), 4) is None  # an empty one has none
+    message.markers.append(message_class("visualization_msgs/msg/Marker")())
+    message.markers[0].header.frame_id = "camera"
+    message.markers[0].header.stamp.sec = 9
+    place = header_place(markers)
+    assert place == 4
+    assert read_header(serialize_message(message), place) == Header(9 * 10**9, "camera")
+    assert header_place(message_class("sensor_msgs/msg/Image")) == 0
+    assert header_place(message_class("std_msgs/msg/String")) is None
 
 
 def test_recorded_qos_is_offered_again() -> None:

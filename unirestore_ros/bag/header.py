@@ -38,15 +38,16 @@ def has_header(connection: Connection) -> bool:
     return False
 
 
-def read_header(data: bytes) -> Header | None:
-    """None where the bytes are too few."""
+def read_header(data: bytes, place: int = 0) -> Header | None:
+    """The header ``place`` bytes after where a message begins; None where the bytes are too few."""
     order = data[1] & 1 if len(data) > 1 else 0
     try:
-        sec, nanosec = _STAMP[order].unpack_from(data, _STAMP_AT)
-        (length,) = _LENGTH[order].unpack_from(data, _LENGTH_AT)
+        sec, nanosec = _STAMP[order].unpack_from(data, _STAMP_AT + place)
+        (length,) = _LENGTH[order].unpack_from(data, _LENGTH_AT + place)
     except struct.error:
         return None
-    text = data[_TEXT_AT : _TEXT_AT + max(0, length - 1)]
+    start = _TEXT_AT + place
+    text = data[start : start + max(0, length - 1)]
     return Header(sec * 10**9 + nanosec, text.decode("utf-8", errors="replace"))
 
 

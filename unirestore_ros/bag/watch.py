@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,6 +32,7 @@ from unirestore_ros.ros.script import ros_node
 _SPIN_S = 0.1
 _LOOK_EVERY_S = 0.5
 _DEPTH = 20
+_LENGTH_BYTES = 4  # of a list, in CDR
 _RESTORED = "restored"  # a mode, as the node's status has it
 
 
@@ -122,14 +124,14 @@ class Watcher:
             offered = {each.qos_profile.reliability for each in publishers}
             reliable = offered == {ReliabilityPolicy.RELIABLE}
             wanted = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-            hear = partial(self._hear, topic, _is_stamped(kind), kind is DiagnosticArray)
+            hear = partial(self._hear, topic, header_place(kind), kind is DiagnosticArray)
             qos = QoSProfile(depth=_DEPTH, reliability=wanted)
             self._node.create_subscription(kind, name, hear, qos, raw=True)
 
-    def _hear(self, topic: str, stamped: bool, diagnostics: bool, data: bytes) -> None:
+    def _hear(self, topic: str, place: int | None, diagnostics: bool, data: bytes) -> None:
         now = self._node.get_clock().now().nanoseconds
         self._last = time.monotonic()
-        header = read_header(data) if stamped else None
+        header = None if place is None else read_header(data, place)
         self._series[topic].add(now, None if header is None else header.stamp_ns)
         if diagnostics and header is not None:
             for status in deserialize_message(data, DiagnosticArray).status:
@@ -139,10 +141,15 @@ class Watcher:
                         modes.setdefault(pair.value, set()).add(header.stamp_ns)
 
 
-def _is_stamped(kind: Any) -> bool:
-    """Whether a message begins with a header."""
-    fields: dict[str, str] = kind.get_fields_and_field_types()
-    return next(iter(fields.values()), "") == "std_msgs/Header"
+def header_place(kind: Any) -> int | None:
+    """Where a message has its header: at its beginning, or of a list (as MarkerArray's) behind the
+    length; None where it has none."""
+    first = next(iter(kind.get_fields_and_field_types().values()), "")
+    if first == "std_msgs/Header":
+        return 0
+    element = re.fullmatch(r"sequence<(\w+/\w+)>", first)
+    inner = message_class(element[1]) if element else None
+    return _LENGTH_BYTES if inner is not None and header_place(inner) == 0 else None
 
 
 def table(report: dict[str, Any]) -> str:
