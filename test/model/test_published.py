@@ -226,9 +226,17 @@ def test_a_missing_file_is_named(files: Published) -> None:
         read(files)
 
 
-def test_the_published_size_has_the_published_count_of_parameters() -> None:
+@pytest.fixture(scope="module")
+def published_size() -> UniRestore:
+    """On the meta device, where only shapes are computed."""
     with torch.device("meta"):
-        network = UniRestore(SD_TURBO)
+        return UniRestore(SD_TURBO)
+
+
+def test_the_published_size_has_the_published_count_of_parameters(
+    published_size: UniRestore,
+) -> None:
+    network = published_size
     vae = network.autoencoder.vae
     parts = {
         "encoder": (vae.encoder, vae.quant_conv),
@@ -254,3 +262,26 @@ def test_the_published_size_has_the_published_count_of_parameters() -> None:
         "tuner": 22.147,
         "unet": 865.911,
     }
+
+
+@pytest.mark.parametrize(
+    ("size", "inside"),
+    [
+        ((400, 600), (512, 768)),
+        ((500, 612), (512, 640)),
+        ((300, 452), (512, 832)),
+        ((720, 1280), (768, 1280)),
+        ((512, 512), (512, 512)),
+    ],
+)
+def test_the_published_size_rule(
+    published_size: UniRestore, size: tuple[int, int], inside: tuple[int, int]
+) -> None:
+    """The shorter side is enlarged to 512, then both are padded to multiples of 64."""
+    images = torch.zeros(1, 3, *size, device="meta")
+    seen: list[torch.Size] = []
+    first = published_size.autoencoder.vae.encoder.conv_in
+    hook = first.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[-2:]))
+    assert published_size.restore(images).shape == images.shape
+    hook.remove()
+    assert seen == [inside]
