@@ -24,6 +24,7 @@ from launch.actions import (
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
+from launch.events.process import ProcessExited
 from launch_ros.actions import Node
 
 from unirestore_ros.bag.cameras import Camera, find_cameras, in_namespaces
@@ -150,13 +151,19 @@ def start(context: LaunchContext) -> list[Action]:
         heard += topics
         actions.append(watcher(namespace, topics, arguments))
     playing = player(arguments, cameras, heard)
-    ended = EmitEvent(event=Shutdown(reason="the bag has ended"))
-    end = TimerAction(period=LINGER_S, actions=[ended])
     return [
         *actions,
-        RegisterEventHandler(OnProcessExit(target_action=playing, on_exit=[end])),
+        RegisterEventHandler(OnProcessExit(target_action=playing, on_exit=end_all)),
         playing,
     ]
+
+
+def end_all(event: ProcessExited, context: LaunchContext) -> list[Action]:
+    """Some time after the player, unless it ended because all is ending already."""
+    if context.is_shutdown:
+        return []
+    ended = EmitEvent(event=Shutdown(reason="the bag has ended"))
+    return [TimerAction(period=LINGER_S, actions=[ended])]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -147,3 +148,20 @@ def test_a_bag_goes_through_the_vehicle_and_all_ends_with_it(
     for topic, report in topics.items():
         assert report["messages"] > 0, f"{topic}\n{text}"
     assert topics["/unirestore/image"]["share"] == 1.0
+
+
+@pytest.mark.dds
+@pytest.mark.slow
+def test_a_loop_is_ended_by_ctrl_c(repository: Path, drive: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    said = [f"bag:={drive}", "loop:=true", "display:=false", f"report:={report}"]
+    with Launched(repository / "launch" / "bag_replay.launch.py", said, tmp_path) as launched:
+        end = time.monotonic() + TIMEOUT_S
+        # Said by the player before it begins; interrupted then, it has played something or nothing.
+        while "cropped at the centre" not in launched.log() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert launched.interrupt(TIMEOUT_S) == 0, launched.log()
+        lines = launched.log().splitlines()
+    # The watcher alone may fail, where nothing had come yet.
+    died = [line for line in lines if "process has died" in line and "bag watch" not in line]
+    assert not died, died
