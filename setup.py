@@ -44,7 +44,7 @@ TEST = [
     "pytest>=7.4",
     "ruff>=0.6",
     "mypy>=1.8",
-    "rosbags>=0.10",
+    "rosbags>=0.11",
     "psutil>=5.9",
     "selenium>=4.11",  # drives a Chromium that the machine has
     "colcon-common-extensions",
@@ -56,7 +56,7 @@ EXTRAS = {
     "headless": ["opencv-python-headless>=4.5"],
     "display": ["opencv-python>=4.5"],
     "page": ["aiohttp>=3.8"],
-    "bag": ["rosbags>=0.10"],
+    "bag": ["rosbags>=0.11"],
     "ray": ["ray>=2.9"],
     "build": BUILD,
     "fetch": FETCH,

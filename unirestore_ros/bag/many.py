@@ -79,6 +79,9 @@ def restore_many(
     bags: Sequence[Path], out: Path, options: Options, fleet: Fleet, report: Path | None
 ) -> int:
     """Exit status 0 where every bag was restored."""
+    if fleet.ray is None and options.threads == 0:
+        # Each task would take all cores; the results are the same bits with any number.
+        options = dataclasses.replace(options, threads=max(1, (os.cpu_count() or 1) // fleet.jobs))
     tasks = make_tasks(bags, out, options)
     out.mkdir(parents=True, exist_ok=True)
     run = run_on_ray if fleet.ray is not None else run_here
