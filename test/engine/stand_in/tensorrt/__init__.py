@@ -1,0 +1,205 @@
+"""TensorRT's Python API, as far as the package uses it, over ONNX Runtime and host memory.
+
+An engine is its ONNX file with a word in front. A graph named in BROKEN is refused.
+"""
+
+import ctypes
+import enum
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from cuda.bindings import runtime
+
+__version__ = "10.3.0"
+_MAGIC = b"engine:"
+BROKEN = os.environ.get("BROKEN", "").split()
+
+
+class DataType(enum.Enum):
+    FLOAT = "tensor(float)"
+    UINT8 = "tensor(uint8)"
+
+
+class TensorIOMode(enum.Enum):
+    INPUT = 1
+    OUTPUT = 2
+
+
+class NetworkDefinitionCreationFlag(enum.IntEnum):
+    EXPLICIT_BATCH = 0
+    STRONGLY_TYPED = 1
+
+
+class MemoryPoolType(enum.Enum):
+    WORKSPACE = 0
+
+
+class BuilderFlag(enum.Enum):
+    TF32 = 0
+
+
+class ILogger:
+    class Severity(enum.Enum):
+        INTERNAL_ERROR = 0
+        ERROR = 1
+        WARNING = 2
+        INFO = 3
+
+
+class IProgressMonitor:
+    pass
+
+
+class _Context:
+    def __init__(self, session):
+        self._session, self._addresses = session, {}
+
+    def set_tensor_address(self, name, address):
+        self._addresses[name] = address
+        return address != 0
+
+    def execute_async_v3(self, stream):
+        runtime.enqueue(stream, self._run)
+        return True
+
+    def _array(self, node):
+        dtype = np.uint8 if node.type == "tensor(uint8)" else np.float32
+        size = int(np.prod(node.shape)) * np.dtype(dtype).itemsize
+        block = (ctypes.c_uint8 * size).from_address(self._addresses[node.name])
+        return np.frombuffer(block, dtype).reshape(node.shape)
+
+    def _run(self):
+        given = {node.name: self._array(node) for node in self._session.get_inputs()}
+        results = self._session.run(None, given)
+        for node, result in zip(self._session.get_outputs(), results, strict=True):
+            self._array(node)[...] = result
+
+
+class _Engine:
+    def __init__(self, content):
+        self._session = ort.InferenceSession(content)
+        self._inputs = {node.name: node for node in self._session.get_inputs()}
+        self._all = {**self._inputs, **{n.name: n for n in self._session.get_outputs()}}
+        self.num_io_tensors = len(self._all)
+
+    def get_tensor_name(self, index):
+        return list(self._all)[index]
+
+    def get_tensor_mode(self, name):
+        return TensorIOMode.INPUT if name in self._inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name):
+        return DataType(self._all[name].type)
+
+    def get_tensor_shape(self, name):
+        return tuple(self._all[name].shape)
+
+    def create_execution_context(self):
+        return _Context(self._session)
+
+
+class Runtime:
+    def __init__(self, logger):
+        pass
+
+    def deserialize_cuda_engine(self, content):
+        return _Engine(content[len(_MAGIC) :]) if content.startswith(_MAGIC) else None
+
+
+class ParserError:
+    def __init__(self, name):
+        self._name = name
+
+    def node_name(self):
+        return self._name
+
+    def node(self):
+        return 7
+
+    code = line = node
+
+    def file(self):
+        return "importer.cpp"
+
+    def func(self):
+        return "importNode"
+
+    def node_operator(self):
+        return "Frobnicate"
+
+    def desc(self):
+        return "there is no importer for it"
+
+
+class OnnxParser:
+    def __init__(self, network, logger):
+        self._network, self.num_errors = network, 0
+
+    def parse_from_file(self, path):
+        self._network.content = Path(path).read_bytes()
+        self.num_errors = 2 if Path(path).stem in BROKEN else 0
+        return self.num_errors == 0
+
+    def get_error(self, index):
+        return ParserError(f"node_{index}")
+
+
+class _Cache:
+    def __init__(self, content):
+        self.content = content
+
+    def serialize(self):
+        return self.content + b"+"
+
+
+class _Config:
+    def __init__(self):
+        self.cache, self.limits, self.progress_monitor = None, {}, None
+
+    def clear_flag(self, flag):
+        assert flag is BuilderFlag.TF32
+
+    def set_memory_pool_limit(self, pool, size):
+        self.limits[pool] = size
+
+    def create_timing_cache(self, content):
+        return _Cache(content)
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        if cache.content.startswith(b"another"):
+            return False
+        self.cache = cache
+        return True
+
+    def get_timing_cache(self):
+        return self.cache
+
+
+class _Network:
+    content = b""
+
+
+class Builder:
+    def __init__(self, logger):
+        self._logger = logger
+
+    def create_network(self, flags=0):
+        assert flags == 2, "strongly typed"
+        return _Network()
+
+    def create_builder_config(self):
+        return _Config()
+
+    def build_serialized_network(self, network, config):
+        monitor = config.progress_monitor
+        monitor.phase_start("Building Engine", None, 2)
+        for step in range(2):
+            if not monitor.step_complete("Building Engine", step):
+                return None
+        monitor.phase_finish("Building Engine")
+        if os.environ.get("OUT_OF_MEMORY"):
+            self._logger.log(ILogger.Severity.ERROR, "no tactic fits the workspace")
+            return None
+        return _MAGIC + network.content
