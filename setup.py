@@ -64,6 +64,7 @@ EXTRAS = {
     # It asks for opencv-python, which overwrites the headless wheel and apt's OpenCV and needs
     # libGL: where there is an OpenCV, install it with --no-deps, as the Makefile does.
     "corruptions": ["imagecorruptions-imaug==1.1.5"],
+    "docs": ["sphinx>=7", "myst-parser>=3"],
     "test": TEST,
     # Without TensorRT, which JetPack brings, or NVIDIA's packages.
     "tensorrt": ["cuda-python>=12.6"],

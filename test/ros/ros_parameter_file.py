@@ -19,10 +19,11 @@ KINDS = {
 }
 
 
-def check_agrees(path: Path, defaults: NodeParameters) -> None:
-    """Names, order, values and the comment above each."""
+def check_agrees(path: Path, defaults: NodeParameters, node: str = "/**") -> None:
+    """Names, order, values and the comment above each, of one node of the file."""
     text = path.read_text()
-    values = yaml.safe_load(text)["/**"]["ros__parameters"]
+    values = yaml.safe_load(text)[node]["ros__parameters"]
+    text = re.split(r"^(?=/)", text.split(f"{node}:\n")[1], flags=re.MULTILINE)[0]
     changes = [Parameter(name, value=value) for name, value in values.items()]
     assert defaults.changed(changes) == defaults
     assert list(values) == list(defaults.specs())
