@@ -89,9 +89,9 @@ def run(name: str, argv: list[str]) -> int:
 
 
 def _how_to_install(command: str, module: str) -> str:
-    if module == "rclpy":
+    if module in ("rclpy", "builtin_interfaces") or module.endswith("_msgs"):
         return (
-            "rclpy is not importable: source a ROS 2 installation"
+            f"{module} is not importable: source a ROS 2 installation"
             " (source /opt/ros/DISTRO/setup.bash), or install ROS from PyPI:"
             " pip install 'unirestore_ros[ros]'"
         )

@@ -8,7 +8,9 @@ import logging
 import sys
 from typing import NamedTuple
 
-import rosbags  # noqa: F401  where it is missing, the command says how to install it
+# Every action needs both: where one is missing, `commands.run` says how to get it.
+import rclpy  # noqa: F401
+import rosbags  # noqa: F401
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unirestore_ros.engine import BundleError, InferenceError
@@ -44,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, action in ACTIONS.items():
         sub = actions.add_parser(name, help=action.summary, description=action.summary)
-        # Only what is asked for is imported: a player needs ROS, a table none.
+        # Only what is asked for is imported.
         if name in words[:1]:
             importlib.import_module(action.module).add_arguments(sub)
     arguments = parser.parse_args(words)
