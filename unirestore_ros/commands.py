@@ -80,9 +80,10 @@ def run(name: str, argv: list[str]) -> int:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "unirestore_ros":
+        missing = (error.name or "").split(".")[0]
+        if missing in ("", "unirestore_ros"):
             raise
-        sys.stderr.write(f"{name}: {_how_to_install(name, error.name)}\n")
+        sys.stderr.write(f"{name}: {_how_to_install(name, missing)}\n")
         return 1
     status: int = getattr(module, function)(argv)
     return status
