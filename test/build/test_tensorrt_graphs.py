@@ -16,6 +16,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from unirestore_ros.build.bundle import Variant, build
 from unirestore_ros.build.export import save_onnx
 from unirestore_ros.build.parts import Part
 from unirestore_ros.build.plan import Plan
@@ -23,8 +24,10 @@ from unirestore_ros.build.precision import DTYPES
 from unirestore_ros.build.recipe import Recipe
 from unirestore_ros.build.tensorrt_operators import problems_of
 from unirestore_ros.build.torch_export import exported_parts
+from unirestore_ros.engine import BundleError
+from unirestore_ros.engine.backends.cuda_driver import CudaError, device
+from unirestore_ros.engine.manifest import BackendInfo
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.weights import load_weights
 
 ENGINES = Path(__file__).parents[2] / "engines"
 PARITY = Path(__file__).parents[3] / "shared" / "reference" / "parity"
@@ -82,18 +85,52 @@ def graph_of(parts: Mapping[str, Part], given: Mapping[str, torch.Tensor], folde
     save_onnx(exported_parts(parts, given), folder, check=problems_of)
 
 
+RECIPE = f"""
+model: tiny
+weights: {ENGINES / "weights" / "tiny.safetensors"}
+input_size: [128, 64]
+working_size: [64, 64]
+steps: 1
+stride: 4
+precision: fp16
+tasks: [perception, segmentation]
+backends: [tensorrt]
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_tiny_keeps_to_what_tensorrt_takes(tmp_path: Path, precision: str) -> None:
-    """All parts, with an input larger than the working size: every resize is there."""
-    plan = plan_of(load_weights(ENGINES / "weights" / "tiny.safetensors"))
-    parts = plan.parts(dict.fromkeys(("trunk", "decoder", "adapter"), precision), explicit=True)
-    graph_of(parts, plan.sample(parts["trunk"]), tmp_path / "graphs")
-    trunk = onnx.load(tmp_path / "graphs" / "trunk.onnx").graph
-    types = {v.name: TensorProto.DataType.Name(v.type.tensor_type.elem_type) for v in trunk.output}
-    assert types["skip0"] == {"bf16": "BFLOAT16", "fp16": "FLOAT16"}[precision]
+def test_an_export_of_tiny_keeps_to_what_tensorrt_takes(tmp_path: Path) -> None:
+    """All parts, with an input larger than the working size: every resize is there. A graph with
+    anything else would be refused by the build."""
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(RECIPE)
+    bundle = build(recipe, variant=Variant(precision="bf16", measure=False, onnx_only=True))
+    manifest = bundle.manifest
+    assert manifest.backends == {"tensorrt": BackendInfo(None)}
+    assert manifest.precision == dict.fromkeys(("trunk", "decoder", "adapter"), "bf16")
+    assert manifest.tasks == ("perception", "segmentation")
+    trunk = onnx.load(bundle.folder / "tensorrt" / "trunk.onnx")
+    assert problems_of(trunk) == []
+    types = {
+        value.name: TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+        for value in trunk.graph.output
+    }
+    assert types["skip0"] == "BFLOAT16"
     assert types["tfa0_info"] == "FLOAT"
-    assert [v.name for v in trunk.input] == ["frame"]
+    assert [value.name for value in trunk.graph.input] == ["frame"]
+
+
+def test_compiling_where_there_is_no_gpu_is_refused_before_the_export(tmp_path: Path) -> None:
+    try:
+        device(0)
+        pytest.skip("there is a CUDA device")
+    except CudaError:
+        pass
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(RECIPE)
+    with pytest.raises(BundleError, match=r"there is no CUDA driver .*; mend it: --onnx-only"):
+        build(recipe)
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
 def test_attention_in_half_keeps_to_what_tensorrt_takes(narrow: UniRestore, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -220,3 +221,50 @@ def test_a_part_that_fails_says_which(tmp_path: Path, miniature: ModuleType) -> 
 
 def test_there_is_a_core_to_run_on() -> None:
     assert physical_cores() >= 1
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="for the torch backend")
+@pytest.mark.parametrize(
+    ("part", "inputs", "outputs", "reason"),
+    [
+        ("decoder", ["DEPTH", "PROMPT"], {"image": "IMAGE"}, "its input depth is none of frame, "),
+        ("adapter", ["WIDE"], {"features": "FEATURES"}, "its input stem is .* but comes as "),
+        ("adapter", ["STEM"], {"features": "STEM"}, "features is .* must be float32 of shape"),
+        ("decoder", ["FRAME"], {"picture": "IMAGE"}, "image is not among its picture"),
+        ("trunk", ["STEM"], {"sum": "STEM"}, "frame is not among its stem"),
+    ],
+)
+def test_programs_that_cannot_be_wired_are_refused(
+    tmp_path: Path,
+    miniature: ModuleType,
+    part: str,
+    inputs: list[str],
+    outputs: dict[str, str],
+    reason: str,
+) -> None:
+    """A program that reads these inputs and gives zeros."""
+    import torch
+
+    kinds = {
+        "DEPTH": ("depth", *miniature.IMAGE[1:]),
+        "WIDE": ("stem", TensorProto.FLOAT, (1, 12, 16, 8)),
+    }
+    shapes = {name: getattr(miniature, kind)[2] for name, kind in outputs.items()}
+    dtype = torch.uint8 if "IMAGE" in outputs.values() else torch.float32
+
+    class Zeros(torch.nn.Module):
+        def forward(self, **given: torch.Tensor) -> dict[str, torch.Tensor]:
+            zero = sum(tensor.float().sum() for tensor in given.values()) * 0
+            return {name: zero.expand(shape).to(dtype) for name, shape in shapes.items()}
+
+    folder = tmp_path / "miniature"
+    with folder_written_beside(folder) as beside:
+        miniature.save_parts(beside)
+        given = [kinds[name] if name in kinds else getattr(miniature, name) for name in inputs]
+        (beside / "torch" / f"{part}.pt2").unlink()
+        miniature.save_program(beside / "torch" / f"{part}.pt2", Zeros(), given)
+        prompts = {task: miniature.PROMPTS[task] for task in miniature.TASKS}
+        write_bundle(beside, miniature.manifest(), prompts)
+
+    with pytest.raises(BundleError, match=rf"torch/{part}\.pt2: {reason}"):
+        open_engine(folder, "torch")
