@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     _log.info("reading %s", source.description)
     count = make_bag(source, out, maker, start, arguments.rate, arguments.frames, arguments.storage)
-    print(f"{out}: {count} frames on {maker.image_topic}, {maker.info_topic}")
+    print(f"{arguments.out}: {count} frames on {maker.image_topic}, {maker.info_topic}")
     return 0
 
 
