@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from display_page import Viewer, with_session
 
+from unirestore_ros.display.hub import QUICK_S
 from unirestore_ros.display.packet import Stream, write_packet
 from unirestore_ros.display.server import MOST_CLIENTS, PageError, PageServer
 
@@ -103,6 +104,37 @@ def test_a_slow_client_gets_the_newest_and_no_backlog(server: PageServer) -> Non
             assert first["number"] < 99 and second["number"] == 99
             with pytest.raises(asyncio.TimeoutError):
                 await slow.receive(0.2)
+
+    with_session(server.url, watch)
+
+
+def test_a_quick_client_has_a_second_frame_on_its_way(server: PageServer) -> None:
+    """And a slow one loses that again."""
+
+    async def watch(session: aiohttp.ClientSession) -> None:
+        async with session.ws_connect("/frames") as socket:
+            viewer = Viewer(socket)
+            await until_wanted(server, Stream.DRIVER)
+
+            async def sent(number: int, acknowledge: bool) -> None:
+                publish(server, number)
+                assert (await viewer.frame(acknowledge))[0] == {"number": number}
+
+            (client,) = server.hub.clients
+            while client._most == 1:  # a busy machine may be slow at first
+                await sent(1, acknowledge=True)
+                await asyncio.sleep(0.01)
+            await sent(2, acknowledge=False)
+            await sent(3, acknowledge=False)
+            publish(server, 4)
+            with pytest.raises(asyncio.TimeoutError):
+                await socket.receive(2 * QUICK_S)
+            for _ in range(2):
+                await viewer.say("ack")
+            assert (await viewer.frame(acknowledge=False))[0] == {"number": 4}
+            publish(server, 5)
+            with pytest.raises(asyncio.TimeoutError):
+                await socket.receive(2 * QUICK_S)
 
     with_session(server.url, watch)
 

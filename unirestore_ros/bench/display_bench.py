@@ -47,7 +47,8 @@ PAUSES = ("0", "0", "1")
 
 
 def measure_page(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
-    """Memory is compared between 1/5 of the time and its end: minutes 1 and 5 of five."""
+    """Memory is compared between 1/5 of the time and its end: minutes 1 and 5 of five. ``own`` is
+    the process's; ``resident`` holds too what of others' shared memory it has read."""
     display = _start(group, options)
     group.start_role("diary", str(group.folder / "diary.json"), DISPLAY)
     group.start_module(VIEWER, _url(options), str(group.folder / "viewers.npz"), *PAUSES)

@@ -1,7 +1,8 @@
 """Between the thread that composes and the page's clients: the newest of each stream, once.
 
-A client takes the newest packet when it is free, and is free when it has taken up the last one. So
-nothing queues up for a slow client, and no client slows another.
+A client is sent the newest packet when it has taken up the one before; where that takes it a moment
+only, a second one is on its way meanwhile. So nothing queues up for a slow client, and no client
+slows another.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import itertools
 import json
 import threading
 import time
+from collections import deque
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
 from unirestore_ros.display.packet import Stream
+
+# A client that takes a packet up within this time may have a second one on its way: at 30 frames a
+# second over a wireless network, one alone would wait for its own acknowledgement.
+QUICK_S = 0.15
 
 
 class BadRequest(ValueError):
@@ -37,7 +43,8 @@ class Client:
         self._hub = hub
         self._socket = socket
         self._sent = -1
-        self._is_free = True
+        self._on_the_way: deque[float] = deque()
+        self._most = 1
         self._state: str | None = None
 
     async def send_newest(self) -> None:
@@ -50,8 +57,10 @@ class Client:
                     self._state = state
                     await self._socket.send_str(state)
                 slot = self._hub.newest(self.stream)
-                if slot is not None and self._is_free and slot.number > self._sent:
-                    self._sent, self._is_free = slot.number, False
+                is_free = len(self._on_the_way) < self._most
+                if slot is not None and is_free and slot.number > self._sent:
+                    self._sent = slot.number
+                    self._on_the_way.append(time.monotonic())
                     await self._socket.send_bytes(slot.message)
                 await self.news.wait()
 
@@ -60,7 +69,7 @@ class Client:
         BadRequest where it makes no sense."""
         kind, value = _read_request(text)
         if kind == "ack":
-            self._is_free = True
+            self._take_up()
         elif kind == "stream":
             self.stream = _read_stream(value)
             self._sent = -1
@@ -75,6 +84,11 @@ class Client:
             raise BadRequest(f"{kind!r} is not ack, stream, ping or enable")
         self.news.set()
         return None
+
+    def _take_up(self) -> None:
+        if self._on_the_way:
+            took = time.monotonic() - self._on_the_way.popleft()
+            self._most = 2 if took < QUICK_S else 1
 
 
 class Hub:

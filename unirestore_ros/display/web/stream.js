@@ -97,6 +97,7 @@ export class FrameStream {
 
   #hear(data) {
     if (typeof data !== "string") {
+      if (this.#waiting) this.#say("ack", null);  // it is passed over
       this.#waiting = { data, received: performance.now() };
       if (!this.#isDecoding) this.#work();
       return;
@@ -106,8 +107,8 @@ export class FrameStream {
     else if (said.kind === "state") this.handlers.state(said);
   }
 
-  // One frame is decoded while the next is on its way: it is acknowledged when it is taken up, and
-  // the server sends none before that.
+  // A frame is acknowledged when it is taken up; the server has one on its way meanwhile, two to a
+  // page that is quick. The newest is decoded next.
   async #work() {
     this.#isDecoding = true;
     while (this.#waiting) {
