@@ -30,6 +30,7 @@ from unirestore_ros.ros.topic import Topic
 # A stale picture is composed anew so often: its age is to be seen growing.
 _STALE_EVERY_S = 0.5
 _LOG_EVERY_S = 5.0
+_REPEAT_UNDER_HZ = 12.0
 
 
 class Outlets(NamedTuple):
@@ -137,7 +138,7 @@ class Compositor:
             choice = look.camera if stream is Stream.CAMERA else look.driver
             if choice.picture is None:
                 continue
-            seen = choice.picture.frame.number, choice.sign
+            seen = choice.picture.frame.number, choice.sign, self._late_overlay(look)
             if self._page.get(stream) != seen:
                 self._page[stream] = seen
                 hub.publish(stream, self._packet(stream, choice, choice.picture, look))
@@ -176,7 +177,8 @@ class Compositor:
         choice = look.camera if view is View.RAW else look.driver
         number = None if choice.picture is None else choice.picture.frame.number
         tick = int(look.now / _STALE_EVERY_S) if choice.sign in (Sign.STALE, Sign.WAITING) else 0
-        seen = number, choice.sign, choice.reason, tick, settings
+        late = self._late_overlay(look)
+        seen = number, choice.sign, choice.reason, tick, late, settings
         if seen == self._canvas:
             return False
         self._canvas = seen
@@ -195,8 +197,6 @@ class Compositor:
         pair = look.pair if view in (View.SPLIT, View.SIDE) else None
         boxes, area = self._overlay(look)
         now = time.monotonic()
-        with self._lock:
-            fps = self._rate.hz(now)
         return Scene(
             view=view,
             sign=choice.sign,
@@ -205,7 +205,7 @@ class Compositor:
             camera=None if pair is None else pair.pixels,
             divider=self.parameters.divider / 100,
             age_ms=None if picture is None else (now - picture.captured) * 1e3,
-            fps=fps,
+            fps=self._hz(now),
             tasks=self.tasks,
             boxes=boxes,
             area=area,
@@ -215,6 +215,19 @@ class Compositor:
         """What is to be drawn over the picture."""
         boxes = look.boxes.boxes if look.boxes and self.parameters.show_boxes else ()
         return boxes, look.area if self.parameters.show_drivable_area else None
+
+    def _late_overlay(self, look: Look) -> tuple[bool, bool] | None:
+        """Which of boxes and area are those of the shown frame: they come after it, and it is shown
+        again with them. Not at a high rate, at which those of the frame before fit as well."""
+        if self._hz(look.now) > _REPEAT_UNDER_HZ or look.driver.picture is None:
+            return None
+        stamp = look.driver.picture.frame.stamp_ns
+        boxes, area = (seen and seen.stamp_ns == stamp for seen in (look.boxes, look.area))
+        return bool(boxes), bool(area)
+
+    def _hz(self, now: float) -> float:
+        with self._lock:
+            return self._rate.hz(now)
 
     def _send_canvas(self, canvas: Pixels, picture: Held | None) -> None:
         """With the header of the picture that it shows; without one there is none to send."""

@@ -29,7 +29,7 @@ _MODES = {mode.value: mode for mode in Mode}
 
 class Inputs:
     """Subscribes, reads what comes and puts it into the sources. Calls ``changed`` after each
-    picture. For ROS's thread."""
+    message. For ROS's thread."""
 
     def __init__(
         self,
@@ -127,11 +127,13 @@ class Inputs:
             self._warn(f"labels that cannot be shown: {error}")
             return
         self._sources.add_area(area)
+        self._changed()
 
     def _hear_markers(self, message: Any) -> None:
         boxes = read_boxes(message.markers)
         if boxes is not None:
             self._sources.add_boxes(boxes)
+            self._changed()
 
     def _warn(self, words: str) -> None:
         self._logger.warning(words, throttle_duration_sec=_LOG_EVERY_S)

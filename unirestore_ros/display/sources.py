@@ -17,6 +17,8 @@ from unirestore_ros.display.selection import Choice, Selection, Verdict
 _RATE_S = 2.0
 # Of what machines saw, the frames that are kept to be drawn over the picture of the same frame.
 _SEEN = 16
+# Seen so much earlier or later, a car is somewhere else in the picture.
+_SEEN_WITHIN_S = 0.25
 Seen = TypeVar("Seen", Boxes, Area)
 
 
@@ -111,12 +113,11 @@ class Sources:
         return pair if apart <= self._limits[0] else None
 
     def _nearest(self, seen: Iterable[Seen], stamp_ns: int | None) -> Seen | None:
-        """What machines saw in that frame, or in the nearest; not too long before or after, for the
-        car moves on."""
+        """What machines saw in that frame, or in the nearest."""
         if stamp_ns is None:
             return None
         nearest = min(seen, key=lambda each: abs(each.stamp_ns - stamp_ns), default=None)
-        if nearest is None or abs(nearest.stamp_ns - stamp_ns) * 1e-9 > self._limits[0]:
+        if nearest is None or abs(nearest.stamp_ns - stamp_ns) * 1e-9 > _SEEN_WITHIN_S:
             return None
         return nearest
 

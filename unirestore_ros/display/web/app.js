@@ -27,8 +27,11 @@ const kept = {
 
 const stream = new FrameStream({
   frame(arrived) {
+    // A picture may come again, with boxes that were not there yet.
+    const isAgain = frame !== null && frame.header.stamp === arrived.header.stamp;
     frame = arrived;
     picture.show(arrived);
+    if (isAgain) return;
     const now = performance.now();
     const age = now - arrived.taken;
     shownAt.push(now);
