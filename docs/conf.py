@@ -1,13 +1,7 @@
 """Sphinx, for `rosdoc2` and for `sphinx-build -W docs out/docs`."""
 
-import runpy
-from pathlib import Path
-
-_PACKAGE = Path(__file__).resolve().parents[1] / "unirestore_ros"
-
 project = "unirestore_ros"
 author = copyright = "The unirestore_ros developers"
-release = version = runpy.run_path(str(_PACKAGE / "__init__.py"))["__version__"]
 
 extensions = ["sphinx.ext.autodoc", "myst_parser"]
 html_theme = "alabaster"
