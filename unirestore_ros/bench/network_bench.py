@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unirestore_ros.bench.published import PublishedWay
-from unirestore_ros.bench.rows import Row, Times, Work
+from unirestore_ros.bench.rows import Row, Times, Work, spent_by, total
 from unirestore_ros.build.fold import folded
 from unirestore_ros.build.measure import psnr, run
 from unirestore_ros.build.parts import Adapter, Decoder, Part, Trunk
@@ -80,16 +80,32 @@ def measure_network(network: UniRestore, frame: Frame, plan: Plan) -> list[Row]:
     del reference
     times = Times()
     for turn in range(plan.runs):
-        # The published way has no stride: it is run once, and is a row beside each of ours.
-        work = Work(f"published/{len(plan.tasks)}-outputs", "fp32", plan.strides[0], "torch")
-        spent = times.timed(work, partial(published, image, plan.tasks))
-        for stride in plan.strides[1:]:
-            times.setdefault(work._replace(stride=stride), []).append(spent)
-        for parts in ours:
-            parts.run_in_turn(frame, times)
-        for work, listed in times.items():
-            _log.info("turn %d: %s %.0f ms", turn + 1, " ".join(map(str, work)), listed[-1])
+        _turn(published, ours, image, frame, plan, times)
+        for work, spent in times.items():
+            _log.info("turn %d: %s %.0f ms", turn + 1, " ".join(map(str, work)), spent[-1].clock)
     return [_with_error(row, errors[row["precision"]]) for row in times.rows()]
+
+
+def _turn(
+    published: PublishedWay,
+    ours: Sequence[_Parts],
+    image: Tensor,
+    frame: Frame,
+    plan: Plan,
+    times: Times,
+) -> None:
+    """Each kind of work once. Ours are between the published way's forwards, one for each output,
+    so that a change of load on the machine in these minutes meets both."""
+    works = [(parts, stride) for stride in plan.strides for parts in ours]
+    forwards = []
+    for i, task in enumerate(plan.tasks):
+        forwards.append(spent_by(partial(published, image, (task,))))
+        for parts, stride in works[i :: len(plan.tasks)]:
+            parts.run_in_turn(frame, stride, times)
+    # The published way has no stride: measured once, it is a row beside each of ours.
+    for stride in plan.strides:
+        work = Work(f"published/{len(plan.tasks)}-outputs", "fp32", stride, "torch")
+        times.add(work, total(forwards))
 
 
 class _Parts:
@@ -119,20 +135,18 @@ class _Parts:
                     found.setdefault(f"features at stride {stride}", features)
         return found
 
-    def run_in_turn(self, frame: Frame, times: Times) -> None:
-        """All outputs of a frame, once for each stride; the parts are timed on the way."""
-        for stride, adapter in self._adapters.items():
-            given: dict[str, Tensor] = {}
-            trunk = partial(self._run_trunk, frame, given)
-            total = times.timed(self._work("part/trunk", None), trunk)
-            for task in self._plan.outputs:
-                part: Part = adapter
-                work = self._work("part/adapter", stride)
-                if task == PERCEPTION:
-                    part, work = self._decoder, self._work("part/decoder", None)
-                total += times.timed(work, partial(self._with_prompt, part, given, task))
-            all_outputs = self._work(f"ours/{len(self._plan.outputs)}-outputs", stride)
-            times.setdefault(all_outputs, []).append(total)
+    def run_in_turn(self, frame: Frame, stride: int, times: Times) -> None:
+        """All outputs of a frame; the parts are timed on the way."""
+        given: dict[str, Tensor] = {}
+        trunk = partial(self._run_trunk, frame, given)
+        spent = [times.timed(self._work("part/trunk", None), trunk)]
+        for task in self._plan.outputs:
+            part: Part = self._adapters[stride]
+            work = self._work("part/adapter", stride)
+            if task == PERCEPTION:
+                part, work = self._decoder, self._work("part/decoder", None)
+            spent.append(times.timed(work, partial(self._with_prompt, part, given, task)))
+        times.add(self._work(f"ours/{len(self._plan.outputs)}-outputs", stride), total(spent))
 
     def _work(self, what: str, stride: int | None) -> Work:
         return Work(what, self.precision, stride, "torch")
