@@ -121,7 +121,7 @@ def test_a_quick_client_has_a_second_frame_on_its_way(server: PageServer) -> Non
                 assert (await viewer.frame(acknowledge))[0] == {"number": number}
 
             (client,) = server.hub.clients
-            while client._most == 1:  # a busy machine may be slow at first
+            while client._most == 1 or client._on_the_way:  # a busy machine may be slow at first
                 await sent(1, acknowledge=True)
                 await asyncio.sleep(0.01)
             await sent(2, acknowledge=False)

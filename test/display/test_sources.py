@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from display_frames import flat, held
@@ -16,16 +14,17 @@ from unirestore_ros.display.view import Sign
 from unirestore_ros.ros.mode import Mode
 
 MS = 1_000_000
+NOW = 100.0
 
 
 @pytest.fixture
 def sources() -> Sources:
-    """Patient: time is real here."""
-    return Sources(max_age=60.0, fallback_after=60.0)
+    """Time stands still."""
+    return Sources(max_age=0.5, fallback_after=0.5, clock=lambda: NOW)
 
 
 def frame(stamp_ms: int, level: int = 0) -> Held:
-    return held(flat(level), stamp_s=stamp_ms / 1e3, captured=time.monotonic(), number=stamp_ms)
+    return held(flat(level), stamp_s=stamp_ms / 1e3, captured=NOW, number=stamp_ms)
 
 
 def boxes(stamp_ms: int) -> Boxes:

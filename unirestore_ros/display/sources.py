@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -38,7 +38,13 @@ class Look:
 class Sources:
     """Filled from ROS's thread, looked at from the thread that composes."""
 
-    def __init__(self, max_age: float, fallback_after: float) -> None:
+    def __init__(
+        self,
+        max_age: float,
+        fallback_after: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._limits = max_age, fallback_after
         self.forget()
@@ -47,7 +53,7 @@ class Sources:
         """Begin anew, as when nobody has watched for a while."""
         with self._lock:
             max_age, fallback_after = self._limits
-            self._selection = Selection[Held](time.monotonic(), max_age, fallback_after)
+            self._selection = Selection[Held](self._clock(), max_age, fallback_after)
             self._recent = RecentFrames(max_age)
             self._confirmation = Confirmation[Held]()
             self._boxes: deque[Boxes] = deque(maxlen=_SEEN)
@@ -63,18 +69,18 @@ class Sources:
     def camera_frame(self, held: Held) -> None:
         with self._lock:
             self._recent.add(held)
-            self._selection.camera_arrived(held, time.monotonic())
+            self._selection.camera_arrived(held, self._clock())
 
     def restored_frame(self, held: Held) -> None:
         """A picture of the restorer, in whichever mode; shown once its status is there too."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             self._take(self._confirmation.picture(held.frame.stamp_ns, held, now), now)
 
     def status(self, stamp_ns: int, verdict: Verdict) -> None:
         """What the restorer says of the picture of that stamp."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             self._take(self._confirmation.status(stamp_ns, verdict, now), now)
 
     def add_boxes(self, boxes: Boxes) -> None:
@@ -87,7 +93,7 @@ class Sources:
 
     def look(self) -> Look:
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             self._take(self._confirmation.due(now), now)
             driver = self._selection.look(now)
             camera = self._selection.look_at_camera(now)
