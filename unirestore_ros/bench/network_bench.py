@@ -1,7 +1,7 @@
 """The published size on a CPU: its parts as modules of PyTorch, in every precision and stride.
 
 A bundle of this size is some gigabytes for each stride and precision, so none is written: the parts
-are the modules that `build` would export.
+are the modules that `build` exports, here with up-sampling as transposed convolutions too.
 """
 
 from __future__ import annotations
