@@ -182,7 +182,11 @@ def _device(number: int) -> torch.device:
 
 
 def _compiled(module: nn.Module, device: torch.device) -> Callable[..., Tensors]:
-    """Compiled on CUDA where there is Triton to compile with; as it is elsewhere."""
+    """Compiled on CUDA where there is Triton to compile with.
+
+    On a CPU it does not pay: of `tiny` at 480x360 on one core the trunk takes 133 instead of
+    138 ms, the decoder 95 instead of 74, and compiling takes minutes at each start.
+    """
     if device.type == "cpu" or importlib.util.find_spec("triton") is None:
         return module
     compiled: Callable[..., Tensors] = torch.compile(
