@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 
 PSNR_CAP_DB = 100.0
@@ -26,17 +23,6 @@ def psnr(image: np.ndarray, reference: np.ndarray) -> float:
     return min(PSNR_CAP_DB, 10.0 * float(np.log10(255.0**2 / error)))
 
 
-class ScoredBox(NamedTuple):
-    """A box found in an image, in pixels."""
-
-    image: int
-    score: float
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-
 def confusion(found: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
     """Pixels (K, K) by true class (rows) and found class; true labels from K on are ignored."""
     counted = truth < classes
@@ -52,22 +38,30 @@ def mean_iou(matrix: np.ndarray) -> float:
     return float(np.mean(hits[union > 0] / union[union > 0]))
 
 
-def average_precision(
-    found: Sequence[ScoredBox], truth: Sequence[np.ndarray], least_iou: float = 0.5
-) -> float:
-    """Area under precision over recall of one class, precision made monotonic (PASCAL VOC's, all
-    points). ``truth``: for each image (N, 4) left, top, right, bottom. 0 where nothing is there."""
-    total = sum(len(boxes) for boxes in truth)
-    taken = [np.zeros(len(boxes), bool) for boxes in truth]
-    hits = np.zeros(len(found), bool)
-    for i, box in enumerate(sorted(found, key=lambda one: -one.score)):
-        overlaps = _ious(np.array(box[2:]), truth[box.image])
+def match_boxes(found: np.ndarray, truth: np.ndarray, least_iou: float = 0.5) -> np.ndarray:
+    """Which of the boxes found in an image are right, (N,) bool: the first on a true one that
+    overlaps it most and by enough. ``found`` (N, 4), best first, and ``truth`` (M, 4): left, top,
+    right, bottom."""
+    taken, hits = np.zeros(len(truth), bool), np.zeros(len(found), bool)
+    for i, box in enumerate(found):
+        overlaps = _ious(box, truth)
         if len(overlaps) and overlaps.max() >= least_iou:
             best = int(overlaps.argmax())
-            hits[i] = not taken[box.image][best]
-            taken[box.image][best] = True
-    recall = np.cumsum(hits) / max(total, 1)
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+            hits[i] = not taken[best]
+            taken[best] = True
+    return hits
+
+
+def average_precision(
+    scores: np.ndarray, hits: np.ndarray, total: int, weights: np.ndarray | None = None
+) -> float:
+    """Area under precision over recall of one class, precision made monotonic (PASCAL VOC's, all
+    points). ``scores`` and ``hits`` (N,) are of every box found in any image, ``total`` of the true
+    ones, ``weights`` (N,) how often each counts. 0 where nothing is there."""
+    order = np.argsort(-scores, kind="stable")
+    counted = np.ones(len(scores)) if weights is None else weights[order]
+    right, all_found = np.cumsum(hits[order] * counted), np.cumsum(counted)
+    recall, precision = right / max(total, 1), right / np.maximum(all_found, 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
 

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 from unirestore_ros.drive.programme import demo_frames
 from unirestore_ros.evaluate.command import main
+from unirestore_ros.evaluate.machine import difference
 from unirestore_ros.evaluate.table import make_row, markdown
+from unirestore_ros.tasks import SHORT_NAMES
+from unirestore_ros.train.findings import figures_of, finding
+from unirestore_ros.train.labelled import Annotation
 
 CAMVID = Path(__file__).parents[3] / "shared" / "data" / "camvid" / "val"
 KEYS = {
@@ -26,7 +31,9 @@ def evaluate(data: Path, out: Path, *options: str) -> list[dict[str, Any]]:
 
 
 def psnr(rows: list[dict[str, Any]], method: str, corruption: str | None) -> float:
-    (row,) = (r for r in rows if (r["method"], r["corruption"]) == (method, corruption))
+    task = "perception" if method == "unirestore" else None
+    wanted = (method, task, corruption)
+    (row,) = (r for r in rows if (r["method"], r["task"], r["corruption"]) == wanted)
     return float(row["psnr"])
 
 
@@ -44,7 +51,8 @@ def test_rows_say_what_was_measured(folder: Path, tmp_path: Path) -> None:
     assert all(set(row) == KEYS for row in rows)
     assert {row["method"] for row in rows} == {"clean", "degraded", "classical", "unirestore"}
     assert all((row["corruption"] is None) == (row["severity"] is None) for row in rows)
-    assert {row["task"] for row in rows if row["method"] == "unirestore"} == {"perception"}
+    assert {row["task"] for row in rows if row["method"] == "unirestore"} == set(SHORT_NAMES)
+    assert {row["miou"] for row in rows} == {None}  # the folder has no labels
     assert psnr(rows, "clean", None) == 100
     assert psnr(rows, "unirestore", "gaussian_noise") > psnr(rows, "degraded", "gaussian_noise") + 4
 
@@ -80,10 +88,56 @@ def test_wrong_input_is_refused_and_nothing_written(
     assert not out.exists()
 
 
+@pytest.mark.skipif(not CAMVID.is_dir(), reason="needs CamVid in ../shared")
+def test_machines_see_more_in_clean_images_than_in_degraded(tmp_path: Path) -> None:
+    rows = evaluate(
+        CAMVID, tmp_path / "q.json", "--limit", "3", "--methods", "clean,degraded,unirestore",
+        "--corruptions", "impulse_noise",
+    )  # fmt: skip
+    figures = {(row["method"], row["task"], row["corruption"]): row for row in rows}
+    clean, noisy = figures["clean", None, None], figures["degraded", None, "impulse_noise"]
+    for figure in ("miou", "map50", "top1"):
+        assert 0 <= noisy[figure] < clean[figure] <= 1, figure
+    content = json.loads((tmp_path / "q.json").read_text())
+    assert {entry["figure"] for entry in content["differences"]} == {"miou", "map50", "top1"}
+    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in content["differences"])
+
+
+def note() -> Annotation:
+    """A car of 8x8 in a road, labels unknown in the last row."""
+    labels = np.full((16, 16), 3, np.uint8)
+    labels[2:10, 4:12], labels[-1] = 8, 11
+    return Annotation(labels, np.array([[0, 4, 2, 8, 8]], np.float32))
+
+
+def found(labels: np.ndarray, left: float, right: bool = True):
+    heat, boxes = np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.float32)
+    heat[0, 1, 2], boxes[:, 1, 2] = 0.9, (left, 2, left + 8, 10)
+    return finding(labels, heat, boxes, note(), np.array([right]))
+
+
+def test_figures_of_what_is_right_and_what_is_not() -> None:
+    perfect = found(note().labels, left=4)
+    assert figures_of([perfect]) == {"miou": 1.0, "map50": 1.0, "top1": 1.0}
+    all_road = found(np.full((16, 16), 3), left=11, right=False)
+    assert figures_of([all_road]) == {
+        "miou": pytest.approx((240 - 64) / 240 / 2, abs=1e-4), "map50": 0.0, "top1": 0.0,
+    }  # fmt: skip
+    assert figures_of([perfect, all_road])["top1"] == 0.5
+
+
+def test_a_difference_comes_with_its_interval() -> None:
+    good, bad = found(note().labels, left=4), found(np.full((16, 16), 3), left=4)
+    certain = difference("miou", [[good] * 6], [[bad] * 6])
+    assert certain.low == pytest.approx(certain.value) == pytest.approx(certain.high)
+    mixed = difference("miou", [[good, bad] * 3], [[bad] * 6])
+    assert mixed.low < mixed.value < mixed.high
+
+
 def test_markdown_has_the_mean_of_each_family() -> None:
-    scores = [{"psnr": 20.0, "ssim": 0.5}]
+    scores, machine = [{"psnr": 20.0, "ssim": 0.5}], figures_of([])
     rows = [
-        make_row("degraded", None, "shot_noise", 3, scores),
-        make_row("degraded", None, "impulse_noise", 3, [{"psnr": 30.0, "ssim": 0.5}]),
+        make_row("degraded", None, "shot_noise", 3, scores, machine),
+        make_row("degraded", None, "impulse_noise", 3, [{"psnr": 30.0, "ssim": 0.5}], machine),
     ]
-    assert "| **noise, mean** | 25.00 |" in markdown(rows)
+    assert "| **noise, mean** | 25.00 |" in markdown(rows, "psnr")

@@ -1,4 +1,5 @@
-"""`evaluate`: PSNR and SSIM of each method, for each corruption, over a folder of clean images."""
+"""`evaluate`: what each method makes of each corruption, for the eye (PSNR, SSIM) and for machines
+(mIoU, mAP50, top-1 of networks trained on clean images), over a folder of clean images."""
 
 from __future__ import annotations
 
@@ -6,23 +7,23 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import unirestore_ros
-from unirestore_ros.degrade.corruptions import COMMON, VALIDATION, corrupt
-from unirestore_ros.evaluate.methods import CLEAN, NAMES, PROMPTS, Image, Method, make_methods
-from unirestore_ros.evaluate.table import Row, make_row, markdown
+from unirestore_ros.degrade.corruptions import COMMON, VALIDATION
+from unirestore_ros.evaluate.machine import Machine
+from unirestore_ros.evaluate.methods import NAMES, make_methods
+from unirestore_ros.evaluate.run import Conditions, differences, rows_of, score_all
+from unirestore_ros.evaluate.table import tables
 from unirestore_ros.files import sha256_of, written_beside
-from unirestore_ros.metrics import psnr
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS
+from unirestore_ros.train.labelled import read_camvid
 
 WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
+DOWNSTREAM = SHIPPED_WEIGHTS / "downstream.safetensors"
 GROUPS = {"common": COMMON, "validation": VALIDATION}
 
 
@@ -38,13 +39,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("evaluate", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with images/")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder: images/, and labels/ with boxes.json"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
     parser.add_argument("--corruptions", default="common", help="common, validation, or NAME,...")
     parser.add_argument("--severity", type=int, default=3, choices=range(1, 6))
     parser.add_argument("--limit", type=int, help="at most so many images, evenly spread")
     parser.add_argument("--methods", default=",".join(NAMES), help=",".join(NAMES))
-    parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the restorer's")
+    parser.add_argument(
+        "--downstream", type=Path, default=DOWNSTREAM, help="networks that judge for machines"
+    )
     return parser
 
 
@@ -55,12 +61,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         if name not in NAMES:
             raise ValueError(f"method {name!r} is not known: choose from {', '.join(NAMES)}")
     files = _images(arguments.data, arguments.limit)
+    notes = read_camvid(arguments.data) if (arguments.data / "boxes.json").exists() else {}
+    machine = Machine(arguments.downstream) if notes else None
     methods = make_methods(names, arguments.weights)
-    rows = list(_rows(files, methods, corruptions, arguments.severity))
-    content = {"meta": _meta(arguments), "rows": rows}
+    conditions = Conditions((None, *corruptions), arguments.severity)
+    scores = score_all(files, methods, conditions, machine, notes)
+    rows = rows_of(scores, conditions)
+    content = {"meta": _meta(arguments), "rows": rows, "differences": differences(scores)}
     with written_beside(arguments.out) as beside:
         beside.write_text(json.dumps(content, indent=1) + "\n")
-    sys.stdout.write(markdown(rows))
+    sys.stdout.write(tables(rows))
 
 
 def _chosen_corruptions(text: str) -> tuple[str, ...]:
@@ -83,44 +93,6 @@ def _images(data: Path, limit: int | None) -> list[Path]:
         picks = np.linspace(0, len(files) - 1, limit).round().astype(int)
         files = [files[i] for i in picks]
     return files
-
-
-def _rows(
-    files: list[Path], methods: Mapping[str, Method], corruptions: tuple[str, ...], severity: int
-) -> Iterator[Row]:
-    """On clean input every method but ``degraded``; on each corruption every one but ``clean``."""
-    conditions: list[str | None] = [None, *corruptions]
-    bar = tqdm(total=len(conditions) * len(files), unit="image")
-    for corruption in conditions:
-        left_out = "degraded" if corruption is None else CLEAN
-        used = {name: method for name, method in methods.items() if name != left_out}
-        scores: dict[str, list[dict[str, float]]] = {name: [] for name in used}
-        for file in files:
-            clean = _read(file)
-            frame = clean
-            if corruption is not None:
-                frame = corrupt(clean, corruption, severity, file.name)
-            for name, method in used.items():
-                scores[name].append(_score(method(frame), clean))
-            bar.update()
-        for name, listed in scores.items():
-            level = None if corruption is None else severity
-            yield make_row(name, PROMPTS.get(name), corruption, level, listed)
-    bar.close()
-
-
-def _read(file: Path) -> Image:
-    image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{file} is not an image that OpenCV reads")
-    return np.ascontiguousarray(image[..., ::-1]).astype(np.uint8)
-
-
-def _score(image: Image, clean: Image) -> dict[str, float]:
-    from skimage.metrics import structural_similarity
-
-    similarity = structural_similarity(image, clean, channel_axis=2, data_range=255)
-    return {"psnr": psnr(image, clean), "ssim": float(similarity)}
 
 
 def _meta(arguments: argparse.Namespace) -> dict[str, object]:

@@ -10,6 +10,13 @@ import numpy as np
 from unirestore_ros.degrade.corruptions import FAMILIES, VALIDATION
 
 Row = dict[str, Any]
+TITLES = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "miou": "Segmentation, mIoU",
+    "map50": "Detection, mAP50",
+    "top1": "Classification, top-1",
+}
 
 
 def make_row(
@@ -18,8 +25,9 @@ def make_row(
     corruption: str | None,
     severity: int | None,
     scores: Sequence[Mapping[str, float]],
+    machine: Mapping[str, float | None],
 ) -> Row:
-    """Means over images. The machine's figures are null: this version does not measure them."""
+    """Means over images of ``scores`` (psnr, ssim); ``machine`` is of all images together."""
     return {
         "method": method,
         "task": task,
@@ -28,28 +36,38 @@ def make_row(
         "images": len(scores),
         "psnr": round(float(np.mean([score["psnr"] for score in scores])), 3),
         "ssim": round(float(np.mean([score["ssim"] for score in scores])), 4),
-        "miou": None,
-        "map50": None,
-        "top1": None,
+        **machine,
     }
 
 
-def markdown(rows: Iterable[Row]) -> str:
-    """PSNR in dB for each corruption and the mean of each family, methods in columns."""
+def tables(rows: Iterable[Row]) -> str:
+    """A Markdown table for each figure that was measured."""
     rows = list(rows)
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    cells = {(row["corruption"], row["method"]): row["psnr"] for row in rows}
+    shown = [
+        f"{title}\n\n{markdown(rows, figure)}"
+        for figure, title in TITLES.items()
+        if any(row[figure] is not None for row in rows)
+    ]
+    return "\n".join(shown)
+
+
+def markdown(rows: Iterable[Row], figure: str) -> str:
+    """One figure for each corruption and the mean of each family; methods, with the task whose
+    prompt they used, in columns."""
+    rows = list(rows)
+    methods = list(dict.fromkeys(_column(row) for row in rows))
+    cells = {(row["corruption"], _column(row)): row[figure] for row in rows}
     present = {row["corruption"] for row in rows}
     lines = [f"| corruption | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
     families = {**FAMILIES, "validation": VALIDATION}
     for family, names in families.items():
         found = [name for name in names if name in present]
-        lines += [_line(name, [cells.get((name, m)) for m in methods]) for name in found]
+        lines += [_line(name, [cells.get((name, m)) for m in methods], figure) for name in found]
         if found:
             means = [_mean([cells.get((name, m)) for name in found]) for m in methods]
-            lines.append(_line(f"**{family}, mean**", means))
+            lines.append(_line(f"**{family}, mean**", means, figure))
     if None in present:
-        lines.append(_line("none (clean)", [cells.get((None, m)) for m in methods]))
+        lines.append(_line("none (clean)", [cells.get((None, m)) for m in methods], figure))
     return "\n".join(lines) + "\n"
 
 
@@ -58,6 +76,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _line(name: str, values: Sequence[float | None]) -> str:
-    shown = ["" if value is None else f"{value:.2f}" for value in values]
+def _column(row: Row) -> str:
+    return row["method"] if row["task"] is None else f"{row['method']}, {row['task']}"
+
+
+def _line(name: str, values: Sequence[float | None], figure: str) -> str:
+    digits = 2 if figure == "psnr" else 3
+    shown = ["" if value is None else f"{value:.{digits}f}" for value in values]
     return f"| {name} | {' | '.join(shown)} |"

@@ -17,7 +17,16 @@ from unirestore_ros.model import TINY, UniRestore
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights, save_weights
 from unirestore_ros.tasks import long_name
 from unirestore_ros.train import stages
-from unirestore_ros.train.downstream import NEEDS_BOXES, NETWORKS, Downstream
+from unirestore_ros.train.downstream import (
+    NEEDS_BOXES,
+    NETWORKS,
+    Classifier,
+    Detector,
+    Downstream,
+    Downstreams,
+    Segmenter,
+    save_downstream,
+)
 from unirestore_ros.train.head_scores import score_heads
 from unirestore_ros.train.heads import PLANS as HEAD_PLANS
 from unirestore_ros.train.heads import export_head, train_head
@@ -105,6 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     last = commands.add_parser("export", help="the weights of the last stage, as fp16 safetensors")
     last.add_argument("file", type=Path)
     last.set_defaults(act=_export)
+    about = "the downstream networks, as one fp16 safetensors, for `evaluate`"
+    judges = commands.add_parser("export-downstream", help=about)
+    judges.add_argument("file", type=Path)
+    judges.set_defaults(act=_export_downstream)
     return parser
 
 
@@ -259,6 +272,15 @@ def _export(arguments: argparse.Namespace) -> None:
     save_weights(_network_after(arguments, "stage3"), arguments.file)
 
 
+def _export_downstream(arguments: argparse.Namespace) -> None:
+    networks = Downstreams(
+        _trained(arguments, "seg", Segmenter()),
+        _trained(arguments, "det", Detector()),
+        _trained(arguments, "cls", Classifier()),
+    )
+    save_downstream(networks, arguments.file)
+
+
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -290,6 +312,9 @@ def _network_after(arguments: argparse.Namespace, stage: str) -> UniRestore:
 
 
 def _judge(arguments: argparse.Namespace, task: str) -> Downstream:
-    network = NETWORKS[task]()
+    return _trained(arguments, task, NETWORKS[task]())
+
+
+def _trained(arguments: argparse.Namespace, task: str, network: Network) -> Network:
     network.load_state_dict(_averaged(arguments, task))
     return _placed(network.eval().requires_grad_(False))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple
+
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unirestore_ros.files import written_beside
 from unirestore_ros.model.heads import (
     Backbone,
     DetectionNetwork,
@@ -143,3 +148,35 @@ NETWORKS: dict[str, type[Segmenter] | type[Detector] | type[Classifier]] = {
 }
 NEEDS_BOXES = ("det", "cls")
 Downstream = Segmenter | Detector | Classifier
+
+
+class Downstreams(NamedTuple):
+    """The three networks, trained."""
+
+    segmenter: Segmenter
+    detector: Detector
+    classifier: Classifier
+
+
+def save_downstream(networks: Downstreams, file: Path) -> None:
+    """fp16, as the restorer's weights; written beside its place and then renamed."""
+    state = {
+        f"{name}.{key}": value.detach().half().contiguous()
+        for name, network in networks._asdict().items()
+        for key, value in network.state_dict().items()
+    }
+    with written_beside(file) as beside:
+        save_file(state, beside)
+
+
+def load_downstream(file: Path) -> Downstreams:
+    """What ``save_downstream`` wrote, in float32 and evaluation mode."""
+    state = {key: value.float() for key, value in load_file(file).items()}
+    networks = Downstreams(Segmenter(), Detector(), Classifier())
+    for name, network in networks._asdict().items():
+        prefix = f"{name}."
+        network.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        )
+        network.eval().requires_grad_(False)
+    return networks
