@@ -7,9 +7,9 @@ import pytest
 
 from unirestore_ros.metrics import (
     PSNR_CAP_DB,
-    ScoredBox,
     average_precision,
     confusion,
+    match_boxes,
     mean_iou,
     psnr,
 )
@@ -53,23 +53,32 @@ def test_classes_that_do_not_occur_are_left_out_of_the_mean() -> None:
     assert mean_iou(np.diag([5, 7, 0])) == 1.0
 
 
-def box(image: int, score: float, left: float) -> ScoredBox:
-    return ScoredBox(image, score, left, 0, left + 10, 10)
+def box(left: float) -> list[float]:
+    return [left, 0, left + 10, 10]
+
+
+TWO, NONE = np.array([box(0), box(50)]), np.zeros((0, 4))
+
+
+def test_boxes_are_right_once_and_only_by_half() -> None:
+    found = np.array([box(1), box(0), box(57), box(50)])
+    assert match_boxes(found, TWO).tolist() == [True, False, False, True]
+    assert match_boxes(found, NONE).tolist() == [False] * 4
+    assert match_boxes(NONE, TWO).tolist() == []
 
 
 def test_average_precision_by_hand() -> None:
-    truth = [np.array([[0.0, 0, 10, 10], [50, 0, 60, 10]]), np.array([[0.0, 0, 10, 10]])]
-    assert average_precision([box(0, 0.9, 1), box(0, 0.8, 50), box(1, 0.7, 0)], truth) == 1.0
+    scores, right = np.array([0.9, 0.8, 0.7]), np.array([True, True, True])
+    assert average_precision(scores, right, 3) == 1.0
     # Right, wrong, right; one is never found: 1/3 * 1 + 1/3 * 2/3.
-    found = [box(0, 0.9, 0), box(0, 0.8, 30), box(1, 0.7, 1)]
-    assert average_precision(found, truth) == pytest.approx(1 / 3 + 2 / 9)
-    assert average_precision(found[::-1], truth) == pytest.approx(1 / 3 + 2 / 9)
+    mixed = np.array([True, False, True])
+    assert average_precision(scores, mixed, 3) == pytest.approx(1 / 3 + 2 / 9)
+    assert average_precision(scores[::-1], mixed[::-1], 3) == pytest.approx(1 / 3 + 2 / 9)
+    assert average_precision(np.zeros(0), np.zeros(0, bool), 3) == 0.0
+    assert average_precision(scores, np.zeros(3, bool), 0) == 0.0
 
 
-def test_a_thing_is_found_once_and_nothing_is_nought() -> None:
-    truth = [np.array([[0.0, 0, 10, 10]])]
-    twice = [box(0, 0.9, 0), box(0, 0.8, 0)]
-    assert average_precision(twice, truth) == 1.0
-    assert average_precision([box(0, 0.9, 6)], truth) == 0.0
-    assert average_precision([], truth) == 0.0
-    assert average_precision([box(0, 0.9, 0)], [np.zeros((0, 4))]) == 0.0
+def test_a_weight_of_two_is_the_same_image_twice() -> None:
+    scores, hits, weights = np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), [2, 1, 1]
+    twice = average_precision(np.repeat(scores, weights), np.repeat(hits, weights), 5)
+    assert average_precision(scores, hits, 5, np.array(weights)) == pytest.approx(twice)
