@@ -138,7 +138,8 @@ def test_boxes_can_be_drawn_on_the_features(station: Station, scene: tuple[Pixel
     drawn = head_topic(station, "detection_head/image")
     answer = station.exchange(image(scene[0], "rgb8"), drawn)
     assert (answer.width, answer.height) == (480, 360)
-    assert station.node.count_subscribers(station.name("image")) == 0
+    picture = station.name("image")
+    station.wait(lambda: station.node.count_subscribers(picture) == 0, "the head to let go")
     assert set_parameter(station, "detection_head", "background", "picture")
 
 
