@@ -20,7 +20,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from unirestore_ros.bench.figures import (
     SETTLE_S,
     growth,
     latency,
+    measure_parser,
     percentiles,
     rate,
     run_measure,
@@ -148,28 +148,14 @@ MEASURES: dict[str, tuple[Measure, str, float]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    parser = measure_parser(__doc__ or "", MEASURES)
+    parser.add_argument("--restore", action="store_true", help="the node restores")
+    options = parser.parse_args(argv)
     measure, size, seconds = MEASURES[options.what]
     options.size = (options.size or size).split("x")
     options.seconds = options.seconds or seconds
     options.port = _free_port()
     return run_measure(options.what, lambda group: measure(group, options), options.out)
-
-
-def _parser() -> argparse.ArgumentParser:
-    description, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("what", choices=MEASURES)
-    parser.add_argument("--bundle", default="tiny", help="a bundle's folder or name (tiny)")
-    parser.add_argument("--restore", action="store_true", help="the node restores")
-    parser.add_argument("--size", help="WxH of the camera's frames")
-    parser.add_argument("--seconds", type=float, help="how long to measure")
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
-    return parser
 
 
 if __name__ == "__main__":

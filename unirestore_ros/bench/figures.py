@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,22 @@ def growth(samples: Samples, seconds: float) -> dict[str, float]:
     return {
         kind: round(mean(kind, 0.97, 1.0) - mean(kind, 0.20, 0.23), 2) for kind in samples[-1][1]
     }
+
+
+def measure_parser(about: str, measures: Iterable[str]) -> argparse.ArgumentParser:
+    """The options that every measure takes; ``about`` is a module's docstring."""
+    description, _, details = about.partition("\n")
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", choices=tuple(measures))
+    parser.add_argument("--bundle", default="tiny", help="a bundle's folder or name (tiny)")
+    parser.add_argument("--size", help="WxH of the camera's frames")
+    parser.add_argument("--seconds", type=float, help="how long to measure")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    return parser
 
 
 def run_measure(what: str, measure: Callable[[Processes], dict[str, Any]], out: Path) -> int:
