@@ -18,7 +18,6 @@ from unirestore_ros.model import UniRestore
 from unirestore_ros.model.weights import load_weights
 
 ENGINES = Path(__file__).parents[2] / "engines"
-PARITY = Path(__file__).parents[3] / "shared" / "reference" / "parity"
 SIZE = (128, 64)
 
 
@@ -39,19 +38,6 @@ def recipe(precision: str = "bf16", stride: int = 4) -> Recipe:
 @pytest.fixture(scope="module")
 def tiny() -> UniRestore:
     return load_weights(ENGINES / "weights" / "tiny.safetensors")
-
-
-@pytest.fixture(scope="module")
-def narrow() -> UniRestore:
-    """The published architecture, narrow: attention, cross-attention, group norms."""
-    if not PARITY.is_dir():
-        pytest.skip("needs the parity fixture in ../shared")
-    return UniRestore.from_released(
-        sd_turbo=PARITY / "backbone",
-        stage1=PARITY / "unirestore_stage1.ckpt",
-        stage2=PARITY / "unirestore_stage2.ckpt",
-        null_embedding=PARITY / "null_embedding.safetensors",
-    )
 
 
 @pytest.mark.parametrize(

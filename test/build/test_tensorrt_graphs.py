@@ -30,7 +30,6 @@ from unirestore_ros.engine.manifest import BackendInfo
 from unirestore_ros.model import UniRestore
 
 ENGINES = Path(__file__).parents[2] / "engines"
-PARITY = Path(__file__).parents[3] / "shared" / "reference" / "parity"
 INPUT, WORKING = (128, 64), (64, 64)
 
 
@@ -67,18 +66,6 @@ class Attentive(Part):
         )
         control = net.controller(z0, t)[-1]
         return control, state, net.autoencoder.from_latent(z0)
-
-
-@pytest.fixture(scope="module")
-def narrow() -> UniRestore:
-    if not PARITY.is_dir():
-        pytest.skip("needs the parity fixture in ../shared")
-    return UniRestore.from_released(
-        sd_turbo=PARITY / "backbone",
-        stage1=PARITY / "unirestore_stage1.ckpt",
-        stage2=PARITY / "unirestore_stage2.ckpt",
-        null_embedding=PARITY / "null_embedding.safetensors",
-    )
 
 
 def graph_of(parts: Mapping[str, Part], given: Mapping[str, torch.Tensor], folder: Path) -> None:
