@@ -33,9 +33,15 @@ def confusion(found: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
 def mean_iou(matrix: np.ndarray) -> float:
     """Mean over the classes that occur, in truth or in what was found, of intersection over union,
     from a ``confusion`` summed over images."""
-    hits = np.diag(matrix).astype(np.float64)
-    union = matrix.sum(axis=0) + matrix.sum(axis=1) - hits
-    return float(np.mean(hits[union > 0] / union[union > 0]))
+    return float(mean_ious(matrix[None])[0])
+
+
+def mean_ious(matrices: np.ndarray) -> np.ndarray:
+    """``mean_iou`` of each of (N, K, K) confusions."""
+    hits = np.diagonal(matrices, axis1=1, axis2=2).astype(np.float64)
+    union = matrices.sum(axis=1) + matrices.sum(axis=2) - hits
+    ious = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
+    return np.asarray(ious.sum(axis=1) / np.maximum((union > 0).sum(axis=1), 1))
 
 
 def match_boxes(found: np.ndarray, truth: np.ndarray, least_iou: float = 0.5) -> np.ndarray:

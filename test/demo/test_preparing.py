@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unirestore_ros.degrade import corruptions, driving
+from unirestore_ros.degrade import corruptions, driving, mixtures
 from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.prepare import check_space, spool_input
 from unirestore_ros.demo.rendering import shares, spool_drive
@@ -67,7 +67,7 @@ def test_degraded_input_keeps_its_clean_frames(pictures: Path, tmp_path: Path) -
 
 def test_every_driving_degradation_has_its_name() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    for name in driving.DEGRADATIONS:
+    for name in (*driving.DEGRADATIONS, *mixtures.MIXTURES):
         assert degradation(name, 3)(frame, 0).shape == frame.shape
 
 

@@ -12,10 +12,11 @@ import pytest
 
 from unirestore_ros.drive.programme import demo_frames
 from unirestore_ros.evaluate.command import main
-from unirestore_ros.evaluate.machine import difference
+from unirestore_ros.evaluate.differences import Comparison, differences, interval, won_back
+from unirestore_ros.evaluate.scores import Score
 from unirestore_ros.evaluate.table import make_row, markdown
 from unirestore_ros.tasks import SHORT_NAMES
-from unirestore_ros.train.findings import figures_of, finding
+from unirestore_ros.train.findings import Finding, figures_of, finding
 from unirestore_ros.train.labelled import Annotation
 
 CAMVID = Path(__file__).parents[3] / "shared" / "data" / "camvid" / "val"
@@ -55,6 +56,18 @@ def test_rows_say_what_was_measured(folder: Path, tmp_path: Path) -> None:
     assert {row["miou"] for row in rows} == {None}  # the folder has no labels
     assert psnr(rows, "clean", None) == 100
     assert psnr(rows, "unirestore", "gaussian_noise") > psnr(rows, "degraded", "gaussian_noise") + 4
+
+
+def test_the_road_and_its_mixtures_are_measured_under_their_names(
+    folder: Path, tmp_path: Path
+) -> None:
+    names = "driving/fog,rain,fog_at_night"
+    options = ("--corruptions", names, "--methods", "degraded,classical")
+    rows = evaluate(folder, tmp_path / "q.json", *options)
+    made = {row["corruption"] for row in rows if row["method"] == "degraded"}
+    assert made == {"driving/fog", "driving/rain", "fog_at_night"}
+    again = evaluate(folder, tmp_path / "again.json", *options)
+    assert rows == again
 
 
 @pytest.mark.skipif(not CAMVID.is_dir(), reason="needs CamVid in ../shared")
@@ -99,8 +112,15 @@ def test_machines_see_more_in_clean_images_than_in_degraded(tmp_path: Path) -> N
     for figure in ("miou", "map50", "top1"):
         assert 0 <= noisy[figure] < clean[figure] <= 1, figure
     content = json.loads((tmp_path / "q.json").read_text())
-    assert {entry["figure"] for entry in content["differences"]} == {"miou", "map50", "top1"}
+    assert {entry["figure"] for entry in content["differences"]} == {
+        "psnr", "miou", "map50", "top1",
+    }  # fmt: skip
     assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in content["differences"])
+    assert {(e["task"], e["stride"]) for e in content["prompts"]} == {
+        (task, stride) for task in ("segmentation", "detection", "classification")
+        for stride in (8, 4, 2)
+    }  # fmt: skip
+    assert all(e["change"] > 0 for e in content["prompts"])
 
 
 def note() -> Annotation:
@@ -126,12 +146,41 @@ def test_figures_of_what_is_right_and_what_is_not() -> None:
     assert figures_of([perfect, all_road])["top1"] == 0.5
 
 
+def score(findings: list[Finding], psnr: float = 20.0) -> Score:
+    return Score([{"psnr": psnr + i, "ssim": 0.5} for i in range(len(findings))], findings)
+
+
 def test_a_difference_comes_with_its_interval() -> None:
     good, bad = found(note().labels, left=4), found(np.full((16, 16), 3), left=4)
-    certain = difference("miou", [[good] * 6], [[bad] * 6])
-    assert certain.low == pytest.approx(certain.value) == pytest.approx(certain.high)
-    mixed = difference("miou", [[good, bad] * 3], [[bad] * 6])
-    assert mixed.low < mixed.value < mixed.high
+    scores = {
+        ("unirestore", "perception", "fog"): score([good, bad] * 3, 24.0),
+        ("unirestore", "segmentation", "fog"): score([good] * 6),
+        ("degraded", None, "fog"): score([bad] * 6),
+        ("clean", None, None): score([good] * 6),
+        ("nafnet", None, "fog"): score([bad] * 6),
+    }
+    entries = {(e["figure"], *e["less"]): e for e in differences(scores)}
+    assert set(entries) == {
+        ("psnr", "degraded", None), ("psnr", "nafnet", None), ("miou", "degraded", None),
+        ("miou", "unirestore", "perception"), ("miou", "nafnet", None),
+    }  # fmt: skip
+    assert all(e["over"] == "common" for e in entries.values())
+    certain = entries["miou", "degraded", None]
+    assert certain["low"] == pytest.approx(certain["value"]) == pytest.approx(certain["high"])
+    mixed = entries["miou", "unirestore", "perception"]
+    assert 0 <= mixed["low"] < mixed["value"] < mixed["high"]
+    assert entries["psnr", "nafnet", None]["value"] == pytest.approx(4.0)
+    shares = {(e["method"], e["task"]): e["value"] for e in won_back(scores)}
+    assert shares["unirestore", "segmentation"] == pytest.approx(1.0)
+    assert shares["nafnet", None] == pytest.approx(0.0)
+
+
+def test_a_comparison_says_nothing_of_what_was_not_measured() -> None:
+    scores = {("degraded", None, "fog"): score([])}
+    assert Comparison(scores, ("fog",)).draws("miou", "degraded", None) is None
+    assert Comparison(scores, ("fog", "snow")).draws("psnr", "degraded", None) is None
+    assert differences(scores) == won_back(scores) == []
+    assert interval(np.arange(501.0)) == {"value": 0, "low": 13.475, "high": 487.525}
 
 
 def test_markdown_has_the_mean_of_each_family() -> None:

@@ -65,15 +65,21 @@ def degrade(
     """
     if name not in DEGRADATIONS:
         raise ValueError(f"unknown degradation {name!r}: one of {', '.join(DEGRADATIONS)}")
+    metres = checked_depth(image, severity, depth)
+    return to_srgb(DEGRADATIONS[name](to_linear(image), severity - 1, rng, metres))
+
+
+def checked_depth(image: np.ndarray, severity: int, depth: np.ndarray | None) -> np.ndarray:
+    """``depth``, or the proxy for it; ValueError for a severity or a shape that cannot be."""
     if severity not in (1, 2, 3, 4, 5):
         raise ValueError(f"severity {severity!r} is not one of 1, 2, 3, 4, 5")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"need an RGB uint8 image (H,W,3), got {image.dtype} {image.shape}")
     if depth is None:
-        depth = proxy_depth(image.shape[0], image.shape[1])
-    elif depth.shape != image.shape[:2]:
+        return proxy_depth(image.shape[0], image.shape[1])
+    if depth.shape != image.shape[:2]:
         raise ValueError(f"depth {depth.shape} does not match the image {image.shape[:2]}")
-    return to_srgb(DEGRADATIONS[name](to_linear(image), severity - 1, rng, depth))
+    return depth
 
 
 def frame_rng(seed_key: str, name: str, frame: int) -> np.random.Generator:

@@ -1,5 +1,6 @@
 """`evaluate`: what each method makes of each corruption, for the eye (PSNR, SSIM) and for machines
-(mIoU, mAP50, top-1 of networks trained on clean images), over a folder of clean images."""
+(mIoU, mAP50, top-1 of networks trained on clean images), over a folder of clean images; a video's
+steadiness with --video; the page that says what it all means with --report."""
 
 from __future__ import annotations
 
@@ -8,23 +9,30 @@ import json
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 import unirestore_ros
-from unirestore_ros.degrade.corruptions import COMMON, VALIDATION
+from unirestore_ros.evaluate.conditions import Conditions, chosen, degraded
+from unirestore_ros.evaluate.differences import differences, won_back
 from unirestore_ros.evaluate.machine import Machine
 from unirestore_ros.evaluate.methods import NAMES, make_methods
-from unirestore_ros.evaluate.run import Conditions, differences, rows_of, score_all
+from unirestore_ros.evaluate.prompts import prompt_changes
+from unirestore_ros.evaluate.run import rows_of, score_all
 from unirestore_ros.evaluate.table import tables
 from unirestore_ros.files import sha256_of, written_beside
-from unirestore_ros.model.weights import SHIPPED_WEIGHTS
+from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
 from unirestore_ros.train.labelled import read_camvid
+from unirestore_ros.train.prepare import read_photograph
 
 WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
 DOWNSTREAM = SHIPPED_WEIGHTS / "downstream.safetensors"
-GROUPS = {"common": COMMON, "validation": VALIDATION}
+PROMPT_FRAMES = 4
+"""Images on which the prompts' effect is measured, each clean and degraded."""
+
+_CORRUPTIONS_HELP = "common, validation, driving, mixtures, or NAME,..."
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data", type=Path, required=True, help="folder: images/, and labels/ with boxes.json"
     )
     parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
-    parser.add_argument("--corruptions", default="common", help="common, validation, or NAME,...")
+    parser.add_argument("--corruptions", default="common", help=_CORRUPTIONS_HELP)
     parser.add_argument("--severity", type=int, default=3, choices=range(1, 6))
     parser.add_argument("--limit", type=int, help="at most so many images, evenly spread")
     parser.add_argument("--methods", default=",".join(NAMES), help=",".join(NAMES))
@@ -55,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    corruptions = _chosen_corruptions(arguments.corruptions)
+    corruptions = chosen(arguments.corruptions)
     names = tuple(arguments.methods.split(","))
     for name in names:
         if name not in NAMES:
@@ -67,22 +75,28 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     conditions = Conditions((None, *corruptions), arguments.severity)
     scores = score_all(files, methods, conditions, machine, notes)
     rows = rows_of(scores, conditions)
-    content = {"meta": _meta(arguments), "rows": rows, "differences": differences(scores)}
+    content = {
+        "meta": _meta(arguments, len(files)),
+        "rows": rows,
+        "differences": differences(scores),
+        "won_back": won_back(scores),
+        "prompts": _prompts(arguments, files, corruptions) if "unirestore" in names else [],
+    }
     with written_beside(arguments.out) as beside:
         beside.write_text(json.dumps(content, indent=1) + "\n")
     sys.stdout.write(tables(rows))
 
 
-def _chosen_corruptions(text: str) -> tuple[str, ...]:
-    chosen: list[str] = []
-    for name in text.split(","):
-        group = GROUPS.get(name, (name,))
-        unknown = [n for n in group if n not in COMMON + VALIDATION]
-        if unknown:
-            raise ValueError(f"corruption {unknown[0]!r} is not known: {', '.join(COMMON)}, "
-                             f"{', '.join(VALIDATION)}, or common, validation")  # fmt: skip
-        chosen += [n for n in group if n not in chosen]
-    return tuple(chosen)
+def _prompts(
+    arguments: argparse.Namespace, files: list[Path], corruptions: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """On a few images, each clean and with one of the corruptions in turn."""
+    frames = []
+    for i, file in enumerate(files[:: max(len(files) // PROMPT_FRAMES, 1)][:PROMPT_FRAMES]):
+        clean = read_photograph(file).image
+        name = corruptions[i * len(corruptions) // PROMPT_FRAMES]
+        frames += [clean, degraded(clean, name, arguments.severity, file.name)]
+    return prompt_changes(load_weights(arguments.weights), frames)
 
 
 def _images(data: Path, limit: int | None) -> list[Path]:
@@ -95,9 +109,12 @@ def _images(data: Path, limit: int | None) -> list[Path]:
     return files
 
 
-def _meta(arguments: argparse.Namespace) -> dict[str, object]:
+def _meta(arguments: argparse.Namespace, images: int) -> dict[str, object]:
     return {
-        "data": str(arguments.data),
+        "data": "/".join(arguments.data.resolve().parts[-2:]),
+        "images": images,
+        "corruptions": arguments.corruptions,
+        "methods": arguments.methods,
         "severity": arguments.severity,
         "limit": arguments.limit,
         "weights_sha256": sha256_of(arguments.weights),

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from unirestore_ros.degrade.corruptions import COMMON, corrupt
-from unirestore_ros.evaluate.machine import Machine, difference
+from unirestore_ros.evaluate.conditions import Conditions, degraded
+from unirestore_ros.evaluate.machine import Machine
 from unirestore_ros.evaluate.methods import CLEAN, Image, Method
+from unirestore_ros.evaluate.scores import Score, Scores
 from unirestore_ros.evaluate.table import Row, make_row
 from unirestore_ros.metrics import psnr
 from unirestore_ros.train.findings import Finding, figures_of
 from unirestore_ros.train.labelled import Annotation
 from unirestore_ros.train.prepare import read_photograph
-
-JUDGED_BY = {"segmentation": "miou", "detection": "map50", "classification": "top1"}
-"""The figure that each machine task is judged by."""
-OURS = "unirestore"
-
-
-@dataclasses.dataclass(frozen=True)
-class Conditions:
-    """Corruptions in their order (None: clean input), all at one severity."""
-
-    corruptions: tuple[str | None, ...]
-    severity: int
-
-
-@dataclasses.dataclass
-class Score:
-    """Of one method, with one prompt, under one condition: an entry an image."""
-
-    eye: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    machine: list[Finding] = dataclasses.field(default_factory=list)
-
-
-Key = tuple[str, str | None, str | None]
-"""Method, task, corruption."""
-Scores = dict[Key, Score]
 
 
 def score_all(
@@ -50,27 +24,52 @@ def score_all(
     conditions: Conditions,
     machine: Machine | None,
     notes: Mapping[str, Annotation],
+    judges: Mapping[str, Machine] | None = None,
 ) -> Scores:
-    """On clean input every method but ``degraded``; on each corruption every one but ``clean``."""
+    """On clean input every method but ``degraded``; on each corruption every one but ``clean``.
+
+    ``judges``: machines of their own for the methods that have one, in place of ``machine``.
+    """
     scores: Scores = {}
     bar = tqdm(total=len(conditions.corruptions) * len(files), unit="image")
     for corruption in conditions.corruptions:
         left_out = "degraded" if corruption is None else CLEAN
+        bar.set_postfix_str(corruption or CLEAN)
         for file in files:
             clean = frame = read_photograph(file).image
             if corruption is not None:
-                frame = corrupt(clean, corruption, conditions.severity, file.name)
+                frame = degraded(clean, corruption, conditions.severity, file.name)
+            looks = Looks(clean, notes.get(file.stem))
             for name, method in methods.items():
                 if name == left_out:
                     continue
+                judge = (judges or {}).get(name, machine)
                 for task, image in method(frame).items():
                     score = scores.setdefault((name, task, corruption), Score())
-                    score.eye.append(_fidelity(image, clean))
-                    if machine is not None and file.stem in notes:
-                        score.machine.append(machine.look(image, notes[file.stem]))
+                    looks.add(score, image, judge)
             bar.update()
     bar.close()
     return scores
+
+
+class Looks:
+    """What eye and machine see in what is made of one frame; equal images are looked at once."""
+
+    def __init__(self, clean: Image, note: Annotation | None) -> None:
+        self._clean, self._note = clean, note
+        self._fidelities: dict[bytes, dict[str, float]] = {}
+        self._findings: dict[tuple[Machine, bytes], Finding] = {}
+
+    def add(self, score: Score, image: Image, machine: Machine | None) -> None:
+        pixels = image.tobytes()
+        if pixels not in self._fidelities:
+            self._fidelities[pixels] = _fidelity(image, self._clean)
+        score.eye.append(self._fidelities[pixels])
+        if machine is None or self._note is None:
+            return
+        if (machine, pixels) not in self._findings:
+            self._findings[machine, pixels] = machine.look(image, self._note)
+        score.machine.append(self._findings[machine, pixels])
 
 
 def _fidelity(image: Image, clean: Image) -> dict[str, float]:
@@ -92,23 +91,3 @@ def rows_of(scores: Scores, conditions: Conditions) -> list[Row]:
         )
         for (method, task, corruption), score in scores.items()
     ]
-
-
-def differences(scores: Scores) -> list[dict[str, Any]]:
-    """Each task's figure with its own prompt, less what the perception prompt and no restoration
-    give: means over the common corruptions, with 95 % intervals over images."""
-    found = []
-    for task, figure in JUDGED_BY.items():
-        for method, prompt in ((OURS, "perception"), ("degraded", None)):
-            keys = [((OURS, task, name), (method, prompt, name)) for name in COMMON]
-            pairs = [
-                (scores[mine].machine, scores[other].machine)
-                for mine, other in keys
-                if mine in scores and other in scores
-            ]
-            if not pairs or not pairs[0][0]:
-                continue
-            ours, others = zip(*pairs, strict=True)
-            values = dataclasses.asdict(difference(figure, ours, others))
-            found.append({"method": OURS, "task": task, "less": [method, prompt], **values})
-    return found

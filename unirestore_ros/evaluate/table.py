@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unirestore_ros.degrade.corruptions import FAMILIES, VALIDATION
+from unirestore_ros.evaluate.conditions import SHOWN_FAMILIES
 
 Row = dict[str, Any]
 TITLES = {
@@ -59,8 +59,7 @@ def markdown(rows: Iterable[Row], figure: str) -> str:
     cells = {(row["corruption"], _column(row)): row[figure] for row in rows}
     present = {row["corruption"] for row in rows}
     lines = [f"| corruption | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
-    families = {**FAMILIES, "validation": VALIDATION}
-    for family, names in families.items():
+    for family, names in SHOWN_FAMILIES.items():
         found = [name for name in names if name in present]
         lines += [_line(name, [cells.get((name, m)) for m in methods], figure) for name in found]
         if found:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unirestore_ros.degrade import corruptions, driving
+from unirestore_ros.degrade import corruptions, driving, mixtures
 from unirestore_ros.media.errors import MediaError
 
 Degrade = Callable[[np.ndarray, int], np.ndarray]
@@ -29,6 +29,8 @@ def degradation(name: str, severity: int) -> Degrade:
         return lambda frame, number: driving.degrade(
             frame, name, severity, driving.frame_rng(_SEED, name, number)
         )
+    if name in mixtures.MIXTURES:
+        return lambda frame, number: mixtures.mix_frame(frame, name, severity, _SEED, number)
     if bare in corruptions.COMMON + corruptions.VALIDATION:
         _need_benchmark(name)
         return lambda frame, number: corruptions.corrupt(frame, bare, severity, f"{_SEED} {number}")
@@ -39,12 +41,14 @@ def _need_benchmark(name: str) -> None:
     if importlib.util.find_spec("imagecorruptions") is None:
         raise MediaError(
             f"DEGRADE={name} is a corruption of ImageNet-C and needs imagecorruptions-imaug:"
-            " `make test` installs it; without it there are " + ", ".join(driving.DEGRADATIONS)
+            " `make test` installs it; without it there are "
+            + ", ".join([*driving.DEGRADATIONS, *mixtures.MIXTURES])
         )
 
 
 def _refusal(name: str) -> str:
-    names = [*driving.DEGRADATIONS, *corruptions.COMMON, *corruptions.VALIDATION]
+    driven = (*driving.DEGRADATIONS, *mixtures.MIXTURES)
+    names = [*driven, *corruptions.COMMON, *corruptions.VALIDATION]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     return f"there is no degradation {name!r}.{hint} There are: {', '.join(dict.fromkeys(names))}"

@@ -1,0 +1,146 @@
+"""How sure a difference between methods is: figures of images drawn again, with replacement.
+
+All methods see the same draws, so a difference of two is taken draw by draw. The interval is the
+central 95 % of the draws; it says how much depends on which images were taken, and nothing of
+other streets, other seeds of the degradation or another training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unirestore_ros.evaluate.conditions import groups_of
+from unirestore_ros.evaluate.scores import OURS, Score, Scores
+from unirestore_ros.metrics import mean_ious
+from unirestore_ros.train.findings import Findings, map50
+
+DRAWS = 500
+JUDGED_BY = {
+    "perception": "psnr",
+    "segmentation": "miou",
+    "detection": "map50",
+    "classification": "top1",
+}
+"""The figure that each task is judged by."""
+Draws = NDArray[np.float64]
+"""A figure's mean over corruptions (DRAWS + 1,): of the images as they are, then of each draw."""
+
+
+def drawn_weights(images: int) -> NDArray[np.int64]:
+    """How often each image counts (DRAWS + 1, images): once each, then drawn with replacement."""
+    rng = np.random.default_rng(0)
+    picks = rng.integers(images, size=(DRAWS, images))
+    counts = [np.bincount(pick, minlength=images) for pick in picks]
+    return np.stack([np.ones(images, np.int64), *counts])
+
+
+def drawn(figure: str, score: Score) -> Draws:
+    """The figure of one method under one corruption for each draw."""
+    if figure in ("psnr", "ssim"):
+        values = np.array([eye[figure] for eye in score.eye])
+        weights = drawn_weights(len(values))
+        return np.asarray(weights @ values / weights.sum(axis=1))
+    return _of_machine(figure, score.machine, drawn_weights(len(score.machine)))
+
+
+def _of_machine(figure: str, findings: Findings, weights: NDArray[np.int64]) -> Draws:
+    if figure == "miou":
+        matrices = np.stack([finding.confusion for finding in findings])
+        return mean_ious(np.tensordot(weights, matrices, axes=1))
+    if figure == "top1":
+        right = weights @ np.array([finding.right for finding in findings])
+        crops = weights @ np.array([finding.crops for finding in findings])
+        return np.asarray(right / np.maximum(crops, 1))
+    return np.array([map50(findings, each) for each in weights])
+
+
+class Comparison:
+    """Differences of figures over some corruptions, each method drawn once."""
+
+    def __init__(self, scores: Scores, corruptions: Sequence[str | None]) -> None:
+        self._scores, self._corruptions = scores, corruptions
+        self._known: dict[tuple[str, str, str | None], Draws | None] = {}
+
+    def draws(self, figure: str, method: str, task: str | None) -> Draws | None:
+        """None where the method, or what the figure needs, is not there."""
+        key = (figure, method, task)
+        if key not in self._known:
+            self._known[key] = self._mean(figure, method, task)
+        return self._known[key]
+
+    def _mean(self, figure: str, method: str, task: str | None) -> Draws | None:
+        found = [self._scores.get((method, task, name)) for name in self._corruptions]
+        needs = "eye" if figure == "psnr" else "machine"
+        there = [score for score in found if score is not None and getattr(score, needs)]
+        if not there or len(there) < len(found):
+            return None
+        return np.asarray(np.mean([drawn(figure, score) for score in there], axis=0))
+
+
+def differences(scores: Scores) -> list[dict[str, Any]]:
+    """Each task's figure with its own prompt, less what its perception prompt and every other
+    method give, for each group of corruptions: means over the group, with 95 % intervals."""
+    found = []
+    for group, names in groups_of(key[2] for key in scores).items():
+        comparison = Comparison(scores, names)
+        for task, figure in JUDGED_BY.items():
+            ours = comparison.draws(figure, OURS, task)
+            if ours is None:
+                continue
+            for method, prompt in _others(scores, task, names[0]):
+                theirs = comparison.draws(figure, method, prompt)
+                if theirs is not None:
+                    found.append(
+                        {"over": group, "method": OURS, "task": task, "less": [method, prompt],
+                         "figure": figure, **interval(ours - theirs)}
+                    )  # fmt: skip
+    return found
+
+
+def _others(scores: Scores, task: str, corruption: str) -> list[tuple[str, str | None]]:
+    """What a task is compared with: our perception prompt, and of every other method what it makes
+    for this task, else its only or first image."""
+    prompts: dict[str, list[str | None]] = {}
+    for method, prompt, name in scores:
+        if name == corruption:
+            prompts.setdefault(method, []).append(prompt)
+    others: list[tuple[str, str | None]] = []
+    if task != "perception" and OURS in prompts:
+        others.append((OURS, "perception"))
+    for method, made in prompts.items():
+        if method != OURS:
+            others.append((method, task if task in made else made[0]))
+    return others
+
+
+def won_back(scores: Scores) -> list[dict[str, Any]]:
+    """Of what degradation takes from each machine task's figure, the share that is won back, by
+    every method and prompt: (method - degraded) / (clean - degraded)."""
+    found = []
+    for group, names in groups_of(key[2] for key in scores).items():
+        comparison, unharmed = Comparison(scores, names), Comparison(scores, (None,))
+        for task, figure in JUDGED_BY.items():
+            if task == "perception":
+                continue
+            clean = unharmed.draws(figure, "clean", None)
+            degraded = comparison.draws(figure, "degraded", None)
+            if clean is None or degraded is None:
+                continue
+            for method, prompt in [(OURS, task), *_others(scores, task, names[0])]:
+                ours = comparison.draws(figure, method, prompt)
+                lost = clean - degraded
+                if method != "degraded" and ours is not None and (lost > 0).all():
+                    share = interval((ours - degraded) / lost)
+                    found.append({"over": group, "method": method, "task": prompt,
+                                  "figure": figure, **share})  # fmt: skip
+    return found
+
+
+def interval(draws: Draws) -> dict[str, float]:
+    low, high = np.percentile(draws[1:], (2.5, 97.5))
+    values = {"value": draws[0], "low": low, "high": high}
+    return {name: round(float(value), 5) for name, value in values.items()}
