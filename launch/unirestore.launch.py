@@ -57,7 +57,7 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument("bundle", default_value="", description="folder of the engine bundle"),
     DeclareLaunchArgument(
-        "backend", default_value="", description="auto, tensorrt, torch or onnxruntime"
+        "backend", default_value="", description="auto, tensorrt, torch, onnxruntime, openvino"
     ),
     DeclareLaunchArgument(
         "input_transport", default_value="", description="raw, or compressed: IMAGE/compressed"

@@ -194,3 +194,17 @@ def test_bundle_that_is_named_counts(tmp_path: Path, capsys: pytest.CaptureFixtu
     """One broken bundle among those asked for: the status says so."""
     assert main(["--listen", "0", str(tmp_path / "no_bundle")]) == 1
     assert "no such folder" in capsys.readouterr().out
+
+
+def test_openvino_is_found_with_what_the_processor_computes_in() -> None:
+    pytest.importorskip("openvino", reason="only where OpenVINO is installed")
+    finding = engines.check_openvino()
+    text = Path("/proc/cpuinfo").read_text(errors="replace")
+    in_half = "avx512_bf16" in text or "amx_bf16" in text
+    assert (finding.level, "bfloat16 (with" in finding.found) == (OK if in_half else NOTE, in_half)
+
+
+def test_a_machine_without_openvino_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    finding = engines.check_openvino()
+    assert (finding.level, finding.found) == (NOTE, "not installed")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, STRIDE, CHANNELS = 64, 48, 4, 8
 H, W = HEIGHT // STRIDE, WIDTH // STRIDE
 BACKENDS = tuple(name for name in ("onnxruntime", "torch") if importlib.util.find_spec(name))
+RUNNABLE = (*BACKENDS, *(["openvino"] if importlib.util.find_spec("openvino") else []))
+"""OpenVINO runs what the bundle holds for ONNX Runtime."""
 TASKS = ("perception", "segmentation", "detection")
 FRAME = ("frame", TensorProto.UINT8, (1, HEIGHT, WIDTH, 3))
 WORKING = ("working", TensorProto.FLOAT, (1, HEIGHT, WIDTH, 3))
@@ -217,7 +219,7 @@ def save_parts(folder: Path) -> None:
     save_adapter(folder / "heads" / "segmentation.onnx")
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=RUNNABLE)
 def backend(request: pytest.FixtureRequest) -> str:
     """Each backend that can load here."""
     return str(request.param)

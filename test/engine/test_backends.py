@@ -31,6 +31,9 @@ def _has_cuda() -> bool:
 
 
 HAS_CUDA = _has_cuda()
+HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
+ON_ONNX = ["onnxruntime", *(["openvino"] if HAS_OPENVINO else [])]
+"""The backends that run the graphs of ``onnxruntime/``."""
 
 
 @pytest.fixture
@@ -49,6 +52,10 @@ def test_auto_takes_the_first_that_runs_here(choose: Choose) -> None:
         assert choose("auto", "onnxruntime", "torch", "tensorrt") == "onnxruntime"
 
 
+def test_openvino_runs_what_is_built_for_onnxruntime_and_when_named_only(choose: Choose) -> None:
+    assert choose("openvino", "onnxruntime") == "openvino"
+
+
 @pytest.mark.skipif(HAS_CUDA, reason="there is a CUDA device, on which auto takes torch")
 def test_auto_takes_torch_with_a_cuda_device_only(choose: Choose) -> None:
     with pytest.raises(BundleError) as caught:
@@ -65,6 +72,8 @@ def test_a_backend_that_the_bundle_lacks_is_refused_with_the_command(choose: Cho
 
     assert "not built for backend onnxruntime, but for tensorrt" in str(caught.value)
     assert "build engines/miniature.yaml --backend onnxruntime" in str(caught.value)
+    with pytest.raises(BundleError, match=r"openvino, but for tensorrt; .* --backend onnxruntime"):
+        choose("openvino", "tensorrt")
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="compiles a stand-in for a driver")
@@ -146,7 +155,7 @@ def save(miniature: ModuleType, path: Path, nodes: list, inputs: list, outputs: 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (_decoder_reads_what_nobody_makes, "decoder.onnx: its input depth is none of working, "),
+        (_decoder_reads_what_nobody_makes, "decoder.onnx: its input depth is none of .*working, "),
         (_adapter_reads_another_shape, "adapter.onnx: its input stem is .* but comes as "),
         (_adapter_gives_another_shape, "adapter.onnx: features is .* must be float32 of shape"),
         (_decoder_gives_another_name, "decoder.onnx: image is not among its picture"),
@@ -154,8 +163,9 @@ def save(miniature: ModuleType, path: Path, nodes: list, inputs: list, outputs: 
         (_trunk_makes_an_open_shape, "trunk.onnx: stem must be of fixed shape"),
     ],
 )
+@pytest.mark.parametrize("backend", ON_ONNX)
 def test_graphs_that_cannot_be_wired_are_refused(
-    tmp_path: Path, miniature: ModuleType, change: Change, reason: str
+    tmp_path: Path, miniature: ModuleType, backend: str, change: Change, reason: str
 ) -> None:
     folder = tmp_path / "miniature"
     with folder_written_beside(folder) as beside:
@@ -165,12 +175,13 @@ def test_graphs_that_cannot_be_wired_are_refused(
         write_bundle(beside, miniature.manifest(), prompts)
 
     with pytest.raises(BundleError, match=reason) as caught:
-        open_engine(folder, "onnxruntime")
+        open_engine(folder, backend)
     assert "python -m unirestore_ros build engines/miniature.yaml" in str(caught.value)
 
 
-def test_a_graph_that_onnxruntime_cannot_load_is_refused(
-    tmp_path: Path, miniature: ModuleType
+@pytest.mark.parametrize("backend", ON_ONNX)
+def test_a_graph_that_cannot_be_loaded_is_refused(
+    tmp_path: Path, miniature: ModuleType, backend: str
 ) -> None:
     folder = tmp_path / "miniature"
     with folder_written_beside(folder) as beside:
@@ -179,8 +190,9 @@ def test_a_graph_that_onnxruntime_cannot_load_is_refused(
         prompts = {task: miniature.PROMPTS[task] for task in miniature.TASKS}
         write_bundle(beside, miniature.manifest(), prompts)
 
-    with pytest.raises(BundleError, match=r"decoder\.onnx: onnxruntime .* \(built with 1\.0\)"):
-        open_engine(folder, "onnxruntime")
+    said = r"onnxruntime .* \(built with 1\.0\)" if backend == "onnxruntime" else "OpenVINO .* says"
+    with pytest.raises(BundleError, match=rf"decoder\.onnx: {said}"):
+        open_engine(folder, backend)
 
 
 def test_a_part_that_fails_says_which(tmp_path: Path, miniature: ModuleType) -> None:

@@ -60,14 +60,14 @@ RUN_TIME = (
 NOT_AT_RUN_TIME = {"torch", "torchvision", "diffusers", "onnx", "onnxscript"}
 # The one exception: the backend whose work is PyTorch, which `auto` never imports.
 TORCH_BACKEND = f"{PACKAGE}.engine.backends.torch_backend"
-# What imports TensorRT, and is itself imported only where a driver was found.
-TENSORRT = {
+# What imports an extra, and is itself imported only once that backend is chosen.
+WITH_EXTRAS = {
     f"{PACKAGE}.engine.backends.{name}"
-    for name in ("tensorrt_versions", "cuda_memory", "tensorrt_backend")
+    for name in ("tensorrt_versions", "cuda_memory", "tensorrt_backend", "openvino_backend")
 }
 # Asked for only when used, with a message where absent: they are extras, or the vehicle's own.
 OPTIONAL = {"rosbags", "ray", "imagecorruptions", "PIL", "tensorrt", "tensorrt_lean", "cuda"}
-OPTIONAL |= {"cv_bridge", "vision_msgs"}
+OPTIONAL |= {"openvino", "cv_bridge", "vision_msgs"}
 
 # What setup.py or a vehicle's apt installs, by the name that is imported.
 PACKAGE_XML_NAMES = {
@@ -181,7 +181,7 @@ def test_the_run_time_needs_no_pytorch(module: str) -> None:
 
 def test_importing_the_run_time_loads_no_pytorch() -> None:
     pytest.importorskip("rclpy", reason="ros and demo import rclpy")
-    modules = [name for name in modules_of(*RUN_TIME) if name not in {TORCH_BACKEND, *TENSORRT}]
+    modules = [name for name in modules_of(*RUN_TIME) if name not in {TORCH_BACKEND, *WITH_EXTRAS}]
     script = (
         "import importlib, sys\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"

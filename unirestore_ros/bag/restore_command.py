@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """What a bag is restored with, whoever runs it."""
     add = parser.add_argument
     add("--bundle", default="tiny", help="name or folder of the bundle (tiny)")
-    add("--backend", default="auto", help="auto, tensorrt, torch or onnxruntime (auto)")
+    add("--backend", default="auto", help="auto, tensorrt, torch, onnxruntime, openvino (auto)")
     add("--device", type=int, default=0, metavar="N", help="number of the CUDA device (0)")
     add("--threads", type=int, default=0, metavar="N", help="of the CPU; 0: one a core")
     add("--topic", action="append", default=[], help="a camera's topic; may be repeated (all)")

@@ -76,7 +76,7 @@ def measure_network(network: UniRestore, frame: Frame, plan: Plan) -> list[Row]:
     image = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
     reference = _Parts(network, "fp32", plan).outputs(frame)
     ours = [_Parts(fast_network(network, name), name, plan) for name in plan.precisions]
-    errors = {parts.precision: _errors(parts.outputs(frame), reference) for parts in ours}
+    errors = {parts.precision: distances(parts.outputs(frame), reference) for parts in ours}
     del reference
     times = Times()
     for turn in range(plan.runs):
@@ -167,7 +167,7 @@ def fast_network(network: UniRestore, precision: str) -> UniRestore:
     return quick.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _errors(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:
+def distances(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:
     """PSNR in dB: of bytes for the image, of the reference's span for features."""
     found = {}
     for name, expected in reference.items():

@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"play the first N; 0: all ({DEFAULT_LIMIT} of an input)",
     )
     add("--bundle", default="tiny", help="name or folder of the bundle (tiny)")
-    add("--backend", default="auto", help="auto, tensorrt, torch or onnxruntime (auto)")
+    add("--backend", default="auto", help="auto, tensorrt, torch, onnxruntime, openvino (auto)")
     add(
         "--param",
         action="append",

@@ -16,6 +16,7 @@ from unirestore_ros.doctor.engines import (
     check_bundles,
     check_onnxruntime,
     check_opencv,
+    check_openvino,
     check_tensorrt,
     check_weights,
 )
@@ -71,6 +72,7 @@ def examine(bundles: Sequence[str] = (), listen_s: float = LISTEN_S) -> list[Fin
         check_gpu(),
         check_tensorrt(),
         check_onnxruntime(),
+        check_openvino(),
         check_opencv(),
         *check_weights(engine_folders()),
         *loaded,

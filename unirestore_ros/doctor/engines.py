@@ -1,4 +1,4 @@
-"""What runs the network: TensorRT, ONNX Runtime, OpenCV, and the bundles that are here."""
+"""What runs the network (TensorRT, ONNX Runtime, OpenVINO), OpenCV, and the bundles here."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ _ONNXRUNTIME_CODE = """
 import json, onnxruntime
 print(json.dumps([onnxruntime.__version__, onnxruntime.get_available_providers()]))
 """
+_OPENVINO_CODE = """
+import json, openvino
+found = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+print(json.dumps([openvino.__version__, list(found)]))
+"""
 _LOAD_CODE = """
 import json, sys, time
 import numpy
@@ -55,6 +60,22 @@ def check_tensorrt() -> Finding:
     if name is None:
         return Finding("TensorRT", NOTE, "not installed", "only bundles for it need it")
     return Finding("TensorRT", OK, f"{name} {_version(name)}")
+
+
+def check_openvino() -> Finding:
+    """Half of ONNX Runtime's time where the processor computes in bfloat16."""
+    check = "OpenVINO"
+    if importlib.util.find_spec("openvino") is None:
+        return Finding(check, NOTE, "not installed", "only `backend: openvino` needs it")
+    try:
+        version, capabilities = probe(_OPENVINO_CODE)
+    except ProbeError as error:
+        advice = "python -m pip install --force-reinstall openvino"
+        return Finding(check, NOTE, f"does not work: {error}", advice)
+    if "BF16" not in capabilities:
+        advice = "leave `backend` at auto: without bfloat16 it is no faster than ONNX Runtime"
+        return Finding(check, NOTE, f"{version}, float32 only", advice)
+    return Finding(check, OK, f"{version}, bfloat16 (with `backend: openvino`)")
 
 
 def check_onnxruntime() -> Finding:

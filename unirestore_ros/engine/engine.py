@@ -21,7 +21,7 @@ class Engine:
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self.bundle = bundle
-        self.backend = backend.name
+        self.backend, self.precision = backend.name, backend.precision
         self._parts: Backend | None = backend
         self._has_frame = False
 

@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--task", default=DEFAULT_TASK, help=f"whose prompt decodes ({DEFAULT_TASK})")
     add("--fit", action="store_true", help="scale and crop to the size that the bundle takes")
     add("--bundle", default="tiny", help="name or folder of the bundle (tiny)")
-    add("--backend", default="auto", help="auto, tensorrt, torch or onnxruntime (auto)")
+    add("--backend", default="auto", help="auto, tensorrt, torch, onnxruntime, openvino (auto)")
     add("--device", type=int, default=0, metavar="N", help="number of the CUDA device (0)")
     add("--threads", type=int, default=0, metavar="N", help="of the CPU; 0: one a core")
     return parser

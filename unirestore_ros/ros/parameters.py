@@ -23,10 +23,10 @@ class Parameters(NodeParameters):
     )
     backend: str = parameter(
         "auto",
-        "What runs the network; auto takes the first of the others that the bundle holds and"
-        " that runs here",
+        "What runs the network; auto takes the first of tensorrt, torch and onnxruntime that the"
+        " bundle holds and that runs here",
         Change.AT_RELOAD,
-        choices=("auto", "tensorrt", "torch", "onnxruntime"),
+        choices=("auto", "tensorrt", "torch", "onnxruntime", "openvino"),
     )
     device_id: int = parameter(
         0, "Number of the CUDA device", Change.AT_RELOAD, lowest=0, highest=63

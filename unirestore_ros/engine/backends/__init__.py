@@ -16,9 +16,15 @@ from unirestore_ros.engine.errors import BundleError
 from unirestore_ros.engine.manifest import BACKENDS
 
 AUTO = "auto"
+NAMED_ONLY = ("openvino",)
+"""Never chosen by ``auto``, which tries the others in the order of BACKENDS."""
+RUNNABLE = (*BACKENDS, *NAMED_ONLY)
+_BUILT_AS = {"openvino": "onnxruntime"}
+"""Whose parts a backend runs that has none of its own."""
 _NEEDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tensorrt": (("tensorrt", "tensorrt_lean"), ("cuda.bindings", "cuda.cudart")),
     "torch": (("torch",),),
+    "openvino": (("openvino",),),
     "onnxruntime": (("onnxruntime",),),
 }
 """The Python modules that each backend needs; of those in one bracket, any."""
@@ -30,6 +36,8 @@ class Backend(Protocol):
     """Three compiled parts and the tensors between them. One thread at a time."""
 
     name: str
+    precision: Mapping[str, str]
+    """By part: what it computes in."""
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
         """Take in an RGB frame (H, W, 3), which is copied, and run what no prompt touches."""
@@ -58,6 +66,10 @@ def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int) -> 
         from unirestore_ros.engine.backends.torch_backend import TorchBackend
 
         return TorchBackend(bundle, device_id, threads)
+    if name == "openvino":
+        from unirestore_ros.engine.backends.openvino_backend import OpenVinoBackend
+
+        return OpenVinoBackend(bundle, threads)
     from unirestore_ros.engine.backends.onnx_runtime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(bundle, device_id, threads)
@@ -65,29 +77,39 @@ def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int) -> 
 
 def choose_backend(bundle: Bundle, requested: str, device_id: int = 0) -> str:
     """Name of the backend to use; BundleError where the bundle or this version does not hold it."""
-    held = [name for name in BACKENDS if name in bundle.manifest.backends]
     if requested == AUTO:
-        return _first_that_runs(bundle, held, device_id)
-    if requested not in BACKENDS:
+        return _first_that_runs(bundle, device_id)
+    if requested not in RUNNABLE:
         raise BundleError(
-            f"backend {requested!r} is not known", f"choose one of {', '.join((AUTO, *BACKENDS))}"
+            f"backend {requested!r} is not known", f"choose one of {', '.join((AUTO, *RUNNABLE))}"
         )
-    if requested not in held:
+    if built_as(requested) not in bundle.manifest.backends:
         raise BundleError(
             f"bundle {bundle.folder}: it is not built for backend {requested}, "
-            f"but for {', '.join(held) or 'none'}",
-            bundle.build_command("--backend", requested),
+            f"but for {', '.join(bundle.manifest.backends) or 'none'}",
+            bundle.build_command("--backend", built_as(requested)),
         )
     return requested
 
 
-def _first_that_runs(bundle: Bundle, held: list[str], device_id: int) -> str:
-    obstacles = {}
-    for name in held:
-        obstacle = _obstacle(name, bundle, device_id)
-        if obstacle is None:
+def built_as(name: str) -> str:
+    """The backend that a bundle must be built for to run on that of this name."""
+    return _BUILT_AS.get(name, name)
+
+
+def backends_here(bundle: Bundle, device_id: int = 0) -> dict[str, str | None]:
+    """By each backend that the bundle is built for: None where it runs here, or why it does not."""
+    held = [name for name in RUNNABLE if built_as(name) in bundle.manifest.backends]
+    return {name: _obstacle(name, bundle, device_id) for name in held}
+
+
+def _first_that_runs(bundle: Bundle, device_id: int) -> str:
+    obstacles = backends_here(bundle, device_id)
+    for name in NAMED_ONLY:
+        obstacles.pop(name, None)
+    for name, why in obstacles.items():
+        if why is None:
             return name
-        obstacles[name] = obstacle
     reasons = "; ".join(f"{name}: {why}" for name, why in obstacles.items())
     raise BundleError(
         f"bundle {bundle.folder}: no backend that it is built for runs here: {reasons or 'none'}",
@@ -96,10 +118,10 @@ def _first_that_runs(bundle: Bundle, held: list[str], device_id: int) -> str:
 
 
 def _obstacle(name: str, bundle: Bundle, device_id: int) -> str | None:
-    """Why ``auto`` does not take a backend here; found without importing any of them."""
+    """Why a backend does not run here by itself; found without importing any of them."""
     if missing := missing_package(name):
         return f"the Python package {missing} is not installed"
-    if name == "onnxruntime":
+    if built_as(name) == "onnxruntime":
         return None
     if name == "tensorrt" and bundle.manifest.backends[name].gpu is None:
         return f"exported and not compiled ({compile_command(bundle)})"

@@ -47,6 +47,7 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
 
     def __init__(self, bundle: Bundle, device_id: int = 0, threads: int = 0) -> None:
+        self.precision = bundle.manifest.precision
         width, height = bundle.manifest.input_size
         image_shape = (1, height, width, 3)
         device = _Device(device_id)

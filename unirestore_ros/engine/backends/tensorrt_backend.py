@@ -55,6 +55,7 @@ class TensorRTBackend:
 
     def __init__(self, bundle: Bundle, device_id: int = 0) -> None:
         check_version(bundle, VERSION)
+        self.precision = bundle.manifest.precision
         self._device_id = device_id
         ask(cudart.cudaSetDevice(device_id))
         self._stream = stream = Stream()

@@ -46,6 +46,7 @@ class TorchBackend:
     name = "torch"
 
     def __init__(self, bundle: Bundle, device_id: int = 0, threads: int = 0) -> None:
+        self.precision = bundle.manifest.precision
         self._device = _device(device_id)
         if self._device.type == "cpu":
             torch.set_num_threads(threads or physical_cores())

@@ -1,0 +1,85 @@
+"""OpenVINO on the shipped bundle, beside ONNX Runtime: the same network in bfloat16."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("openvino", reason="only where OpenVINO is installed")
+
+from unirestore_ros.drive.programme import demo_frames
+from unirestore_ros.engine import Engine, open_engine
+
+SHIPPED = Path(__file__).parents[2] / "engines" / "tiny"
+LEAST_DECIBELS = 45.0
+Frame = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with open_engine(SHIPPED, "openvino") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    """One of each degradation of the synthetic drive."""
+    return [frame.degraded for frame in demo_frames(5)]
+
+
+def psnr(ours: NDArray, reference: NDArray, span: float) -> float:
+    error = float(np.mean((ours.astype(np.float64) - reference) ** 2))
+    return 10 * math.log10(span**2 / max(error, 1e-12))
+
+
+def results(engine: Engine, frame: Frame) -> dict[str, tuple[bytes, bytes]]:
+    engine.run_trunk(frame)
+    return {t: (engine.decode(t).tobytes(), engine.adapt(t).tobytes()) for t in engine.tasks}
+
+
+def test_it_computes_in_bfloat16_where_the_processor_does(engine: Engine) -> None:
+    """As Linux names the instructions."""
+    text = Path("/proc/cpuinfo").read_text(errors="replace")
+    expected = "bf16" if "avx512_bf16" in text or "amx_bf16" in text else "fp32"
+    assert engine.precision == dict.fromkeys(("trunk", "decoder", "adapter"), expected)
+
+
+def test_it_agrees_with_onnxruntime(engine: Engine, frames: list[Frame]) -> None:
+    with open_engine(SHIPPED, "onnxruntime") as exact:
+        for frame in frames:
+            exact.run_trunk(frame)
+            engine.run_trunk(frame)
+            assert (
+                psnr(engine.decode("perception"), exact.decode("perception"), 255) > LEAST_DECIBELS
+            )
+            for task in ("segmentation", "detection"):
+                reference = exact.adapt(task)
+                span = float(np.ptp(reference))
+                assert psnr(engine.adapt(task), reference, span) > LEAST_DECIBELS
+
+
+def test_the_same_frame_gives_the_same_bits(engine: Engine, frames: list[Frame]) -> None:
+    first = results(engine, frames[0])
+    assert results(engine, frames[1]) != first
+    assert results(engine, frames[0]) == first
+
+
+def test_the_bits_of_a_task_do_not_depend_on_the_others(
+    engine: Engine, frames: list[Frame]
+) -> None:
+    together = results(engine, frames[2])
+    for task in engine.tasks:
+        engine.run_trunk(frames[2])
+        assert engine.adapt(task).tobytes() == together[task][1]
+        assert engine.decode(task).tobytes() == together[task][0]
+
+
+def test_one_thread_is_enough(frames: list[Frame]) -> None:
+    with open_engine(SHIPPED, "openvino", threads=1) as engine:
+        engine.run_trunk(frames[0])
+        assert engine.decode("perception").shape == frames[0].shape
