@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 PSNR_CAP_DB = 100.0
+DRAWS = 500
 
 
 def psnr(image: np.ndarray, reference: np.ndarray) -> float:
@@ -70,6 +71,23 @@ def average_precision(
     recall, precision = right / max(total, 1), right / np.maximum(all_found, 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
+
+
+def drawn_weights(images: int) -> np.ndarray:
+    """How often each image counts, int64 (DRAWS + 1, images): once each, then in every draw of as
+    many images with replacement. Always the same draws, so that methods can be compared."""
+    rng = np.random.default_rng(0)
+    picks = rng.integers(images, size=(DRAWS, images))
+    counts = [np.bincount(pick, minlength=images) for pick in picks]
+    return np.stack([np.ones(images, np.int64), *counts])
+
+
+def interval(draws: np.ndarray) -> dict[str, float]:
+    """``value`` of the images as they are, the first of the draws; ``low`` and ``high`` hold the
+    central 95 % of the others."""
+    low, high = np.percentile(draws[1:], (2.5, 97.5))
+    values = {"value": draws[0], "low": low, "high": high}
+    return {name: round(float(value), 5) for name, value in values.items()}
 
 
 def _ious(box: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "model": set[str](),
     "build": {"model", "engine", "drive"},
     "train": {"model", "drive", "degrade", "metrics"},
-    "evaluate": {"model", "train", "build", "engine", "drive", "degrade", "classical", "metrics"},
+    "evaluate": {"model", "train", "drive", "degrade", "classical", "metrics", "media"},
     "fetch": {"model"},
     "bench": {"display", "model", "build", "engine", "drive"},
 }

@@ -19,9 +19,14 @@ from unirestore_ros.evaluate.conditions import Conditions, chosen, degraded
 from unirestore_ros.evaluate.differences import differences, won_back
 from unirestore_ros.evaluate.machine import Machine
 from unirestore_ros.evaluate.methods import NAMES, make_methods
+from unirestore_ros.evaluate.pictures import Strips
+from unirestore_ros.evaluate.plots import plot_gains, plot_two_tasks
 from unirestore_ros.evaluate.prompts import prompt_changes
+from unirestore_ros.evaluate.report.page import write_page
+from unirestore_ros.evaluate.report.results import Results
 from unirestore_ros.evaluate.run import rows_of, score_all
 from unirestore_ros.evaluate.table import tables
+from unirestore_ros.evaluate.video import measure, read_video
 from unirestore_ros.files import sha256_of, written_beside
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
 from unirestore_ros.train.labelled import read_camvid
@@ -36,21 +41,33 @@ _CORRUPTIONS_HELP = "common, validation, driving, mixtures, or NAME,..."
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.report is None and arguments.out is None:
+        parser.error("--out FILE.json is needed, with --data FOLDER or --video FILE")
+    if arguments.report is None and (arguments.data is None) == (arguments.video is None):
+        parser.error("one of --data FOLDER, --video FILE and --report PAGE says what to do")
     try:
-        _evaluate(arguments)
+        _act(arguments)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"evaluate: {error}\n")
         return 1
     return 0
 
 
+def _act(arguments: argparse.Namespace) -> None:
+    if arguments.report is not None:
+        write_page(arguments.report, arguments.files)
+    elif arguments.video is not None:
+        _measure_video(arguments)
+    else:
+        _evaluate(arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("evaluate", description=__doc__)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder: images/, and labels/ with boxes.json"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
+    parser.add_argument("--data", type=Path, help="folder: images/, and labels/ with boxes.json")
+    parser.add_argument("--out", type=Path, help="the JSON to write; figures go to a folder beside")
     parser.add_argument("--corruptions", default="common", help=_CORRUPTIONS_HELP)
     parser.add_argument("--severity", type=int, default=3, choices=range(1, 6))
     parser.add_argument("--limit", type=int, help="at most so many images, evenly spread")
@@ -59,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--downstream", type=Path, default=DOWNSTREAM, help="networks that judge for machines"
     )
+    parser.add_argument("--video", type=Path, help="measure a clean video's steadiness instead")
+    parser.add_argument("--frames", type=int, default=24, help="of the video, from its beginning")
+    parser.add_argument("--report", type=Path, metavar="PAGE.md", help="write the page on FILES")
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE.json", help="for --report")
     return parser
 
 
@@ -82,9 +103,40 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         "won_back": won_back(scores),
         "prompts": _prompts(arguments, files, corruptions) if "unirestore" in names else [],
     }
-    with written_beside(arguments.out) as beside:
+    _write(arguments.out, content)
+    shown = tables(rows)
+    _draw(arguments, content, Strips(files[0], methods, corruptions, arguments.severity), machine)
+    with written_beside(arguments.out.with_suffix("") / "tables.md") as beside:
+        beside.write_text(shown)
+    sys.stdout.write(shown)
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    with written_beside(file) as beside:
         beside.write_text(json.dumps(content, indent=1) + "\n")
-    sys.stdout.write(tables(rows))
+
+
+def _draw(
+    arguments: argparse.Namespace, content: dict[str, Any], strips: Strips, machine: Machine | None
+) -> None:
+    folder = arguments.out.with_suffix("")
+    results = Results(arguments.out.stem, [content])
+    plot_gains(results, folder / "psnr_gain.png")
+    plot_two_tasks(results, folder / "two_tasks.png")
+    strips.before_after(folder / "before_after.jpg")
+    if machine is not None:
+        strips.activations(machine.response, folder / "activations.jpg")
+
+
+def _measure_video(arguments: argparse.Namespace) -> None:
+    clean = read_video(arguments.video, arguments.frames)
+    found = measure(load_weights(arguments.weights), clean)
+    height, width = clean[0].shape[:2]
+    meta = {**_about(arguments), "video": arguments.video.name, "frames": len(clean),
+            "size": f"{width}x{height}"}  # fmt: skip
+    _write(arguments.out, {"meta": meta, "video": found})
+    for part, rows in found.items():
+        sys.stdout.write("\n".join(f"{part}: {row}" for row in rows) + "\n")
 
 
 def _prompts(
@@ -117,8 +169,14 @@ def _meta(arguments: argparse.Namespace, images: int) -> dict[str, object]:
         "methods": arguments.methods,
         "severity": arguments.severity,
         "limit": arguments.limit,
+        **_about(arguments),
+    }
+
+
+def _about(arguments: argparse.Namespace) -> dict[str, object]:
+    return {
         "weights_sha256": sha256_of(arguments.weights),
         "version": unirestore_ros.__version__,
-        "torch": torch.__version__,
+        "torch": torch.__version__.split("+")[0],
         "machine": platform.machine(),
     }

@@ -15,6 +15,7 @@ from unirestore_ros.degrade import driving
 from unirestore_ros.degrade.corruptions import COMMON, FAMILIES, VALIDATION, corrupt, seed_of
 from unirestore_ros.degrade.mixtures import MIXTURES, mix
 from unirestore_ros.evaluate.methods import Image
+from unirestore_ros.train.prepare import HELD_OUT
 
 _DRIVING = "driving/"
 DRIVING = tuple(_DRIVING + name for name in driving.DEGRADATIONS)
@@ -23,6 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "validation": VALIDATION,
     "driving": DRIVING,
     "mixtures": tuple(MIXTURES),
+    "held_out": (f"{_DRIVING}{HELD_OUT}",),
 }
 SHOWN_FAMILIES: dict[str, tuple[str, ...]] = {
     **FAMILIES,

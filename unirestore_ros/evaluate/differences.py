@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from unirestore_ros.evaluate.conditions import groups_of
 from unirestore_ros.evaluate.scores import OURS, Score, Scores
-from unirestore_ros.metrics import mean_ious
+from unirestore_ros.metrics import drawn_weights, interval, mean_ious
 from unirestore_ros.train.findings import Findings, map50
 
-DRAWS = 500
 JUDGED_BY = {
     "perception": "psnr",
     "segmentation": "miou",
@@ -28,14 +27,6 @@ JUDGED_BY = {
 """The figure that each task is judged by."""
 Draws = NDArray[np.float64]
 """A figure's mean over corruptions (DRAWS + 1,): of the images as they are, then of each draw."""
-
-
-def drawn_weights(images: int) -> NDArray[np.int64]:
-    """How often each image counts (DRAWS + 1, images): once each, then drawn with replacement."""
-    rng = np.random.default_rng(0)
-    picks = rng.integers(images, size=(DRAWS, images))
-    counts = [np.bincount(pick, minlength=images) for pick in picks]
-    return np.stack([np.ones(images, np.int64), *counts])
 
 
 def drawn(figure: str, score: Score) -> Draws:
@@ -138,9 +129,3 @@ def won_back(scores: Scores) -> list[dict[str, Any]]:
                     found.append({"over": group, "method": method, "task": prompt,
                                   "figure": figure, **share})  # fmt: skip
     return found
-
-
-def interval(draws: Draws) -> dict[str, float]:
-    low, high = np.percentile(draws[1:], (2.5, 97.5))
-    values = {"value": draws[0], "low": low, "high": high}
-    return {name: round(float(value), 5) for name, value in values.items()}

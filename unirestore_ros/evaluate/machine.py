@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from unirestore_ros.train.downstream import STRIDE, box_crops, load_downstream
 from unirestore_ros.train.findings import Finding, finding
@@ -28,3 +30,12 @@ class Machine:
         crops, kinds = box_crops(images, [torch.from_numpy(note.boxes)])
         told = networks.classifier(crops).argmax(1) == kinds if len(kinds) else kinds.bool()
         return finding(labels, heat, boxes * STRIDE, note, told.numpy())
+
+    @torch.inference_mode()
+    def response(self, image: Image) -> NDArray[np.float32]:
+        """Mean absolute activation (h, w) of the segmentation network's last features."""
+        images = to_tensor([image], torch.device("cpu"))
+        features: NDArray[np.float32] = (
+            self._networks.segmenter.backbone(images)[0].abs().mean(0).numpy()
+        )
+        return features

@@ -55,8 +55,8 @@ def markdown(rows: Iterable[Row], figure: str) -> str:
     """One figure for each corruption and the mean of each family; methods, with the task whose
     prompt they used, in columns."""
     rows = list(rows)
-    methods = list(dict.fromkeys(_column(row) for row in rows))
-    cells = {(row["corruption"], _column(row)): row[figure] for row in rows}
+    methods = list(dict.fromkeys(column(row) for row in rows))
+    cells = {(row["corruption"], column(row)): row[figure] for row in rows}
     present = {row["corruption"] for row in rows}
     lines = [f"| corruption | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
     for family, names in SHOWN_FAMILIES.items():
@@ -75,7 +75,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _column(row: Row) -> str:
+def column(row: Row) -> str:
+    """``unirestore, segmentation``: the method, and the task whose prompt it used."""
     return row["method"] if row["task"] is None else f"{row['method']}, {row['task']}"
 
 

@@ -27,6 +27,7 @@ from unirestore_ros.train.downstream import (
     Segmenter,
     save_downstream,
 )
+from unirestore_ros.train.head_compare import Settings, compare_heads
 from unirestore_ros.train.head_scores import score_heads
 from unirestore_ros.train.heads import PLANS as HEAD_PLANS
 from unirestore_ros.train.heads import export_head, train_head
@@ -138,6 +139,14 @@ def _add_heads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     score.add_argument("--data", type=Path, required=True, help="images/ labels/ boxes.json")
     score.add_argument("--limit", type=int, help="at most so many images, evenly spread")
     score.set_defaults(act=_score_heads)
+    about = "heads of one size on adapter features, restored image and degraded pixels"
+    compare = commands.add_parser("head-compare", parents=[shared], help=about)
+    compare.add_argument("--data", type=Path, required=True, help="images/ labels/ boxes.json")
+    compare.add_argument("--limit", type=int, help="score at most so many images, evenly spread")
+    compare.add_argument("--frames", type=int, default=128, help="prepared frames to train on")
+    compare.add_argument("--iterations", type=int, default=400, help="of each of nine runs")
+    compare.add_argument("--out", type=Path, required=True, help="the JSON; curves beside it")
+    compare.set_defaults(act=_compare_heads)
 
 
 def _add_length(parser: argparse.ArgumentParser) -> None:
@@ -266,6 +275,12 @@ def _export_heads(arguments: argparse.Namespace) -> None:
 def _score_heads(arguments: argparse.Namespace) -> None:
     for line in score_heads(arguments.weights, arguments.data, arguments.limit):
         logging.info("%s", line)
+
+
+def _compare_heads(arguments: argparse.Namespace) -> None:
+    names = ("work", "weights", "data", "limit", "frames", "iterations", "seed")
+    settings = Settings(**{name: getattr(arguments, name) for name in names})
+    compare_heads(settings, arguments.out, _device())
 
 
 def _export(arguments: argparse.Namespace) -> None:

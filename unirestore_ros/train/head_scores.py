@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from unirestore_ros.model.heads import (
 from unirestore_ros.model.weights import load_weights
 from unirestore_ros.train.features import STRIDE, features_of
 from unirestore_ros.train.findings import Finding, figures_of, finding
+from unirestore_ros.train.head_inputs import spread
 from unirestore_ros.train.heads import head_file
 from unirestore_ros.train.labelled import Annotation, read_camvid
 from unirestore_ros.train.pairs import Image, to_tensor
@@ -53,7 +53,7 @@ def score_heads(weights: Path, data: Path, limit: int | None) -> list[str]:
     """A line for clean images and one for degraded ones, each by one of the 15 common corruptions
     in turn, at severity 3. ``data``: images/, labels/, boxes.json."""
     heads, notes = Heads(weights), read_camvid(data)
-    files = _spread(photographs([data / "images"]), limit)
+    files = spread(photographs([data / "images"]), limit)
     found: dict[str, list[Finding]] = {"clean": [], "degraded": []}
     for i, file in enumerate(tqdm(files, unit="image")):
         clean = read_photograph(file).image
@@ -67,8 +67,3 @@ def score_heads(weights: Path, data: Path, limit: int | None) -> list[str]:
             f"{name}, {len(files)} images: mIoU {figures['miou']:.3f}, mAP50 {figures['map50']:.3f}"
         )
     return lines
-
-
-def _spread(files: Sequence[Path], limit: int | None) -> list[Path]:
-    picks = np.linspace(0, len(files) - 1, min(limit or len(files), len(files))).round()
-    return [files[int(i)] for i in picks]

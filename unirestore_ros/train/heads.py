@@ -79,20 +79,23 @@ def _near_box(task: str, iteration: int) -> bool:
     return task == "det" or iteration % 2 == 1
 
 
-def _segmentation_loss(sampler: FeatureSampler) -> Callable[[Head, FeatureBatch], Tensor]:
-    """Cross-entropy at the cells' centres. A class weighs the less the commoner it is, by the root
-    of its share."""
-    counts = sampler.label_counts(len(CLASS_NAMES["seg"]))
+def segmentation_loss(counts: Tensor) -> Callable[[Head, Tensor, Tensor], Tensor]:
+    """Cross-entropy of (head, input, labels) at the cells' centres. A class weighs the less the
+    commoner it is, by the root of its share; ``counts`` (K,) are its labelled pixels."""
     weights = (counts / counts.sum() + 1e-3).rsqrt()
     weights = weights / weights.mean()
 
-    def loss(head: Head, batch: FeatureBatch) -> Tensor:
+    def loss(head: Head, x: Tensor, labels: Tensor) -> Tensor:
         assert isinstance(head, SegmentationNetwork)
-        logits = head(batch.features).float()
-        labels = batch.labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-        return F.cross_entropy(logits, labels, weights, ignore_index=UNLABELLED)
+        centres = labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+        return F.cross_entropy(head(x).float(), centres, weights, ignore_index=UNLABELLED)
 
     return loss
+
+
+def _segmentation_loss(sampler: FeatureSampler) -> Callable[[Head, FeatureBatch], Tensor]:
+    loss = segmentation_loss(sampler.label_counts(len(CLASS_NAMES["seg"])))
+    return lambda head, batch: loss(head, batch.features, batch.labels)
 
 
 def _detection_loss(head: Head, batch: FeatureBatch) -> Tensor:

@@ -1,0 +1,1 @@
+"""The page on quality, written from the files that evaluations left."""

@@ -1,0 +1,140 @@
+"""Does a restored video flicker? A scene that stands still, and a drive with its motion taken out.
+
+Three versions of each input: untouched; ``unirestore``, whose noise is one stored tensor; and the
+same network with noise drawn anew for every frame, as a diffusion sampler usually does it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unirestore_ros.degrade.driving import degrade, frame_rng
+from unirestore_ros.evaluate.flow import Motion, motion
+from unirestore_ros.evaluate.methods import Image
+from unirestore_ros.metrics import psnr
+from unirestore_ros.model import UniRestore
+from unirestore_ros.model.unirestore import pad_to_multiple
+from unirestore_ros.train.pairs import to_tensor
+
+UNTOUCHED, STORED, FRESH = "untouched", "unirestore", "fresh noise a frame"
+LARGEST_WIDTH = 480
+STATIC_FRAMES = 10
+SEVERITY = 3
+MOVING_INPUTS = ("clean", "noise", "rain")
+_SEED = "evaluate video"
+Json = dict[str, Any]
+
+
+def read_video(file: Path, frames: int) -> list[Image]:
+    """The first ``frames`` RGB frames, at most LARGEST_WIDTH wide; ValueError where there are not
+    two of them."""
+    capture = cv2.VideoCapture(str(file))
+    read: list[Image] = []
+    while len(read) < frames:
+        there, frame = capture.read()
+        if not there:
+            break
+        scale = min(1.0, LARGEST_WIDTH / frame.shape[1])
+        small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        read.append(np.ascontiguousarray(small[..., ::-1]))
+    capture.release()
+    if len(read) < 2:
+        raise ValueError(f"{file} is not a video of two frames or more that OpenCV reads")
+    return read
+
+
+def measure(network: UniRestore, clean: Sequence[Image]) -> Json:
+    """``static``: deviation over time; ``clip``: warped error and PSNR, both of every version."""
+    restorer = Restorer(network)
+    total = 2 * STATIC_FRAMES + len(MOVING_INPUTS) * len(clean)
+    with tqdm(total=total, unit="frame") as bar:
+        restorer.bar = bar
+        static = [row for name in ("clean", "noise") for row in _static(restorer, clean[0], name)]
+        moves = [motion(before, now) for before, now in itertools.pairwise(clean)]
+        clip = [row for name in MOVING_INPUTS for row in _clip(restorer, clean, name, moves)]
+    return {"static": static, "clip": clip}
+
+
+class Restorer:
+    """The perception prompt's image of a frame, by the stored noise and by fresh noise."""
+
+    def __init__(self, network: UniRestore) -> None:
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._noise = torch.Generator().manual_seed(0)
+        self.bar: tqdm[Any] | None = None
+
+    @torch.inference_mode()
+    def __call__(self, frame: Image) -> dict[str, Image]:
+        images = to_tensor([frame], self._device)
+        z0, skips = self._network.encode(pad_to_multiple(images, self._network.config.multiple))
+        fresh = torch.randn(z0.shape, generator=self._noise).to(z0)
+        made = {UNTOUCHED: frame}
+        for name, noise in ((STORED, None), (FRESH, fresh)):
+            zt = self._network.denoise(z0, noise=noise)
+            made[name] = _pixels(self._network.decode(zt, skips, "ir"), frame.shape)
+        if self.bar is not None:
+            self.bar.update()
+        return made
+
+
+def _pixels(image: Tensor, shape: tuple[int, ...]) -> Image:
+    cropped = image[0, :, : shape[0], : shape[1]].clamp(0, 1) * 255
+    pixels: Image = cropped.round().byte().permute(1, 2, 0).cpu().numpy()
+    return pixels
+
+
+def _static(restorer: Restorer, scene: Image, name: str) -> Iterator[Json]:
+    """One clean frame again and again, as it is or with new sensor noise every time."""
+    outputs = [restorer(_input(scene, name, number)) for number in range(STATIC_FRAMES)]
+    deviations = {
+        version: deviation([output[version] for output in outputs]) for version in outputs[0]
+    }
+    for version, value in deviations.items():
+        yield {"input": name, "method": version, "std": round(value, 4),
+               "input_std": round(deviations[UNTOUCHED], 4)}  # fmt: skip
+
+
+def deviation(frames: Sequence[Image]) -> float:
+    """Standard deviation over time of each value, in grey levels; mean over the picture."""
+    return float(np.stack(frames).astype(np.float32).std(axis=0).mean())
+
+
+def _input(frame: Image, name: str, number: int) -> Image:
+    if name == "clean":
+        return frame
+    return degrade(frame, name, SEVERITY, frame_rng(_SEED, name, number))
+
+
+@dataclasses.dataclass
+class _Track:
+    before: Image | None = None
+    errors: list[float] = dataclasses.field(default_factory=list)
+    fidelity: list[float] = dataclasses.field(default_factory=list)
+
+
+def _clip(
+    restorer: Restorer, clean: Sequence[Image], name: str, moves: Sequence[Motion]
+) -> Iterator[Json]:
+    tracks: dict[str, _Track] = {}
+    for number, frame in enumerate(clean):
+        for version, image in restorer(_input(frame, name, number)).items():
+            track = tracks.setdefault(version, _Track())
+            if track.before is not None:
+                track.errors.append(moves[number - 1].error(track.before, image))
+            track.before = image
+            track.fidelity.append(psnr(image, frame))
+    for version, track in tracks.items():
+        error, fidelity = float(np.mean(track.errors)), float(np.mean(track.fidelity))
+        yield {"input": name, "method": version, "warp_error": round(error, 4),
+               "psnr": round(fidelity, 3)}  # fmt: skip
