@@ -29,7 +29,7 @@ from unirestore_ros.evaluate.table import tables
 from unirestore_ros.evaluate.video import measure, read_video
 from unirestore_ros.files import sha256_of, written_beside
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
-from unirestore_ros.train.labelled import read_camvid
+from unirestore_ros.train.dataset import read_labelled
 from unirestore_ros.train.prepare import read_photograph
 
 WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
@@ -90,7 +90,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         if name not in NAMES:
             raise ValueError(f"method {name!r} is not known: choose from {', '.join(NAMES)}")
     files = _images(arguments.data, arguments.limit)
-    notes = read_camvid(arguments.data) if (arguments.data / "boxes.json").exists() else {}
+    notes = read_labelled(arguments.data) if (arguments.data / "boxes.json").exists() else {}
     machine = Machine(arguments.downstream) if notes else None
     methods = make_methods(names, arguments.weights)
     conditions = Conditions((None, *corruptions), arguments.severity)
@@ -105,7 +105,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     }
     _write(arguments.out, content)
     shown = tables(rows)
-    _draw(arguments, content, Strips(files[0], methods, corruptions, arguments.severity), machine)
+    _draw(
+        arguments,
+        content,
+        Strips(files[len(files) // 2], methods, corruptions, arguments.severity),
+        machine,
+    )
     with written_beside(arguments.out.with_suffix("") / "tables.md") as beside:
         beside.write_text(shown)
     sys.stdout.write(shown)

@@ -22,13 +22,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
-BLUE, GREY, DARK, ORANGE = "#0072B2", "#9a9a9a", "#333333", "#D55E00"
+BLUE, GREY, DARK = "#0072B2", "#9a9a9a", "#333333"
+LEAST_RANGE_DB = 1.0
+"""Of an axis: a hundredth of a decibel is not to look like a gain."""
 Point = tuple[float, float]
+_ONE_PROMPT = f"{OURS}, perception prompt"
+_MARKERS = {
+    OURS: ("s", 95, BLUE),
+    _ONE_PROMPT: ("D", 26, "white"),
+}
+"""Shape, area and colour; every other method is a grey disc."""
 _OFFSETS = [
     (x * r, y * r)
-    for r in (8, 16, 26, 38, 52)
-    for x, y in ((1, 0.4), (1, -0.8), (-1, 0.4), (-1, -0.8), (0, 1), (0, -1.2))
-]
+    for r in (9, 16, 24, 34, 46, 60, 76, 94)
+    for x, y in ((1, 0.3), (1, -0.5), (-1, 0.3), (-1, -0.5), (0.7, 0.9), (0.7, -0.9), (-0.7, 0.9),
+                 (-0.7, -0.9))
+]  # fmt: skip
 """Where a label may stand beside its point, in points, the best first."""
 
 
@@ -75,8 +84,8 @@ def _gain_panel(
     colours = [BLUE if method == OURS else GREY for method, _ in methods]
     axes.barh([method for method, _ in methods], values, color=colours, height=0.72)
     axes.axvline(0, color=DARK, linewidth=0.8)
-    low, high = min(0.0, *values), max(0.0, *values)
-    room = 0.26 * max(high - low, 0.4)
+    low, high = min(0.0, *values), max(LEAST_RANGE_DB, *values)
+    room = 0.26 * (high - low)
     axes.set_xlim(low - (room if low < 0 else 0.02 * room), high + room)
     for i, (gain, value) in enumerate(zip(gains, values, strict=True)):
         shown = "not measured" if gain is None else f"{value:+.2f}"
@@ -97,18 +106,21 @@ def plot_two_tasks(results: Results, file: Path) -> bool:
     from matplotlib.figure import Figure
 
     points = _task_points(results)
+    clean = points.pop("clean", None)  # far from all others, which it would press together
     if not points:
         return False
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     axes = figure.subplots()
     for name, (x, y) in points.items():
-        ours = name.startswith(OURS) and name.removeprefix(OURS)[:1] in ("", ",")
-        marker, size = ("s", 90) if name == OURS else ("*", 170) if name == "clean" else ("o", 45)
-        axes.scatter([x], [y], s=size, marker=marker, color=BLUE if ours else GREY, zorder=3,
-                     edgecolors=DARK, linewidths=0.6)  # fmt: skip
+        marker, size, colour = _MARKERS.get(name, ("o", 45, GREY))
+        axes.scatter([x], [y], s=size, marker=marker, color=colour, zorder=3,
+                     edgecolors=DARK, linewidths=0.7)  # fmt: skip
     axes.set(xlabel="segmentation, mIoU", ylabel="classification, top-1")
-    axes.set_title("What machines see, mean of the common corruptions", fontsize=11)
-    axes.margins(0.14)
+    title = "What machines see, mean of the common corruptions"
+    if clean is not None:
+        title += f" (clean input: {clean[0]:.3f}, {clean[1]:.3f})"
+    axes.set_title(title, fontsize=11)
+    axes.margins(0.16)
     axes.grid(color="#e6e6e6", zorder=0)
     _label(figure, axes, points)
     _save(figure, file)
@@ -128,7 +140,7 @@ def _task_points(results: Results) -> dict[str, Point]:
         _add_point(points, results, method, (method, seg), (method, cls), names)
     if len(prompts.get(OURS, [])) > 1:
         same = (OURS, "perception")
-        _add_point(points, results, f"{OURS}, perception prompt for both", same, same, names)
+        _add_point(points, results, _ONE_PROMPT, same, same, names)
     return points
 
 
@@ -162,7 +174,7 @@ def _label(figure: Figure, axes: Axes, points: dict[str, Point]) -> None:
             label = _annotated(axes, name, point, offset)
             box = label.get_window_extent(renderer)
             text_box = Bbox.from_extents(*box.extents)
-            inside = frame.x0 < text_box.x0 and text_box.x1 < frame.x1
+            inside = frame.contains(*text_box.min) and frame.contains(*text_box.max)
             if inside and not any(text_box.overlaps(other) for other in taken):
                 break
         assert label is not None
@@ -174,7 +186,7 @@ def _annotated(axes: Axes, name: str, point: Point, offset: Point) -> Annotation
     line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6}
     return axes.annotate(
         name, point, offset, textcoords="offset points", ha=side, va="center", fontsize=9,
-        color=DARK, arrowprops=line if np.hypot(*offset) > 20 else None,
+        color=DARK, arrowprops=line if np.hypot(*offset) > 18 else None,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from unirestore_ros.model import TINY, UniRestore
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights, save_weights
 from unirestore_ros.tasks import long_name
 from unirestore_ros.train import stages
+from unirestore_ros.train.dataset import read_labelled
 from unirestore_ros.train.downstream import (
     NEEDS_BOXES,
     NETWORKS,
@@ -31,7 +32,7 @@ from unirestore_ros.train.head_compare import Settings, compare_heads
 from unirestore_ros.train.head_scores import score_heads
 from unirestore_ros.train.heads import PLANS as HEAD_PLANS
 from unirestore_ros.train.heads import export_head, train_head
-from unirestore_ros.train.labelled import LabelledSampler, read_camvid
+from unirestore_ros.train.labelled import LabelledSampler
 from unirestore_ros.train.loop import Losses, Plan, Run
 from unirestore_ros.train.pairs import PairSampler
 from unirestore_ros.train.plot import plot_losses
@@ -87,9 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     first = commands.add_parser("prepare", help="degrade frames once, onto the disk")
-    first.add_argument(
-        "--camvid", type=Path, nargs="*", default=[], help="images/ labels/ boxes.json"
-    )
+    about = "folders of labelled images: images/ labels/ boxes.json (docs/howto/my_own_data.md)"
+    first.add_argument("--labelled", "--camvid", type=Path, nargs="*", default=[], help=about)
     first.add_argument(
         "--photos", type=Path, nargs="*", default=[], help="folders of clean photographs"
     )
@@ -156,8 +156,8 @@ def _add_length(parser: argparse.ArgumentParser) -> None:
 def _prepare(arguments: argparse.Namespace) -> None:
     annotations = {}
     folders = list(arguments.photos)
-    for folder in arguments.camvid:
-        annotations.update(read_camvid(folder))
+    for folder in arguments.labelled:
+        annotations.update(read_labelled(folder))
         folders.append(folder / "images")
     photos = photographs(folders, skip=[DARK_SEQUENCE])
     prepare(_cache(arguments), photos, arguments.drive, annotations)

@@ -17,8 +17,9 @@ from tqdm import tqdm
 from unirestore_ros.degrade.corruptions import COMMON, corrupt
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.unirestore import pad_to_multiple
+from unirestore_ros.train.dataset import read_labelled
 from unirestore_ros.train.features import STRIDE
-from unirestore_ros.train.labelled import SUFFIX, Annotation, crop_corner, read_camvid
+from unirestore_ros.train.labelled import SUFFIX, Annotation, crop_corner
 from unirestore_ros.train.pairs import Image, to_tensor
 from unirestore_ros.train.prepare import photographs, read_photograph
 
@@ -73,7 +74,7 @@ def scoring_frames(
     network: UniRestore, data: Path, limit: int | None, severity: int
 ) -> list[HeadFrame]:
     """Images of a labelled folder, each degraded by one of the common corruptions in turn."""
-    notes = read_camvid(data)
+    notes = read_labelled(data)
     made = []
     files = spread(photographs([data / "images"]), limit)
     for i, file in enumerate(tqdm(files, desc="scoring frames", unit="frame")):

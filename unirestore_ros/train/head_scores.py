@@ -17,11 +17,12 @@ from unirestore_ros.model.heads import (
     load_head,
 )
 from unirestore_ros.model.weights import load_weights
+from unirestore_ros.train.dataset import read_labelled
 from unirestore_ros.train.features import STRIDE, features_of
 from unirestore_ros.train.findings import Finding, figures_of, finding
 from unirestore_ros.train.head_inputs import spread
 from unirestore_ros.train.heads import head_file
-from unirestore_ros.train.labelled import Annotation, read_camvid
+from unirestore_ros.train.labelled import Annotation
 from unirestore_ros.train.pairs import Image, to_tensor
 from unirestore_ros.train.prepare import photographs, read_photograph
 
@@ -52,7 +53,7 @@ class Heads:
 def score_heads(weights: Path, data: Path, limit: int | None) -> list[str]:
     """A line for clean images and one for degraded ones, each by one of the 15 common corruptions
     in turn, at severity 3. ``data``: images/, labels/, boxes.json."""
-    heads, notes = Heads(weights), read_camvid(data)
+    heads, notes = Heads(weights), read_labelled(data)
     files = spread(photographs([data / "images"]), limit)
     found: dict[str, list[Finding]] = {"clean": [], "degraded": []}
     for i, file in enumerate(tqdm(files, unit="image")):

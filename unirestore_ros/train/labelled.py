@@ -7,11 +7,9 @@ holds class (an index into ``BOX_CLASSES``), x, y, width and height in pixels.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -42,25 +40,6 @@ class Annotation:
     def load(cls, file: Path) -> Annotation:
         with np.load(file) as stored:
             return cls(stored["labels"], stored["boxes"])
-
-
-def read_camvid(folder: Path) -> dict[str, Annotation]:
-    """Annotations by frame name of a folder with ``labels/`` and ``boxes.json`` (COCO layout)."""
-    content = json.loads((folder / "boxes.json").read_text())
-    categories = {c["id"]: BOX_CLASSES.index(c["name"]) for c in content["categories"]}
-    boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in content["images"]}
-    for item in content["annotations"]:
-        if not item.get("maybe_merged", False):
-            boxes[item["image_id"]].append([categories[item["category_id"]], *item["bbox"]])
-    found = {}
-    for image in content["images"]:
-        labels = cv2.imread(str(folder / image["label_file"]), cv2.IMREAD_GRAYSCALE)
-        if labels is None:
-            raise ValueError(f"{folder / image['label_file']} is not an image that OpenCV reads")
-        listed = np.array(boxes[image["id"]], np.float32).reshape(-1, 5)
-        name = Path(image["file_name"]).stem
-        found[name] = Annotation(labels.astype(np.uint8), listed)
-    return found
 
 
 def from_drive(frame: Frame) -> Annotation:

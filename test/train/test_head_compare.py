@@ -1,0 +1,82 @@
+"""Heads of one size on features, restored image and degraded pixels: the same crops for each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from unirestore_ros.drive import Drive
+from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
+from unirestore_ros.train import head_compare
+from unirestore_ros.train.command import main
+from unirestore_ros.train.head_compare import fresh_head
+from unirestore_ros.train.head_inputs import INPUTS, HeadFrame, HeadSampler, head_frame
+from unirestore_ros.train.labelled import from_drive
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def frame() -> HeadFrame:
+    drive = Drive(5, (240, 180)).frame(3.0)
+    network = load_weights(SHIPPED_WEIGHTS / "tiny.safetensors")
+    return head_frame(network, drive.image, from_drive(drive))
+
+
+def test_crops_are_of_the_same_places(frame: HeadFrame) -> None:
+    batches = {name: HeadSampler([frame], name, 0, CPU)(2, 16) for name in INPUTS}
+    shapes = {name: tuple(x.shape) for name, (x, _) in batches.items()}
+    assert shapes == {
+        "adapter features": (2, 48, 16, 16),
+        "restored image": (2, 3, 64, 64),
+        "degraded pixels": (2, 3, 64, 64),
+    }
+    labels = [labels for _, labels in batches.values()]
+    assert torch.equal(labels[0], labels[1]) and torch.equal(labels[0], labels[2])
+    restored, degraded = (batches[name][0] for name in INPUTS[1:])
+    assert (restored - degraded).abs().mean() < 0.1  # clean input comes back
+
+
+def test_heads_are_of_one_size(frame: HeadFrame) -> None:
+    heads = [fresh_head(name, [frame]) for name in INPUTS]
+    sizes = [sum(p.numel() for p in head.parameters()) for head in heads]
+    assert max(sizes) < 1.02 * min(sizes)
+    for name, head in zip(INPUTS, heads, strict=True):
+        x, _ = HeadSampler([frame], name, 0, CPU)(1, 16)
+        assert head(x).shape == (1, 11, 16, 16)
+
+
+@pytest.mark.slow
+def test_the_command_writes_figures_and_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("imagecorruptions")
+    monkeypatch.setattr(head_compare, "HELD_OUT_BATCHES", 1)
+    monkeypatch.setattr(head_compare, "NORM_BATCHES", 2)
+    monkeypatch.setattr(head_compare, "BATCH", 2)
+    data = tmp_path / "data"
+    for name in ("images", "labels"):
+        (data / name).mkdir(parents=True)
+    drive = Drive(6, (192, 144)).frame(2.0)
+    cv2.imwrite(str(data / "images" / "0.png"), np.ascontiguousarray(drive.image[..., ::-1]))
+    cv2.imwrite(str(data / "labels" / "0.png"), drive.labels)
+    listing = {"images": [{"id": 0, "file_name": "images/0.png"}], "annotations": [],
+               "categories": []}  # fmt: skip
+    (data / "boxes.json").write_text(json.dumps(listing))
+    work, out = str(tmp_path / "work"), tmp_path / "h.json"
+    assert main(["--threads", "1", "--work", work, "prepare", "--drive", "2"]) == 0
+    options = ["--data", str(data), "--iterations", "2", "--out", str(out)]
+    assert main(["--threads", "1", "--work", work, "head-compare", *options]) == 0
+    content = json.loads(out.read_text())
+    rows = {entry["on"]: entry for entry in content["heads"]}
+    assert set(rows) == set(INPUTS)
+    assert all(0 <= entry["miou"] <= 1 for entry in rows.values())
+    work_of = [rows[name]["path_gflop"] for name in INPUTS]
+    assert work_of[1] > work_of[0] > work_of[2] > 0
+    assert {e["less"] for e in content["head_differences"]} == set(INPUTS[1:])
+    assert (tmp_path / "h" / "head_curves.png").stat().st_size > 5000
