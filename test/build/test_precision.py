@@ -14,6 +14,7 @@ from unirestore_ros.build.parts import Part
 from unirestore_ros.build.plan import Plan
 from unirestore_ros.build.precision import DTYPES
 from unirestore_ros.build.recipe import Recipe, RecipeError, check_backends
+from unirestore_ros.build.upsampling import ShuffledUpsample
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.weights import load_weights
 
@@ -63,6 +64,15 @@ def test_tiny_in_half_is_close_to_fp32(tiny: UniRestore, precision: str, explici
     assert image.dtype == torch.uint8 and features.dtype == torch.float32
     assert psnr(image, whole_image, 255) >= 45
     assert psnr(features, whole_features, float(np.ptp(whole_features.numpy()))) >= 45
+
+
+@torch.inference_mode()
+def test_a_shuffled_upsampling_is_the_same_function() -> None:
+    torch.manual_seed(0)
+    conv, x = torch.nn.ConvTranspose2d(5, 3, 2, 2), torch.rand(1, 5, 4, 6)
+    torch.testing.assert_close(ShuffledUpsample(conv)(x), conv(x))
+    with pytest.raises(ValueError, match=r"kernel \(4, 4\) and stride \(2, 2\)"):
+        ShuffledUpsample(torch.nn.ConvTranspose2d(5, 3, 4, 2))
 
 
 @torch.inference_mode()

@@ -98,6 +98,8 @@ def test_an_export_of_tiny_keeps_to_what_tensorrt_takes(tmp_path: Path) -> None:
     assert manifest.tasks == ("perception", "segmentation")
     trunk = onnx.load(bundle.folder / "tensorrt" / "trunk.onnx")
     assert problems_of(trunk) == []
+    decoder = onnx.load(bundle.folder / "tensorrt" / "decoder.onnx")
+    assert "ConvTranspose" not in {node.op_type for node in decoder.graph.node}
     types = {
         value.name: TensorProto.DataType.Name(value.type.tensor_type.elem_type)
         for value in trunk.graph.output
@@ -143,7 +145,8 @@ def test_the_graph_for_tensorrt_computes_what_the_network_does(
     part = Attentive(network, torch.float32).eval()
     z0 = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     save_onnx(exported_parts({"attentive": part}, {"z0": z0}), tmp_path / "graphs", 1000)
-    assert (tmp_path / "graphs" / "attentive.onnx.data").stat().st_size > 100_000
+    weights = (tmp_path / "graphs" / "attentive.onnx.data").stat()
+    assert weights.st_size > 100_000 and weights.st_mode & 0o044 == 0o044
     session = ort.InferenceSession(str(tmp_path / "graphs" / "attentive.onnx"))
     plain = Attentive(narrow, torch.float32)
     for ours, expected in zip(session.run(None, {"z0": z0.numpy()}), plain(z0), strict=True):
@@ -171,6 +174,10 @@ def graph(
         (graph([helper.make_node("Det", ["x"], ["y"])], TensorProto.FLOAT), "not in the table"),
         (graph([helper.make_node("Relu", ["x"], ["y"])], TensorProto.DOUBLE), "x is DOUBLE"),
         (graph([helper.make_node("Sigmoid", ["x"], ["y"])], TensorProto.INT32), "x is INT32"),
+        (
+            graph([helper.make_node("ConvTranspose", ["x", "x"], ["y"])], TensorProto.BFLOAT16),
+            "x is BFLOAT16",
+        ),
         (
             graph([helper.make_node("Transpose", ["x"], ["y"])], TensorProto.UINT8),
             "reads the bytes x",

@@ -59,6 +59,7 @@ def _save(model: onnx.ModelProto, file: Path, external_from: int) -> None:
         return
     beside = file.with_suffix(".onnx.data")
     onnx.save(model, file, save_as_external_data=True, location=beside.name)
+    beside.chmod(0o644)  # onnx gives its owner alone the right to read
 
 
 def without_origins(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -16,6 +16,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from unirestore_ros.build.fold import copied
+from unirestore_ros.build.upsampling import ShuffledUpsample
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.autoencoder import KLAutoencoder, TinyAutoencoder
 from unirestore_ros.model.tfa import PooledGate, TaskFeatureAdapter
@@ -89,6 +90,7 @@ def in_precision(network: UniRestore, precision: str, explicit: bool) -> UniRest
 
     ``explicit``: casts around every normalisation and attention are written into the graph, for
     compilers that do what is written. PyTorch's own kernels accumulate in float32 without them.
+    TensorRT 11 compiles no transposed convolution in bfloat16: it gets another form of the same.
     """
     half = DTYPES[precision]
     network = copied(network)
@@ -166,6 +168,8 @@ def _mark_children(module: nn.Module, half: torch.dtype, explicit: bool) -> None
             setattr(module, name, replacement)
         elif isinstance(child, nn.AdaptiveAvgPool2d):
             setattr(module, name, FloatMean())
+        elif explicit and isinstance(child, nn.ConvTranspose2d):
+            setattr(module, name, ShuffledUpsample(child).to(half))
         else:
             _to_half(child, half)
             _mark_children(child, half, explicit)
