@@ -171,7 +171,7 @@ def _meta(arguments: argparse.Namespace, images: int) -> dict[str, object]:
         "data": "/".join(arguments.data.resolve().parts[-2:]),
         "images": images,
         "corruptions": arguments.corruptions,
-        "methods": arguments.methods,
+        "methods": None if arguments.methods == ",".join(NAMES) else arguments.methods,
         "severity": arguments.severity,
         "limit": arguments.limit,
         **_about(arguments),

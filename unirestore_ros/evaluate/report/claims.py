@@ -19,6 +19,7 @@ LEAST_EFFECT = 0.001
 """Of a prompt on its task's figure, a tenth of a point: less is of no use to anyone."""
 FEATURE_STRIDE = 4
 """Where a bundle publishes a task's features."""
+SINGLE_PROMPT = "unirestore-single-prompt"
 MACHINE_TASKS = ("segmentation", "detection", "classification")
 
 
@@ -77,6 +78,10 @@ def _task_prompt(main: Results, task: str) -> Claim:
             verdict = NOT_SHOWN
             why += f": surely not 0, but under {100 * LEAST_EFFECT:.1f} points, which is no use"
         why += "."
+        single = main.difference("common", task, SINGLE_PROMPT)
+        if single is not None:
+            shown = span(single, JUDGED_BY[task])
+            why += f" Over a network with a single prompt for all tasks: {shown}."
     if change is None or change < LEAST_CHANGE:
         verdict = NOT_SHOWN
     return Claim(f"The {task} prompt makes features better for {task}", verdict, why)

@@ -127,6 +127,8 @@ class Evaluations:
     """All that a page is written from."""
 
     main: Results
+    main_file: int
+    """Index of its first file."""
     others: tuple[Results, ...]
     """Of other weights, images or severities."""
     video: Json | None
@@ -140,7 +142,8 @@ def read_evaluations(files: Sequence[Path]) -> Evaluations:
     groups: dict[tuple[str, ...], list[Json]] = {}
     names: dict[tuple[str, ...], str] = {}
     single: dict[str, Json] = {}
-    for file in files:
+    main_file = 0
+    for index, file in enumerate(files):
         content = json.loads(file.read_text())
         kind = next((k for k in ("rows", "video", "heads", "stretches") if k in content), None)
         if kind is None:
@@ -152,6 +155,7 @@ def read_evaluations(files: Sequence[Path]) -> Evaluations:
             meta = content["meta"]
             keys = ("weights_sha256", "data", "images", "severity", "machine_sha256")
             key = tuple(str(meta.get(k)) for k in keys)
+            main_file = main_file if groups else index
             groups.setdefault(key, []).append(content)
             names.setdefault(key, file.stem)
         else:
@@ -159,9 +163,8 @@ def read_evaluations(files: Sequence[Path]) -> Evaluations:
     if not groups:
         raise ValueError("no evaluation of images among the files: `evaluate --data` writes one")
     main, *others = (Results(names[key], contents) for key, contents in groups.items())
-    return Evaluations(
-        main, tuple(others), single.get("video"), single.get("heads"), single.get("stretches")
-    )
+    video, heads, demo = (single.get(kind) for kind in ("video", "heads", "stretches"))
+    return Evaluations(main, main_file, tuple(others), video, heads, demo)
 
 
 def method_name(method: str, task: str | None) -> str:

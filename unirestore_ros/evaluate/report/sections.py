@@ -38,7 +38,8 @@ def _about(meta: Json) -> str:
 
 def _words(meta: Json) -> str:
     limit = f" --limit {meta['limit']}" if meta["limit"] is not None else ""
-    return f"evaluate --data {meta['data']}{limit} --corruptions {meta['corruptions']}"
+    methods = f" --methods {meta['methods']}" if meta.get("methods") else ""
+    return f"evaluate --data {meta['data']}{limit} --corruptions {meta['corruptions']}{methods}"
 
 
 def target_table(evaluations: Evaluations) -> str:
