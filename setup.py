@@ -34,6 +34,8 @@ FETCH = [*BUILD, "huggingface_hub>=0.25", "gdown>=6.5", "requests>=2"]
 # scipy to Pillow are what imagecorruptions-imaug imports: see the extra `corruptions`.
 TRAIN = [
     *BUILD,
+    "accelerate>=1.0",
+    "tensorboard>=2.14",
     "matplotlib>=3.5",
     "scipy>=1.8",
     "scikit-image>=0.19",

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from published_files import write_published
+from safetensors.torch import load_file
 
+from unirestore_ros.degrade.corruptions import COMMON, FAMILIES
 from unirestore_ros.drive.programme import DEMO_SEED, TRAINING_SEEDS
 from unirestore_ros.files import sha256_of
 from unirestore_ros.model.heads import load_head
+from unirestore_ros.model.published import WEIGHTS_NAME
 from unirestore_ros.model.weights import load_weights
 from unirestore_ros.train.command import main
 from unirestore_ros.train.downstream import Detector, centre_loss, detection_targets
 from unirestore_ros.train.heads import run_folder
 from unirestore_ros.train.labelled import Annotation, boxes_in_crop
 from unirestore_ros.train.loop import Plan, Run
-from unirestore_ros.train.prepare import DRIVING, HELD_OUT, synthetic_frames
+from unirestore_ros.train.pairs import PairSampler
+from unirestore_ros.train.prepare import DRIVING, HELD_OUT, LeftOut, synthetic_frames
 
 ONE_THREAD = ("--threads", "1")
 """Two would wait for each other wherever another process takes a core."""
@@ -118,6 +128,92 @@ def test_training_never_sees_the_demo_drive_or_the_held_out_degradation() -> Non
     assert HELD_OUT not in DRIVING
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "left_out"),
+    [
+        ("0001TP", "0001TP_006690", True),
+        ("0001TP", "0016E5_00390", False),
+        ("0016E5:7500", "0016E5_07500", True),
+        ("0016E5:7500", "0016E5_07470", False),
+    ],
+)
+def test_frames_are_left_out_by_sequence_and_number(text: str, name: str, left_out: bool) -> None:
+    assert LeftOut.parse(text).holds(name) is left_out
+
+
+def test_what_is_no_sequence_is_refused() -> None:
+    with pytest.raises(ValueError, match="'a:b' is neither SEQUENCE nor SEQUENCE:NUMBER"):
+        LeftOut.parse("a:b")
+
+
+def test_blurred_crops_are_drawn_oftener(work: Path) -> None:
+    sampler = PairSampler(work / "frames", 0, torch.device("cpu"), driving_share=0, clean_share=0)
+    drawn = np.bincount([sampler._version(28) for _ in range(4000)], minlength=16)[1:16]
+    blurs = [drawn[COMMON.index(name)] for name in FAMILIES["blur"]]
+    others = [drawn[COMMON.index(name)] for name in COMMON if name not in FAMILIES["blur"]]
+    assert np.mean(blurs) > 1.5 * np.mean(others)
+
+
+@pytest.mark.slow
+def test_the_published_size_trains_from_sd_turbo(work: Path, tmp_path: Path) -> None:
+    """Stage 1 and 2 on a narrow SD-Turbo: its own tensors stay, and the stages find its widths."""
+    published, _ = write_published(tmp_path / "published")
+    shutil.copytree(work, tmp_path / "work", ignore=shutil.ignore_patterns("stage*"))
+    start = ["--work", str(tmp_path / "work")]
+    size = ["--iterations", "1", "--batch", "1", "--crop", "128"]
+    files = [
+        "--sd-turbo",
+        str(published.sd_turbo),
+        "--null-embedding",
+        str(published.null_embedding),
+    ]
+    assert main([*ONE_THREAD, *start, "stage1", *size, *files]) == 0
+    assert main([*ONE_THREAD, *start, "stage2", *size]) == 0
+    after = average(tmp_path / "work", "stage2")
+    original = load_file(published.sd_turbo / "unet" / WEIGHTS_NAME)
+    key = "conv_in.weight"
+    assert torch.equal(after[f"denoiser.unet.{key}"], original[key].float())
+    assert changed(tmp_path / "work", "stage1", "stage2") >= {"prompts.ir"}
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_same_weights_from_batches_of_their_own(
+    work: Path, tmp_path: Path
+) -> None:
+    """As `accelerate launch` starts them on two GPUs, here on the CPU."""
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(
+        [*command, "--main_process_port", "0", str(script), str(tmp_path)],
+        env=environment, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{i}.pt", weights_only=True) for i in range(2))
+    assert torch.equal(first["weight"], second["weight"])
+    assert not torch.equal(first["drawn"], second["drawn"])
+    assert (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+import torch
+from unirestore_ros.train.loop import Plan, Run, process_index
+
+torch.manual_seed(0)
+network = torch.nn.Linear(3, 1)
+groups = [{"params": list(network.parameters())}]
+run = Run(Path(sys.argv[1]) / "run", network, groups, Plan(3, 0.1))
+drawn = torch.rand(8, 3)
+run.train(lambda _: {"fit": (network(drawn) - drawn.sum(1, keepdim=True)).square().mean()})
+state = {"weight": network.weight.detach(), "drawn": drawn}
+torch.save(state, Path(sys.argv[1]) / f"{process_index()}.pt")
+"""
+
+
 def test_rate_warms_up_and_falls() -> None:
     plan = Plan(iterations=100, learning_rate=1.0, warm_up=10)
     rates = [plan.rate(i) for i in range(101)]
@@ -136,6 +232,7 @@ def test_the_loop_learns_and_records(tmp_path: Path) -> None:
     lines = (tmp_path / "run" / "losses.jsonl").read_text().splitlines()
     fits = [json.loads(line)["fit"] for line in lines]
     assert fits[-1] < fits[0]
+    assert list((tmp_path / "run").glob("events.out.tfevents.*")), "nothing for TensorBoard"
 
 
 def test_boxes_follow_crop_and_flip() -> None:

@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -23,11 +22,15 @@ HEAD_KEY = "unirestore_head"
 WIDTH = 48
 
 
-class ImageStem(nn.Conv2d):
+class ImageStem(nn.Sequential):
     """Images (B, 3, H, W) in [0, 1] -> (B, 48, H/4, W/4)."""
 
     def __init__(self) -> None:
-        super().__init__(3, WIDTH, 8, stride=4, padding=2)
+        super().__init__(
+            normed(3, WIDTH // 2, stride=2), nn.ReLU(),
+            normed(WIDTH // 2, WIDTH, stride=2), nn.ReLU(),
+            Residual(WIDTH),
+        )  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images * 2 - 1)
@@ -49,47 +52,26 @@ class FeatureStem(nn.Conv2d):
 
 
 class Backbone(nn.Module):
-    """Images (B, 3, H, W) in [0, 1] -> (B, 48, H/4, W/4) with context from stride 16."""
+    """What the stem takes -> (B, 48, h, w) at the stem's stride, with context from a quarter of
+    that resolution.
 
-    channels = WIDTH
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = ImageStem()
-        self.fine = blocks(48, 2)
-        self.down1, self.middle = nn.Conv2d(48, 64, 2, 2), blocks(64, 1)
-        self.down2, self.coarse = nn.Conv2d(64, 96, 2, 2), blocks(96, 2)
-        self.up2, self.up1 = nn.Conv2d(96, 64, 1), nn.Conv2d(64, 48, 1)
-        self.merge = blocks(48, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        fine = self.fine(self.stem(x))
-        middle = self.middle(self.down1(fine))
-        coarse = self.coarse(self.down2(middle))
-        middle = middle + enlarged(self.up2(coarse), middle)
-        return self.merge(fine + enlarged(self.up1(middle), fine))
-
-
-class FeatureBackbone(nn.Module):
-    """Features (B, C, h, w) -> (B, 48, h, w) with context from a quarter of their resolution.
-
-    Little is done at the features' own stride: that is where the time goes, and what would be
-    learned there the adapter has done. Batch normalisation, which training in minutes needs, is
-    part of the convolutions once ONNX Runtime has loaded the graph.
+    Little is done at the finest stride: that is where the time goes, and on features the adapter
+    has done it. Batch normalisation, which training in minutes needs, is part of the convolutions
+    once ONNX Runtime has loaded the graph.
     """
 
     channels = WIDTH
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, stem: ImageStem | FeatureStem) -> None:
         super().__init__()
-        self.stem = FeatureStem(channels)
+        self.stem = stem
         self.down1 = nn.Sequential(normed(WIDTH, 64, stride=2), nn.ReLU(), Residual(64))
         self.down2 = nn.Sequential(normed(64, 96, stride=2), nn.ReLU(), Residual(96), Residual(96))
         self.up2, self.up1 = nn.Conv2d(96, 64, 1), nn.Conv2d(64, WIDTH, 1)
         self.merge = nn.Sequential(normed(WIDTH, WIDTH), nn.ReLU())
 
-    def forward(self, features: Tensor) -> Tensor:
-        fine = self.stem(features)
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.stem(x)
         middle = self.down1(fine)
         middle = middle + enlarged(self.up2(self.down2(middle)), middle)
         return self.merge(fine + enlarged(self.up1(middle), fine))
@@ -115,7 +97,7 @@ def normed(before: int, after: int, stride: int = 1) -> nn.Sequential:
 class SegmentationNetwork(nn.Module):
     """Logits (B, K, h, w) of K classes at the backbone's stride."""
 
-    def __init__(self, classes: int, backbone: Backbone | FeatureBackbone) -> None:
+    def __init__(self, classes: int, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Conv2d(WIDTH, classes, 1)
@@ -131,7 +113,7 @@ class DetectionNetwork(nn.Module):
     """CenterNet's idea (Zhou et al., Objects as Points, 2019): a heat map of centres for each class
     and, at every cell, offset of the centre and log size of the box, in cells."""
 
-    def __init__(self, classes: int, backbone: Backbone | FeatureBackbone) -> None:
+    def __init__(self, classes: int, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
         self.heat = nn.Conv2d(WIDTH, classes, 3, padding=1)
@@ -158,11 +140,6 @@ class DetectionNetwork(nn.Module):
         return scores * peaks, torch.cat([u - across, v - down, u + across, v + down], 1)
 
 
-def blocks(channels: int, count: int) -> nn.Sequential:
-    """Of three 3x3 convolutions each, with a residual."""
-    return nn.Sequential(*(AutoencoderTinyBlock(channels, channels, "relu") for _ in range(count)))
-
-
 def enlarged(x: Tensor, like: Tensor) -> Tensor:
     """x at the height and width of ``like``, bilinear."""
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
@@ -186,9 +163,9 @@ Head = SegmentationNetwork | DetectionNetwork
 def make_head(task: str, classes: int, channels: int) -> Head:
     """A fresh head for ``segmentation`` or ``detection``; ValueError for another task."""
     if task == "segmentation":
-        return SegmentationNetwork(classes, FeatureBackbone(channels))
+        return SegmentationNetwork(classes, Backbone(FeatureStem(channels)))
     if task == "detection":
-        return DetectionNetwork(classes, FeatureBackbone(channels))
+        return DetectionNetwork(classes, Backbone(FeatureStem(channels)))
     raise ValueError(f"there is no head for {task}: there is one for segmentation and detection")
 
 

@@ -6,6 +6,7 @@ does not fit is refused with the reason. Keys and layout: github.com/unirestore/
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import re
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unirestore_ros.model.config import (
+    SD_TURBO,
     AutoencoderConfig,
     CFRMConfig,
     Config,
@@ -69,16 +71,33 @@ def from_released(sd_turbo: Path, stage1: Path, stage2: Path, null_embedding: Pa
     ``null_embeds``, (1, 77, D). Files are mapped, not copied. Raises WeightsError for contents that
     do not fit, OSError for files that cannot be read.
     """
-    _check_schedule(sd_turbo / "scheduler" / "scheduler_config.json")
     state = _read_stage(stage1, STAGE1) | _read_stage(stage2, STAGE2)
-    vae, unet = (_read_json(sd_turbo / part / "config.json") for part in ("vae", "unet"))
-    origin = f"{sd_turbo}, {stage1}, {stage2}, {null_embedding}"
-    config = _config(_Fields(vae, sd_turbo / "vae"), _Fields(unet, sd_turbo / "unet"), state)
-    state |= _prefixed("autoencoder.vae.", _current_names(_read_safetensors(sd_turbo / "vae")))
-    state |= _prefixed("denoiser.unet.", _read_safetensors(sd_turbo / "unet"))
-    state["null_embedding"] = read_embedding(null_embedding)
-    state["noise"] = stored_noise()
-    return assemble(config, dict(state), origin)
+    autoencoder, unet = _backbone_config(sd_turbo)
+    config = Config(
+        name="sd-turbo",
+        autoencoder=autoencoder,
+        unet=unet,
+        controller=_controller_config(state, unet.norm_num_groups),
+        cfrm=_cfrm_config(state),
+        tfa=_tfa_config(state),
+        tasks=tuple(sorted(k.removeprefix("prompts.") for k in state if k.startswith("prompts."))),
+        multiple=64,
+        min_side=512,
+    )
+    state |= _backbone(sd_turbo, null_embedding)
+    return assemble(config, dict(state), f"{sd_turbo}, {stage1}, {stage2}, {null_embedding}")
+
+
+def from_sd_turbo(sd_turbo: Path, null_embedding: Path, tasks: tuple[str, ...]) -> UniRestore:
+    """SD-Turbo with untrained CFRM, Controller, SC-Tuner, TFA and prompts: what stage 1 starts
+    from at the published size. Raises as ``from_released``."""
+    autoencoder, unet = _backbone_config(sd_turbo)
+    width = autoencoder.channels[-1]
+    tfa = dataclasses.replace(SD_TURBO.tfa, feature_channels=(width, width, width))
+    config = dataclasses.replace(SD_TURBO, autoencoder=autoencoder, unet=unet, tfa=tfa, tasks=tasks)
+    fresh = UniRestore(config).state_dict()
+    origin = f"{sd_turbo}, {null_embedding}"
+    return assemble(config, fresh | _backbone(sd_turbo, null_embedding), origin)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -97,8 +116,8 @@ class _Tensors(State):
 class _Fields:
     """The fields of a diffusers config.json, by name, each of the kind that is asked for."""
 
-    def __init__(self, values: dict[str, Any], folder: Path) -> None:
-        self._values, self._folder = values, folder
+    def __init__(self, folder: Path) -> None:
+        self._values, self._folder = _read_json(folder / "config.json"), folder
 
     def whole(self, name: str) -> int:
         value = self._values.get(name)
@@ -218,30 +237,29 @@ def _current_names(state: State) -> State:
 # --- configuration --------------------------------------------------------------------------------
 
 
-def _config(vae: _Fields, unet: _Fields, state: _Tensors) -> Config:
-    groups = unet.whole("norm_num_groups")
-    return Config(
-        name="sd-turbo",
-        autoencoder=AutoencoderConfig(
-            kind="kl",
-            channels=vae.wholes("block_out_channels"),
-            layers_per_block=vae.whole("layers_per_block"),
-            norm_num_groups=vae.whole("norm_num_groups"),
-            scaling_factor=vae.number("scaling_factor", DEFAULT_SCALING_FACTOR),
-        ),
-        unet=UNetConfig(
-            channels=unet.wholes("block_out_channels"),
-            layers_per_block=unet.whole("layers_per_block"),
-            cross_attention_dim=unet.whole("cross_attention_dim"),
-            heads=unet.wholes("attention_head_dim"),
-            norm_num_groups=groups,
-        ),
-        controller=_controller_config(state, groups),
-        cfrm=_cfrm_config(state),
-        tfa=_tfa_config(state),
-        tasks=tuple(sorted(k.removeprefix("prompts.") for k in state if k.startswith("prompts."))),
-        multiple=64,
-        min_side=512,
+def _backbone(sd_turbo: Path, null_embedding: Path) -> State:
+    """The frozen tensors, under our names."""
+    state = _prefixed("autoencoder.vae.", _current_names(_read_safetensors(sd_turbo / "vae")))
+    state |= _prefixed("denoiser.unet.", _read_safetensors(sd_turbo / "unet"))
+    return state | {"null_embedding": read_embedding(null_embedding), "noise": stored_noise()}
+
+
+def _backbone_config(sd_turbo: Path) -> tuple[AutoencoderConfig, UNetConfig]:
+    _check_schedule(sd_turbo / "scheduler" / "scheduler_config.json")
+    vae, unet = (_Fields(sd_turbo / part) for part in ("vae", "unet"))
+    autoencoder = AutoencoderConfig(
+        kind="kl",
+        channels=vae.wholes("block_out_channels"),
+        layers_per_block=vae.whole("layers_per_block"),
+        norm_num_groups=vae.whole("norm_num_groups"),
+        scaling_factor=vae.number("scaling_factor", DEFAULT_SCALING_FACTOR),
+    )
+    return autoencoder, UNetConfig(
+        channels=unet.wholes("block_out_channels"),
+        layers_per_block=unet.whole("layers_per_block"),
+        cross_attention_dim=unet.whole("cross_attention_dim"),
+        heads=unet.wholes("attention_head_dim"),
+        norm_num_groups=unet.whole("norm_num_groups"),
     )
 
 

@@ -84,6 +84,18 @@ class TaskFeatureAdapter(nn.Module):
         self.prompt_trans = (
             nn.Sequential(nn.Linear(c, next_channels), nn.GELU()) if next_channels else None
         )
+        self._start_within_hearing()
+
+    @torch.no_grad()
+    def _start_within_hearing(self) -> None:
+        """Fresh weights only: let what reads the prompt state multiply by the C that the gates'
+        softmax divides by, else the prompt reaches the finest adapter by a hundred-thousandth."""
+        readers = [self.out_gate[0]]
+        if self.prompt_trans is not None:
+            readers.append(self.prompt_trans[0])
+        for linear in readers:
+            assert isinstance(linear, nn.Linear)
+            linear.weight.mul_(self.t_gate1.in_channels)
 
     def gates(self, skip: Tensor) -> Gates:
         if self.gate_pool > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import logging
 import sys
 from collections.abc import Iterable
@@ -13,7 +14,9 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from unirestore_ros.model import TINY, UniRestore
+from unirestore_ros.files import written_beside
+from unirestore_ros.model import TINY, Config, UniRestore
+from unirestore_ros.model.published import from_sd_turbo
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights, save_weights
 from unirestore_ros.tasks import long_name
 from unirestore_ros.train import stages
@@ -32,11 +35,12 @@ from unirestore_ros.train.head_compare import Settings, compare_heads
 from unirestore_ros.train.head_scores import score_heads
 from unirestore_ros.train.heads import PLANS as HEAD_PLANS
 from unirestore_ros.train.heads import export_head, train_head
+from unirestore_ros.train.judges import train_judge
 from unirestore_ros.train.labelled import LabelledSampler
-from unirestore_ros.train.loop import Losses, Plan, Run
+from unirestore_ros.train.loop import Losses, Plan, Run, process_index, training_device
 from unirestore_ros.train.pairs import PairSampler
 from unirestore_ros.train.plot import plot_losses
-from unirestore_ros.train.prepare import photographs, prepare
+from unirestore_ros.train.prepare import LeftOut, photographs, prepare
 
 PROMPT_RATE = 100.0
 """A gate's softmax divides a prompt by its width: it needs a learning rate of its own."""
@@ -58,9 +62,10 @@ PLANS = {
 """What the shipped weights took, tidied: docs/model_card.md tells how they really came about."""
 BATCH, CROP = 4, 192
 """The work of nine crops of 128, which hold too little of a scene to tell how thick a fog is."""
-TASK_CROP = 192
-DARK_SEQUENCE = "0001TP"
-"""CamVid's dusk drive, dark and noisy: no clean target."""
+SEEDS_APART = 1_000
+"""Between processes, each of which draws batches of its own."""
+LEFT_OUT = ("0001TP", "0016E5:7500")
+"""CamVid's dusk drive, dark and noisy, is no clean target; its val is 0016E5 from 7959 on."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
+    arguments.seed += SEEDS_APART * process_index()
     try:
         arguments.act(arguments)
     except (ValueError, OSError) as error:
@@ -94,6 +100,13 @@ def _parser() -> argparse.ArgumentParser:
         "--photos", type=Path, nargs="*", default=[], help="folders of clean photographs"
     )
     first.add_argument("--drive", type=int, default=88, help="frames of the synthetic drive")
+    first.add_argument(
+        "--leave-out",
+        nargs="*",
+        default=LEFT_OUT,
+        metavar="SEQUENCE[:NUMBER]",
+        help=f"photographs so named, from that number on (default: {' '.join(LEFT_OUT)})",
+    )
     first.set_defaults(act=_prepare)
 
     for name in NETWORKS:
@@ -108,8 +121,15 @@ def _parser() -> argparse.ArgumentParser:
         )
         _add_length(sub)
         sub.set_defaults(act=act)
+        sub.add_argument("--batch", type=int, default=BATCH, help="crops in a batch")
+        sub.add_argument("--crop", type=int, default=CROP, help="side of a crop, pixels")
         if stage == "0":
             sub.add_argument("--start", type=Path, help="weights to go on from, .safetensors")
+        if stage == "1":
+            about = "SD-Turbo's folder: train the published size, which has no stage 0"
+            sub.add_argument("--sd-turbo", type=Path, help=about)
+            about = "the empty prompt's embedding, which --sd-turbo needs"
+            sub.add_argument("--null-embedding", type=Path, help=about)
 
     _add_heads(commands)
     last = commands.add_parser("export", help="the weights of the last stage, as fp16 safetensors")
@@ -159,7 +179,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     for folder in arguments.labelled:
         annotations.update(read_labelled(folder))
         folders.append(folder / "images")
-    photos = photographs(folders, skip=[DARK_SEQUENCE])
+    photos = photographs(folders, [LeftOut.parse(text) for text in arguments.leave_out])
     prepare(_cache(arguments), photos, arguments.drive, annotations)
 
 
@@ -204,18 +224,18 @@ def _stage0(arguments: argparse.Namespace) -> None:
     network = _placed(load_weights(start) if start else UniRestore(TINY))
     plan = _plan(arguments, "0")
     run = _run(arguments, "stage0", network, plan, {1.0: list(network.parameters())})
-    pairs = PairSampler(_cache(arguments), arguments.seed + run.iteration, _device())
-    run.train(lambda _: stages.stage0(network, *pairs(BATCH, CROP)))
+    pairs = PairSampler(_cache(arguments), arguments.seed + run.iteration, training_device())
+    run.train(lambda _: stages.stage0(network, *pairs(arguments.batch, arguments.crop)))
     _finish(run)
 
 
 def _stage1(arguments: argparse.Namespace) -> None:
-    network = _network_after(arguments, "stage0")
+    network = _before_stage1(arguments)
     parts = (network.cfrm, network.controller, network.denoiser.csc_editors)
     plan = _plan(arguments, "1")
     run = _run(arguments, "stage1", network, plan, {1.0: _parameters(parts)})
-    pairs = PairSampler(_cache(arguments), arguments.seed + 1 + run.iteration, _device())
-    run.train(lambda _: stages.stage1(network, *pairs(BATCH, CROP)))
+    pairs = PairSampler(_cache(arguments), arguments.seed + 1 + run.iteration, training_device())
+    run.train(lambda _: stages.stage1(network, *pairs(arguments.batch, arguments.crop)))
     _finish(run)
 
 
@@ -225,11 +245,13 @@ def _stage2(arguments: argparse.Namespace) -> None:
     rates = {1.0: _parameters([network.tfa]), PROMPT_RATE: prompts}
     run = _run(arguments, "stage2", network, _plan(arguments, "2"), rates)
     judges = {task: _judge(arguments, task) for task in STAGE2_TASKS if task != "ir"}
-    batches = LabelledSampler(_cache(arguments), arguments.seed + 2 + run.iteration, _device())
+    batches = LabelledSampler(
+        _cache(arguments), arguments.seed + 2 + run.iteration, training_device()
+    )
 
     def step(iteration: int) -> Losses:
         task = STAGE2_TASKS[iteration % len(STAGE2_TASKS)]
-        batch = batches(BATCH, TASK_CROP, task in NEEDS_BOXES)
+        batch = batches(arguments.batch, arguments.crop, task in NEEDS_BOXES)
         return stages.stage2(network, task, batch, judges.get(task))
 
     run.train(step)
@@ -241,29 +263,29 @@ def _stage3(arguments: argparse.Namespace) -> None:
     prompt = network.prompts[ADDED_TASK]
     run = _run(arguments, "stage3", network, _plan(arguments, "3"), {PROMPT_RATE: [prompt]})
     judge = _judge(arguments, ADDED_TASK)
-    batches = LabelledSampler(_cache(arguments), arguments.seed + 3 + run.iteration, _device())
-    run.train(lambda _: stages.stage3(network, ADDED_TASK, batches(BATCH, TASK_CROP, True), judge))
-    _finish(run)
-
-
-def _downstream(arguments: argparse.Namespace) -> None:
-    task = arguments.task
-    network = _placed(NETWORKS[task]())
-    run = _run(arguments, task, network, _plan(arguments, task), {1.0: list(network.parameters())})
-    batches = LabelledSampler(_cache(arguments), arguments.seed + 1 + run.iteration, _device())
+    batches = LabelledSampler(
+        _cache(arguments), arguments.seed + 3 + run.iteration, training_device()
+    )
 
     def step(_: int) -> Losses:
-        batch = batches(2 * BATCH, TASK_CROP, task in NEEDS_BOXES)
-        return {task: network.loss(batch.clean, batch)}
+        batch = batches(arguments.batch, arguments.crop, True)
+        return stages.stage3(network, ADDED_TASK, batch, judge)
 
     run.train(step)
     _finish(run)
 
 
+def _downstream(arguments: argparse.Namespace) -> None:
+    task, seed = arguments.task, arguments.seed + 1
+    train_judge(
+        arguments.work, task, _plan(arguments, task), seed, training_device(), arguments.bf16
+    )
+
+
 def _head(arguments: argparse.Namespace) -> None:
     plan = dataclasses.replace(HEAD_PLANS[arguments.task], iterations=arguments.iterations)
     work, task, weights = arguments.work, arguments.task, arguments.weights
-    train_head(work, task, weights, plan, arguments.seed, _device(), arguments.bf16)
+    train_head(work, task, weights, plan, arguments.seed, training_device(), arguments.bf16)
 
 
 def _export_heads(arguments: argparse.Namespace) -> None:
@@ -296,13 +318,9 @@ def _export_downstream(arguments: argparse.Namespace) -> None:
     save_downstream(networks, arguments.file)
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _placed(network: Network) -> Network:
     """On the GPU where there is one, in the layout that convolutions are fastest in."""
-    placed: Network = network.to(_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placed: Network = network.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return placed
 
 
@@ -320,8 +338,28 @@ def _averaged(arguments: argparse.Namespace, name: str) -> dict[str, torch.Tenso
     return average
 
 
+def _before_stage1(arguments: argparse.Namespace) -> UniRestore:
+    if arguments.sd_turbo is None:
+        return _network_after(arguments, "stage0")
+    if arguments.null_embedding is None:
+        raise ValueError("--sd-turbo needs --null-embedding FILE beside it")
+    tasks = (*STAGE2_TASKS, ADDED_TASK)
+    network = from_sd_turbo(arguments.sd_turbo, arguments.null_embedding, tasks)
+    with written_beside(_config_file(arguments)) as beside:
+        beside.write_text(json.dumps(network.config.to_dict()))
+    return _placed(network)
+
+
+def _config_file(arguments: argparse.Namespace) -> Path:
+    """Of the network in the work folder, where it is not `tiny`."""
+    file: Path = arguments.work / "config.json"
+    return file
+
+
 def _network_after(arguments: argparse.Namespace, stage: str) -> UniRestore:
-    network = UniRestore(TINY)
+    file = _config_file(arguments)
+    config = Config.from_dict(json.loads(file.read_text())) if file.exists() else TINY
+    network = UniRestore(config)
     network.load_state_dict(_averaged(arguments, stage))
     return _placed(network)
 

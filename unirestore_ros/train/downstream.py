@@ -14,9 +14,11 @@ from unirestore_ros.files import written_beside
 from unirestore_ros.model.heads import (
     Backbone,
     DetectionNetwork,
+    ImageStem,
+    Residual,
     SegmentationNetwork,
-    blocks,
     enlarged,
+    normed,
 )
 from unirestore_ros.train.labelled import (
     BOX_CLASSES,
@@ -35,26 +37,31 @@ LEAST_SIDE = 8
 class Segmenter(SegmentationNetwork):
     """Logits of the eleven classes, enlarged to the image's size."""
 
+    class_weights: Tensor
+
     def __init__(self) -> None:
-        super().__init__(SEGMENTATION_CLASSES, Backbone())
+        super().__init__(SEGMENTATION_CLASSES, Backbone(ImageStem()))
+        self.register_buffer("class_weights", torch.ones(SEGMENTATION_CLASSES))
 
     def forward(self, images: Tensor) -> Tensor:
         return enlarged(self.logits(images), images)
 
     def loss(self, images: Tensor, batch: Truth) -> Tensor:
-        logits = enlarged(self.logits(images), batch.labels)
-        return F.cross_entropy(logits, batch.labels, ignore_index=UNLABELLED)
+        """Cross-entropy at the cells' centres."""
+        logits = self.logits(images).float()
+        labels = batch.labels[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+        return F.cross_entropy(logits, labels, self.class_weights, ignore_index=UNLABELLED)
 
 
 class Detector(DetectionNetwork):
     """Centres and boxes of the four kinds of thing."""
 
     def __init__(self) -> None:
-        super().__init__(len(BOX_CLASSES), Backbone())
+        super().__init__(len(BOX_CLASSES), Backbone(ImageStem()))
 
     def loss(self, images: Tensor, batch: Truth) -> Tensor:
         logits, shapes = self(images)
-        return detection_loss(logits, shapes, batch.boxes)
+        return detection_loss(logits.float(), shapes.float(), batch.boxes)
 
 
 def detection_loss(logits: Tensor, shapes: Tensor, boxes: list[Tensor]) -> Tensor:
@@ -67,6 +74,13 @@ def detection_loss(logits: Tensor, shapes: Tensor, boxes: list[Tensor]) -> Tenso
         found = shapes[cells[:, 0], :, cells[:, 1], cells[:, 2]]
         shape_loss = F.l1_loss(found, targets)
     return centre_loss(logits, heat, len(cells)) + 0.5 * shape_loss
+
+
+def class_weights(counts: Tensor) -> Tensor:
+    """Pixels (K,) of each class -> its weight: the less the commoner it is, by the root of its
+    share."""
+    weights = (counts / counts.sum() + 1e-3).rsqrt()
+    return weights / weights.mean()
 
 
 def detection_targets(boxes: list[Tensor], shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,9 +120,10 @@ class Classifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 32, 4, 2, 1), blocks(32, 1), nn.Conv2d(32, 64, 2, 2), blocks(64, 1),
-            nn.Conv2d(64, 96, 2, 2), blocks(96, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-            nn.Linear(96, len(BOX_CLASSES)),
+            normed(3, 32, stride=2), nn.ReLU(), Residual(32),
+            normed(32, 64, stride=2), nn.ReLU(), Residual(64),
+            normed(64, 96, stride=2), nn.ReLU(), Residual(96),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, len(BOX_CLASSES)),
         )  # fmt: skip
 
     def forward(self, crops: Tensor) -> Tensor:

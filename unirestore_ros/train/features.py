@@ -28,6 +28,7 @@ from unirestore_ros.train.labelled import (
     Truth,
     boxes_in_crop,
     crop_corner,
+    label_counts,
 )
 from unirestore_ros.train.pairs import DRIVE_PREFIX, to_tensor
 
@@ -115,9 +116,7 @@ class FeatureSampler:
 
     def label_counts(self, classes: int) -> Tensor:
         """Labelled pixels (K,) of each class, over all maps."""
-        labels = np.concatenate([note.labels[::4, ::4].ravel() for note in self.notes])
-        counts = np.bincount(labels, minlength=classes)[:classes]
-        return torch.from_numpy(counts).to(self.device).float()
+        return label_counts(self.notes, classes).to(self.device)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation (1, C, 1, 1) of each channel, over a spread of the maps."""

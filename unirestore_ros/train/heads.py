@@ -23,8 +23,9 @@ from unirestore_ros.model.heads import (
 )
 from unirestore_ros.model.weights import load_weights
 from unirestore_ros.tasks import long_name
-from unirestore_ros.train.downstream import detection_loss
+from unirestore_ros.train.downstream import class_weights, detection_loss
 from unirestore_ros.train.features import STRIDE, FeatureBatch, FeatureSampler, cache_features
+from unirestore_ros.train.judges import NORM_BATCHES
 from unirestore_ros.train.labelled import BOX_CLASSES, UNLABELLED
 from unirestore_ros.train.loop import Plan, Run
 from unirestore_ros.train.plot import plot_losses
@@ -34,7 +35,6 @@ PLANS = {
     "det": Plan(1600, 3e-3, warm_up=50, average=0.99),
 }
 BATCH, CROP_CELLS = 8, 48
-NORM_BATCHES = 40
 CLASS_NAMES = {"seg": tuple(name.lower() for name in CLASSES), "det": BOX_CLASSES}
 _SHORT_SHA = 12
 
@@ -80,10 +80,9 @@ def _near_box(task: str, iteration: int) -> bool:
 
 
 def segmentation_loss(counts: Tensor) -> Callable[[Head, Tensor, Tensor], Tensor]:
-    """Cross-entropy of (head, input, labels) at the cells' centres. A class weighs the less the
-    commoner it is, by the root of its share; ``counts`` (K,) are its labelled pixels."""
-    weights = (counts / counts.sum() + 1e-3).rsqrt()
-    weights = weights / weights.mean()
+    """Cross-entropy of (head, input, labels) at the cells' centres; ``counts`` (K,): labelled
+    pixels of each class, see ``class_weights``."""
+    weights = class_weights(counts)
 
     def loss(head: Head, x: Tensor, labels: Tensor) -> Tensor:
         assert isinstance(head, SegmentationNetwork)

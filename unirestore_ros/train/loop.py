@@ -1,4 +1,8 @@
-"""The training loop: one optimiser, a moving average, checkpoints that resume, a loss plot."""
+"""The training loop: one optimiser, a moving average, checkpoints that resume, curves.
+
+Started by `accelerate launch` it runs on several GPUs: every process draws batches of its own and
+their gradients are averaged, so that a batch is as many times as large.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,19 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from unirestore_ros.files import written_beside
 
 Losses = dict[str, Tensor]
+RECORD_EVERY = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +45,17 @@ class Plan:
         return self.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
+def process_index() -> int:
+    """Which of the processes of `accelerate launch` this is; 0 without it."""
+    return int(Accelerator().process_index)
+
+
+def training_device() -> torch.device:
+    """This process's GPU where there is one, else the CPU."""
+    device: torch.device = Accelerator().device
+    return device
+
+
 class Run:
     """One stage's training of some parameters of a network, in a folder that holds its state."""
 
@@ -51,6 +69,10 @@ class Run:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.network, self.plan, self.bf16 = folder, network, plan, bf16
+        self._accelerator = Accelerator()
+        if not self._leads:
+            # The same weights in every process, but noise of its own.
+            torch.manual_seed(torch.initial_seed() + process_index())
         for group in groups:
             group.setdefault("rate_factor", 1.0)
         self.optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95))
@@ -60,8 +82,9 @@ class Run:
         self._resume()
 
     @property
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
+    def _leads(self) -> bool:
+        """One process alone writes checkpoints and curves."""
+        return bool(self._accelerator.is_main_process)
 
     @property
     def checkpoint(self) -> Path:
@@ -70,26 +93,57 @@ class Run:
     def train(self, step: Callable[[int], Losses]) -> nn.Module:
         """Call ``step`` until the plan is done; returns the averaged network."""
         trainable = [p for group in self.optimizer.param_groups for p in group["params"]]
-        bar = tqdm(total=self.plan.iterations, initial=self.iteration, desc=self.folder.name)
+        device = next(self.network.parameters()).device.type
+        curves = Curves(self.folder) if self._leads else None
+        bar = tqdm(
+            total=self.plan.iterations,
+            initial=self.iteration,
+            desc=self.folder.name,
+            disable=not self._leads,
+        )
         while self.iteration < self.plan.iterations:
             started = time.monotonic()
-            rate = self.plan.rate(self.iteration)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate * group["rate_factor"]
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.bf16):
+            rate = self._set_rate()
+            with torch.autocast(device, torch.bfloat16, enabled=self.bf16):
                 losses = step(self.iteration)
-            self.optimizer.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
-            norm = nn.utils.clip_grad_norm_(trainable, self.plan.clip)
-            if torch.isfinite(norm):
-                self.optimizer.step()
+            self._learn(losses, trainable)
             self._update_average()
             self.iteration += 1
             self.seconds += time.monotonic() - started
             bar.update()
-            self._record(losses, rate, bar)
+            if curves and self._is_time_to_record():
+                values = {name: float(loss.detach()) for name, loss in losses.items()}
+                bar.set_postfix({name: round(value, 6) for name, value in values.items()})
+                curves.record(self.iteration, self.seconds, rate, values)
+            if self.iteration % self.plan.save_every == 0:
+                self.save()
         self.save()
         return self.average
+
+    def _set_rate(self) -> float:
+        rate = self.plan.rate(self.iteration)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["rate_factor"]
+        return rate
+
+    def _learn(self, losses: Losses, trainable: Sequence[nn.Parameter]) -> None:
+        """One step of the optimiser; a batch whose gradient is not finite is left out."""
+        self.optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        if self._accelerator.num_processes > 1:
+            self._average_gradients(trainable)
+        norm = nn.utils.clip_grad_norm_(trainable, self.plan.clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+
+    def _average_gradients(self, trainable: Sequence[nn.Parameter]) -> None:
+        """Over the processes. The stages call parts of the network, not its forward, which is
+        where DistributedDataParallel would have done it."""
+        gradients = [p.grad for p in trainable if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        means = self._accelerator.reduce(flat, "mean").split([g.numel() for g in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -97,17 +151,12 @@ class Run:
         for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
 
-    def _record(self, losses: Losses, rate: float, bar: tqdm[None]) -> None:
-        if self.iteration % 20 == 0 or self.iteration == self.plan.iterations:
-            values = {name: round(float(loss.detach()), 6) for name, loss in losses.items()}
-            bar.set_postfix(values)
-            line = {"iteration": self.iteration, "seconds": round(self.seconds, 1), "rate": rate}
-            with (self.folder / "losses.jsonl").open("a") as stream:
-                stream.write(json.dumps(line | values) + "\n")
-        if self.iteration % self.plan.save_every == 0:
-            self.save()
+    def _is_time_to_record(self) -> bool:
+        return self.iteration % RECORD_EVERY == 0 or self.iteration == self.plan.iterations
 
     def save(self) -> None:
+        if not self._leads:
+            return
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -126,3 +175,22 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.iteration, self.seconds = state["iteration"], state["seconds"]
+
+
+class Curves:
+    """Losses and learning rate: ``losses.jsonl``, and the same for TensorBoard, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "losses.jsonl"
+        self._board = SummaryWriter(str(folder))
+
+    def record(
+        self, iteration: int, seconds: float, rate: float, values: Mapping[str, float]
+    ) -> None:
+        line = {"iteration": iteration, "seconds": round(seconds, 1), "rate": rate}
+        rounded = {name: round(value, 6) for name, value in values.items()}
+        with self._file.open("a") as stream:
+            stream.write(json.dumps(line | rounded) + "\n")
+        for name, value in ({"rate": rate} | dict(values)).items():
+            self._board.add_scalar(name, value, iteration)
+        self._board.flush()

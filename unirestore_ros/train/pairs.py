@@ -10,8 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-COMMON_VERSIONS = 16
+from unirestore_ros.degrade.corruptions import COMMON, FAMILIES
+
+COMMON_VERSIONS = 1 + len(COMMON)
 """The clean frame and its 15 common corruptions, first in every stack."""
+BLUR_WEIGHT = 2.0
+"""A corruption of the blur family is drawn so much oftener than another: there is less to win and
+it takes longer to learn."""
 DRIVE_PREFIX = "drive_"
 """Of the names of frames from the synthetic drive."""
 
@@ -32,8 +37,8 @@ class PairSampler:
         seed: int,
         device: torch.device,
         drive_share: float = 0.25,
-        driving_share: float = 0.4,
-        clean_share: float = 0.1,
+        driving_share: float = 0.35,
+        clean_share: float = 0.06,
     ) -> None:
         files = sorted(cache.glob("[!.]*.npy"))
         if not files:
@@ -46,6 +51,8 @@ class PairSampler:
         self.rng = np.random.default_rng(seed)
         self.device = device
         self.driving_share, self.clean_share = driving_share, clean_share
+        weights = [BLUR_WEIGHT if name in FAMILIES["blur"] else 1.0 for name in COMMON]
+        self.common_chances = np.array(weights) / sum(weights)
 
     def __call__(self, batch: int, size: int) -> tuple[Tensor, Tensor]:
         crops = [self._crop(size) for _ in range(batch)]
@@ -58,7 +65,7 @@ class PairSampler:
             return 0
         if versions > COMMON_VERSIONS and self.rng.random() < self.driving_share:
             return int(self.rng.integers(COMMON_VERSIONS, versions))
-        return int(self.rng.integers(1, min(versions, COMMON_VERSIONS)))
+        return 1 + int(self.rng.choice(len(COMMON), p=self.common_chances))
 
     def _crop(self, size: int) -> tuple[Image, Image]:
         source = self.sources[self.rng.choice(len(self.sources), p=self.shares)]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -42,14 +43,35 @@ class CleanFrame:
     depth: NDArray[np.float32] | None = None
 
 
-def photographs(folders: Iterable[Path], skip: Iterable[str] = ()) -> list[Path]:
-    """Every JPEG and PNG below the folders whose name does not start with one of ``skip``."""
-    prefixes = tuple(skip)
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """Frames that are not to be trained on: those whose names begin with ``sequence`` and whose
+    number, at the end of the name, is ``first`` or more."""
+
+    sequence: str
+    first: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> LeftOut:
+        """``SEQUENCE`` or ``SEQUENCE:NUMBER``; ValueError for anything else."""
+        found = re.fullmatch(r"([^:]+)(?::(\d+))?", text)
+        if found is None:
+            raise ValueError(f"{text!r} is neither SEQUENCE nor SEQUENCE:NUMBER")
+        return cls(found[1], int(found[2] or 0))
+
+    def holds(self, name: str) -> bool:
+        number = re.search(r"\d+$", name)
+        return name.startswith(self.sequence) and int(number[0] if number else 0) >= self.first
+
+
+def photographs(folders: Iterable[Path], left_out: Sequence[LeftOut] = ()) -> list[Path]:
+    """Every JPEG and PNG below the folders but those that are left out."""
     files = [f for folder in folders for f in sorted(folder.rglob("*"))]
     return [
         f
         for f in files
-        if f.suffix.lower() in (".jpg", ".jpeg", ".png") and not f.name.startswith(prefixes)
+        if f.suffix.lower() in (".jpg", ".jpeg", ".png")
+        and not any(rule.holds(f.stem) for rule in left_out)
     ]
 
 
