@@ -178,16 +178,23 @@ def test_the_published_size_trains_from_sd_turbo(work: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_two_processes_learn_the_same_weights_from_batches_of_their_own(
-    work: Path, tmp_path: Path
+    repository: Path, tmp_path: Path
 ) -> None:
-    """As `accelerate launch` starts them on two GPUs, here on the CPU."""
+    """As `accelerate launch` starts them on two GPUs, by torchrun, here on the CPU."""
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment["PYTHONPATH"] = str(repository)
     done = subprocess.run(
-        [*command, "--main_process_port", "0", str(script), str(tmp_path)],
+        [*command, str(script), str(tmp_path)],
         env=environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
