@@ -52,9 +52,9 @@ ADDED_TASK = "det"
 
 PLANS = {
     "0": Plan(7000, 1e-3),
-    "1": Plan(400, 5e-4, warm_up=50, average=0.99),
-    "2": Plan(1500, 5e-4, warm_up=50, average=0.995),
-    "3": Plan(300, 5e-4, warm_up=20, average=0.99),
+    "1": Plan(200, 5e-4, warm_up=50, average=0.99),
+    "2": Plan(1000, 5e-4, warm_up=50, average=0.995),
+    "3": Plan(200, 5e-4, warm_up=20, average=0.99),
     "seg": Plan(5000, 1.5e-3, warm_up=50, average=0.99),
     "det": Plan(5000, 1.5e-3, warm_up=50, average=0.99),
     "cls": Plan(2000, 1e-3, warm_up=50, average=0.99),
