@@ -302,7 +302,7 @@ def _score_heads(arguments: argparse.Namespace) -> None:
 def _compare_heads(arguments: argparse.Namespace) -> None:
     names = ("work", "weights", "data", "limit", "frames", "iterations", "seed")
     settings = Settings(**{name: getattr(arguments, name) for name in names})
-    compare_heads(settings, arguments.out, _device())
+    compare_heads(settings, arguments.out, training_device())
 
 
 def _export(arguments: argparse.Namespace) -> None:

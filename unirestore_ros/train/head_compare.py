@@ -25,7 +25,8 @@ from unirestore_ros.files import sha256_of, written_beside
 from unirestore_ros.metrics import confusion, drawn_weights, interval, mean_ious
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.heads import (
-    FeatureBackbone,
+    Backbone,
+    FeatureStem,
     Head,
     ImageStem,
     SegmentationNetwork,
@@ -108,16 +109,16 @@ def _run_folder(folder: Path, name: str, rate: float) -> Path:
 
 def fresh_head(name: str, frames: Sequence[HeadFrame]) -> SegmentationNetwork:
     """The same network for each input but for its first layer."""
-    channels = frames[0].inputs[name].shape[0]
-    backbone = FeatureBackbone(channels)
+    stem: ImageStem | FeatureStem
     if name == ADAPTER:
+        stem = FeatureStem(frames[0].inputs[name].shape[0])
         few = np.stack([f.inputs[name].astype(np.float32).mean(axis=(1, 2)) for f in frames])
         spread = np.stack([f.inputs[name].astype(np.float32).std(axis=(1, 2)) for f in frames])
-        backbone.stem.mean = torch.from_numpy(few.mean(axis=0)).view(1, -1, 1, 1)
-        backbone.stem.deviation = torch.from_numpy(spread.mean(axis=0) + 1e-3).view(1, -1, 1, 1)
+        stem.mean = torch.from_numpy(few.mean(axis=0)).view(1, -1, 1, 1)
+        stem.deviation = torch.from_numpy(spread.mean(axis=0) + 1e-3).view(1, -1, 1, 1)
     else:
-        backbone.add_module("stem", ImageStem())
-    return SegmentationNetwork(SEGMENTATION_CLASSES, backbone)
+        stem = ImageStem()
+    return SegmentationNetwork(SEGMENTATION_CLASSES, Backbone(stem))
 
 
 def _best(
