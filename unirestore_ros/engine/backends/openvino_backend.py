@@ -147,7 +147,7 @@ class _Part:
 
 
 def _with_features_in_bfloat16(graph: ov.Model) -> ov.Model:
-    """The same bits come out: each part would cast them on its side of the border."""
+    """Half of the bytes and of the memory; the part that reads them would cast them anyway."""
     edges = ov.preprocess.PrePostProcessor(graph)
     for ports, edge in ((graph.inputs, edges.input), (graph.outputs, edges.output)):
         for port in ports:
