@@ -15,7 +15,12 @@ from ros_station import Ear, Station, image, stamp_of
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
-from unirestore_ros.consumers.detections import detections_of, markers_of
+from unirestore_ros.consumers.detections import (
+    Detection,
+    detections_of,
+    markers_of,
+    vision_messages,
+)
 from unirestore_ros.consumers.segmentation_head import labels_of, palette
 from unirestore_ros.drive import Drive
 from unirestore_ros.drive.programme import DEMO_SEED
@@ -100,9 +105,7 @@ def test_boxes_are_the_heads_and_drawn_on_the_drivers_picture(
     heard = head_topic(station, "detection_head/markers", MarkerArray)
     drawn = head_topic(station, "detection_head/image")
     answer = station.exchange(image(rgb, "rgb8"), FirstMarker(heard))
-    outputs = outputs_of(engine, rgb, "detection")
-    classes = engine.bundle.manifest.heads["detection"].classes
-    found = detections_of(outputs["scores"], outputs["boxes"], classes, engine.input_size, 0.3)
+    found = boxes_of(engine, rgb)
     assert len(found) > 0
     expected = markers_of(found, answer.header)
     assert corners(answer.array) == pytest.approx(corners(expected), abs=0.1)
@@ -111,6 +114,30 @@ def test_boxes_are_the_heads_and_drawn_on_the_drivers_picture(
     restored = engine.decode("perception")[..., ::-1]
     changed = np.abs(pixels_of(picture).astype(int) - restored).max(axis=2) > 16
     assert 0.001 < changed.mean() < 0.5
+
+
+def test_vision_msgs_carry_the_boxes(
+    station: Station, engine: Engine, scene: tuple[Pixels, Pixels]
+) -> None:
+    kinds = vision_messages()
+    if kinds is None:
+        pytest.skip("vision_msgs is not installed")
+    rgb, _ = scene
+    heard = head_topic(station, "detection_head/detections", kinds.Detection2DArray)
+    answer = station.exchange(image(rgb, "rgb8"), heard)
+    assert answer.header.frame_id == "camera_optical"
+    names = [one.results[0].hypothesis.class_id for one in answer.detections]
+    widths = [one.bbox.size_x for one in answer.detections]
+    found = boxes_of(engine, rgb)
+    assert sorted(names) == sorted(each.name for each in found)
+    expected = [each.right - each.left for each in found]
+    assert sorted(widths) == pytest.approx(sorted(expected), abs=0.1)
+
+
+def boxes_of(engine: Engine, rgb: Pixels) -> list[Detection]:
+    outputs = outputs_of(engine, rgb, "detection")
+    classes = engine.bundle.manifest.heads["detection"].classes
+    return detections_of(outputs["scores"], outputs["boxes"], classes, engine.input_size, 0.3)
 
 
 def corners(array: MarkerArray) -> dict[tuple[str, int], float]:
