@@ -110,7 +110,7 @@ def markers_of(detections: Sequence[Detection], header: Header) -> MarkerArray:
 
 
 def vision_messages() -> ModuleType | None:
-    """``vision_msgs.msg`` where it is installed: PyPI has none."""
+    """``vision_msgs.msg`` where it is installed."""
     try:
         return importlib.import_module("vision_msgs.msg")
     except ModuleNotFoundError:
