@@ -62,7 +62,7 @@ def load_weights(file: Path) -> UniRestore:
 
     A file in float32 is mapped, not copied. Raises WeightsError, or OSError where unreadable.
     """
-    values = _metadata(file)
+    values = read_metadata(file)
     if CONFIG_KEY not in values:
         raise WeightsError(f"{file} is not a file of UniRestore weights: it has no {CONFIG_KEY}")
     config = Config.from_dict(json.loads(values[CONFIG_KEY]))
@@ -71,11 +71,11 @@ def load_weights(file: Path) -> UniRestore:
 
 def read_sources(file: Path) -> dict[str, str]:
     """What a file of weights was made from; empty where it does not say."""
-    values: dict[str, str] = json.loads(_metadata(file).get(SOURCES_KEY, "{}"))
+    values: dict[str, str] = json.loads(read_metadata(file).get(SOURCES_KEY, "{}"))
     return values
 
 
-def _metadata(file: Path) -> dict[str, str]:
+def read_metadata(file: Path) -> dict[str, str]:
     try:
         with safe_open(file, framework="pt") as stream:
             return stream.metadata() or {}

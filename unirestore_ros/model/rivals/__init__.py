@@ -1,0 +1,1 @@
+"""Networks that `evaluate` compares UniRestore with: rivals of equal compute, and ablations."""
