@@ -49,7 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rows_say_what_was_measured(folder: Path, tmp_path: Path) -> None:
-    rows = evaluate(folder, tmp_path / "q.json", "--corruptions", "gaussian_noise,speckle_noise")
+    corruptions, methods = "gaussian_noise,speckle_noise", "clean,degraded,classical,unirestore"
+    rows = evaluate(folder, tmp_path / "q.json", "--corruptions", corruptions, "--methods", methods)
     assert all(set(row) == KEYS for row in rows)
     assert {row["method"] for row in rows} == {"clean", "degraded", "classical", "unirestore"}
     assert all((row["corruption"] is None) == (row["severity"] is None) for row in rows)

@@ -18,7 +18,16 @@ import unirestore_ros
 from unirestore_ros.evaluate.conditions import Conditions, chosen, degraded
 from unirestore_ros.evaluate.differences import differences, won_back
 from unirestore_ros.evaluate.machine import Machine
-from unirestore_ros.evaluate.methods import NAMES, make_methods
+from unirestore_ros.evaluate.methods import (
+    NAMES,
+    RIVALS,
+    WEIGHTS,
+    Sources,
+    available,
+    check,
+    judge_files,
+    make_methods,
+)
 from unirestore_ros.evaluate.pictures import Strips
 from unirestore_ros.evaluate.plots import plot_gains, plot_two_tasks
 from unirestore_ros.evaluate.prompts import prompt_changes
@@ -32,7 +41,6 @@ from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
 from unirestore_ros.train.dataset import read_labelled
 from unirestore_ros.train.prepare import read_photograph
 
-WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
 DOWNSTREAM = SHIPPED_WEIGHTS / "downstream.safetensors"
 PROMPT_FRAMES = 4
 """Images on which the prompts' effect is measured, each clean and degraded."""
@@ -71,8 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--corruptions", default="common", help=_CORRUPTIONS_HELP)
     parser.add_argument("--severity", type=int, default=3, choices=range(1, 6))
     parser.add_argument("--limit", type=int, help="at most so many images, evenly spread")
-    parser.add_argument("--methods", default=",".join(NAMES), help=",".join(NAMES))
+    parser.add_argument(
+        "--methods",
+        help=f"NAME,... (default: every one whose weights are there) of {', '.join(NAMES)}",
+    )
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the restorer's")
+    parser.add_argument(
+        "--rivals", type=Path, default=RIVALS, help="folder of the weights of the other methods"
+    )
     parser.add_argument(
         "--downstream", type=Path, default=DOWNSTREAM, help="networks that judge for machines"
     )
@@ -85,16 +99,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     corruptions = chosen(arguments.corruptions)
-    names = tuple(arguments.methods.split(","))
-    for name in names:
-        if name not in NAMES:
-            raise ValueError(f"method {name!r} is not known: choose from {', '.join(NAMES)}")
+    sources = Sources(arguments.weights, arguments.rivals)
+    names = tuple(arguments.methods.split(",")) if arguments.methods else available(sources)
+    check(names, sources)
     files = _images(arguments.data, arguments.limit)
     notes = read_labelled(arguments.data) if (arguments.data / "boxes.json").exists() else {}
     machine = Machine(arguments.downstream) if notes else None
-    methods = make_methods(names, arguments.weights)
+    files_of_judges = judge_files(names, sources) if notes else {}
+    judges = {name: Machine(file) for name, file in files_of_judges.items()}
+    methods = make_methods(names, sources)
     conditions = Conditions((None, *corruptions), arguments.severity)
-    scores = score_all(files, methods, conditions, machine, notes)
+    scores = score_all(files, methods, conditions, machine, notes, judges)
     rows = rows_of(scores, conditions)
     content = {
         "meta": _meta(arguments, len(files)),
@@ -171,7 +186,7 @@ def _meta(arguments: argparse.Namespace, images: int) -> dict[str, object]:
         "data": "/".join(arguments.data.resolve().parts[-2:]),
         "images": images,
         "corruptions": arguments.corruptions,
-        "methods": None if arguments.methods == ",".join(NAMES) else arguments.methods,
+        "methods": arguments.methods,
         "severity": arguments.severity,
         "limit": arguments.limit,
         **_about(arguments),

@@ -1,63 +1,184 @@
 """What is compared: a method makes of a degraded RGB frame (H, W, 3) uint8 one or more others, each
-under the task whose prompt made it (None: made without a prompt)."""
+under the task whose prompt made it (None: made without a prompt, or with one for all tasks)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from unirestore_ros import classical
 from unirestore_ros.model import UniRestore
+from unirestore_ros.model.rivals.weights import load_rival
 from unirestore_ros.model.unirestore import pad_to_multiple
-from unirestore_ros.model.weights import load_weights
+from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
 from unirestore_ros.tasks import long_name
 
 Image = NDArray[np.uint8]
 Method = Callable[[Image], Mapping[str | None, Image]]
+Restorer = Callable[[Tensor], Mapping[str | None, Tensor]]
+"""Of a batch of one (1, 3, H, W) in [0, 1]; not clamped."""
+
+Network = TypeVar("Network", bound=nn.Module)
 
 CLEAN = "clean"
-NAMES = (CLEAN, "degraded", "classical", "unirestore")
+WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
+RIVALS = SHIPPED_WEIGHTS / "rivals"
+FOUR_STEPS = 4
+PERCEPTION = "ir"
 
 
-def make_methods(names: tuple[str, ...], weights: Path) -> Mapping[str, Method]:
-    """The methods of these names; ``clean`` and ``degraded`` leave their frame as it is."""
-    makers: dict[str, Callable[[], Method]] = {
-        CLEAN: lambda: _unchanged,
-        "degraded": lambda: _unchanged,
-        "classical": lambda: _classical,
-        "unirestore": lambda: _restorer(load_weights(weights)),
-    }
-    return {name: makers[name]() for name in names}
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Where weights are: the restorer's file, the folder of rivals and ablations."""
+
+    weights: Path = WEIGHTS
+    rivals: Path = RIVALS
+
+    def rival(self, name: str) -> Path:
+        return self.rivals / f"{name}.safetensors"
 
 
-def _unchanged(frame: Image) -> Mapping[str | None, Image]:
-    return {None: frame}
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A line of the table of methods. ``trained_by``: the commands that make its file among the
+    rivals; None: it needs none. ``judged_by_itself``: that file holds the networks that judge it,
+    in place of those trained on clean images."""
+
+    make: Callable[[str, Sources], Method]
+    trained_by: str | None = None
+    judged_by_itself: bool = False
 
 
-def _classical(frame: Image) -> Mapping[str | None, Image]:
+def _unchanged(name: str, sources: Sources) -> Method:
+    return lambda frame: {None: frame}
+
+
+def _classical(name: str, sources: Sources) -> Method:
     """One classical method an image, chosen by the rule of ``classical.choose``."""
-    return {None: classical.METHODS[classical.choose(frame)](frame)}
+    return lambda frame: {None: classical.METHODS[classical.choose(frame)](frame)}
 
 
-def _restorer(network: UniRestore) -> Method:
-    """One image for each of the network's prompts."""
+def _rival(name: str, sources: Sources) -> Method:
+    """An image-to-image network."""
+    network = _placed(load_rival(name, sources.rival(name)))
+    return _on_frames(lambda images: {None: network(images)})
+
+
+def _ours(steps: int = 1) -> Callable[[str, Sources], Method]:
+    """The restorer itself: one image for each of its prompts."""
+
+    def make(name: str, sources: Sources) -> Method:
+        network = _placed(load_weights(sources.weights))
+        return _prompted(network, {task: long_name(task) for task in network.config.tasks}, steps)
+
+    return make
+
+
+def _variant(label: str | None) -> Callable[[str, Sources], Method]:
+    """UniRestore in another form, with one prompt, that gives its image under ``label``."""
+
+    def make(name: str, sources: Sources) -> Method:
+        network = load_rival(name, sources.rival(name))
+        assert isinstance(network, UniRestore)
+        return _prompted(_placed(network), {PERCEPTION: label})
+
+    return make
+
+
+_ABLATION = _variant(long_name(PERCEPTION))
+METHODS: Mapping[str, Entry] = {
+    CLEAN: Entry(_unchanged),
+    "degraded": Entry(_unchanged),
+    "classical": Entry(_classical),
+    "nafnet": Entry(_rival, "train nafnet"),
+    "promptir": Entry(_rival, "train promptir"),
+    "urie": Entry(_rival, "train urie"),
+    "retrained": Entry(
+        _unchanged,
+        "train retrained-seg, retrained-det and retrained-cls",
+        judged_by_itself=True,
+    ),
+    "unirestore": Entry(_ours()),
+    "unirestore-four-steps": Entry(_ours(FOUR_STEPS)),
+    "unirestore-single-prompt": Entry(_variant(None), "train single-prompt"),
+    "unirestore-control": Entry(_ABLATION, "train control"),
+    "unirestore-without-cfrm": Entry(_ABLATION, "train without-cfrm"),
+    "unirestore-without-denoise": Entry(_ABLATION, "train without-denoise"),
+}
+NAMES = tuple(METHODS)
+
+
+def available(sources: Sources) -> tuple[str, ...]:
+    """The methods that need no weights of their own, or whose weights are there."""
+    return tuple(
+        name
+        for name, entry in METHODS.items()
+        if entry.trained_by is None or sources.rival(name).exists()
+    )
+
+
+def check(names: Iterable[str], sources: Sources) -> None:
+    """ValueError for a name that there is not, or one whose weights are missing."""
+    for name in names:
+        if name not in METHODS:
+            raise ValueError(f"method {name!r} is not known: choose from {', '.join(NAMES)}")
+        needed, file = METHODS[name].trained_by, sources.rival(name)
+        if needed is not None and not file.exists():
+            raise ValueError(
+                f"method {name!r} needs {file}, which is not there: `{needed}` makes it, "
+                f"then `train export-rivals {name}`"
+            )
+
+
+def make_methods(names: Sequence[str], sources: Sources) -> Mapping[str, Method]:
+    """The methods of these names; ``clean``, ``degraded`` and ``retrained`` leave their frame."""
+    return {name: METHODS[name].make(name, sources) for name in names}
+
+
+def judge_files(names: Iterable[str], sources: Sources) -> Mapping[str, Path]:
+    """The files of the downstream networks of the methods that have their own."""
+    return {name: sources.rival(name) for name in names if METHODS[name].judged_by_itself}
+
+
+def _placed(network: Network) -> Network:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placed: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed
+
+
+def _prompted(network: UniRestore, labels: Mapping[str, str | None], steps: int = 1) -> Method:
+    """One image for each prompt of ``labels``, under its label."""
+
+    def restore(images: Tensor) -> Mapping[str | None, Tensor]:
+        z0, skips = network.encode(pad_to_multiple(images, network.config.multiple))
+        zt = network.denoise(z0, steps)
+        return {label: network.decode(zt, skips, task) for task, label in labels.items()}
+
+    return _on_frames(restore)
+
+
+def _on_frames(restore: Restorer) -> Method:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @torch.inference_mode()
-    def restore(frame: Image) -> Mapping[str | None, Image]:
+    def method(frame: Image) -> Mapping[str | None, Image]:
         height, width = frame.shape[:2]
         images = torch.from_numpy(frame.copy()).to(device).permute(2, 0, 1)[None].float() / 255
-        z0, skips = network.encode(pad_to_multiple(images, network.config.multiple))
-        zt = network.denoise(z0)
-        made: dict[str | None, Image] = {}
-        for task in network.config.tasks:
-            image = network.decode(zt, skips, task)[0, :, :height, :width].clamp(0, 1) * 255
-            made[long_name(task)] = image.round().byte().permute(1, 2, 0).cpu().numpy()
-        return made
+        return {
+            label: _to_frame(image[0, :, :height, :width])
+            for label, image in restore(images).items()
+        }
 
-    return restore
+    return method
+
+
+def _to_frame(image: Tensor) -> Image:
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+    return np.asarray(pixels.cpu().numpy())

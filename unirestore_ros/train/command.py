@@ -41,6 +41,7 @@ from unirestore_ros.train.loop import Losses, Plan, Run, process_index, training
 from unirestore_ros.train.pairs import PairSampler
 from unirestore_ros.train.plot import plot_losses
 from unirestore_ros.train.prepare import LeftOut, photographs, prepare
+from unirestore_ros.train.rival_commands import add_rivals
 
 PROMPT_RATE = 100.0
 """A gate's softmax divides a prompt by its width: it needs a learning rate of its own."""
@@ -132,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--null-embedding", type=Path, help=about)
 
     _add_heads(commands)
+    add_rivals(commands)
     last = commands.add_parser("export", help="the weights of the last stage, as fp16 safetensors")
     last.add_argument("file", type=Path)
     last.set_defaults(act=_export)

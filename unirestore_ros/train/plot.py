@@ -51,7 +51,7 @@ def plot_curves(runs: Mapping[str, Mapping[str, Path]], file: Path) -> None:
 
 def _losses(folder: Path, window: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Every recorded loss of a run by its name: iterations, and moving means of its values."""
-    lines = [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+    lines = recorded(folder)
     found = {}
     for name in sorted({key for line in lines for key in line} - set(NOT_A_LOSS)):
         points = [(line["iteration"], line[name]) for line in lines if name in line]
@@ -60,3 +60,8 @@ def _losses(folder: Path, window: int) -> dict[str, tuple[np.ndarray, np.ndarray
         smooth = np.convolve(values, np.ones(width) / width, mode="valid")
         found[name] = iterations[width - 1 :], smooth
     return found
+
+
+def recorded(folder: Path) -> list[dict[str, float]]:
+    """What a run wrote of its losses, a line every few iterations."""
+    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]

@@ -1,0 +1,99 @@
+"""The table of methods: which run, what each makes, and what is said where weights are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unirestore_ros.evaluate.conditions import Conditions
+from unirestore_ros.evaluate.machine import Machine
+from unirestore_ros.evaluate.methods import (
+    METHODS,
+    Sources,
+    available,
+    check,
+    judge_files,
+    make_methods,
+)
+from unirestore_ros.evaluate.run import score_all
+from unirestore_ros.model.rivals.weights import KINDS, save_rival
+from unirestore_ros.tasks import SHORT_NAMES
+from unirestore_ros.train.downstream import (
+    Classifier,
+    Detector,
+    Downstreams,
+    Segmenter,
+    save_downstream,
+)
+from unirestore_ros.train.labelled import Annotation
+
+NEED_NO_RIVALS = {"clean", "degraded", "classical", "unirestore", "unirestore-four-steps"}
+FRAME = np.random.default_rng(0).integers(0, 256, (72, 90, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+    """Every rival, untrained, with something in the place of zeros."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    for name, kind in KINDS.items():
+        network = kind.make()
+        for parameter in network.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.05)
+        save_rival(name, network, {}, folder / f"{name}.safetensors")
+    networks = Downstreams(Segmenter(), Detector(), Classifier())
+    save_downstream(networks, folder / "retrained.safetensors")
+    return Sources(rivals=folder)
+
+
+def test_every_method_gives_a_frame_of_the_same_size(sources: Sources) -> None:
+    names = available(sources)
+    assert set(names) == set(METHODS)
+    check(names, sources)
+    frames = {name: method(FRAME) for name, method in make_methods(names, sources).items()}
+    for name, made in frames.items():
+        assert all(frame.shape == FRAME.shape and frame.dtype == np.uint8
+                   for frame in made.values()), name  # fmt: skip
+    tasks = {name: set(made) for name, made in frames.items()}
+    assert tasks["unirestore"] == tasks["unirestore-four-steps"] == set(SHORT_NAMES)
+    assert tasks["unirestore-without-cfrm"] == {"perception"}
+    assert tasks["nafnet"] == tasks["retrained"] == tasks["unirestore-single-prompt"] == {None}
+    different = {name: next(iter(made.values())).tobytes() for name, made in frames.items()}
+    for name in ("clean", "degraded", "retrained"):
+        assert different.pop(name) == FRAME.tobytes()
+    assert len(set(different.values())) == len(different), "no two methods do the same"
+
+
+def test_without_their_weights_methods_are_left_out_or_refused(tmp_path: Path) -> None:
+    sources = Sources(rivals=tmp_path)
+    assert set(available(sources)) == NEED_NO_RIVALS
+    message = f"needs {tmp_path}/nafnet.safetensors, which is not there: `train nafnet` makes it"
+    with pytest.raises(ValueError, match=message):
+        check(["clean", "nafnet"], sources)
+
+
+def test_the_retrained_are_judged_by_themselves(sources: Sources, tmp_path: Path) -> None:
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "frame.png"), FRAME)
+    files = judge_files(METHODS, sources)
+    assert set(files) == {"retrained"}
+    torch.manual_seed(1)
+    save_downstream(Downstreams(Segmenter(), Detector(), Classifier()), tmp_path / "j.safetensors")
+    labels = np.random.default_rng(1).integers(0, 11, FRAME.shape[:2]).astype(np.uint8)
+    note = Annotation(labels, np.array([[0, 10, 10, 30, 30]], np.float32))
+    scores = score_all(
+        [tmp_path / "frame.png"],
+        make_methods(["degraded", "retrained"], sources),
+        Conditions(("contrast",), 3),
+        Machine(tmp_path / "j.safetensors"),
+        {"frame": note},
+        {name: Machine(file) for name, file in files.items()},
+    )
+    theirs, ours = (scores[name, None, "contrast"] for name in ("degraded", "retrained"))
+    assert theirs.eye == ours.eye
+    assert not np.array_equal(theirs.machine[0].confusion, ours.machine[0].confusion)

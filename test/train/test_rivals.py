@@ -1,0 +1,83 @@
+"""Training what UniRestore is compared with, as a user runs it: a few steps on the drive."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from unirestore_ros.model.rivals.weights import KINDS, load_rival, read_rival
+from unirestore_ros.train.command import main
+from unirestore_ros.train.loop import Plan
+from unirestore_ros.train.rivals import beginning
+
+WORDS = {
+    "nafnet": ["nafnet", "--iterations", "3", "--trial", "2", "--rate", "1e-3", "1e-9"],
+    "promptir": ["promptir", "--iterations", "2"],
+    "urie": ["urie", "--iterations", "2"],
+    "unirestore-control": ["control", "--iterations", "2"],
+    "unirestore-without-cfrm": ["without-cfrm", "--iterations", "2"],
+    "unirestore-without-denoise": ["without-denoise", "--iterations", "2"],
+}
+
+
+def train(work: Path, *words: str) -> int:
+    return main(["--threads", "1", "--work", str(work), *words])
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames of the drive and a segmenter to learn from."""
+    folder = tmp_path_factory.mktemp("rivals")
+    assert train(folder, "prepare", "--drive", "1") == 0
+    assert train(folder, "seg", "--iterations", "2") == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORDS)
+def test_a_rival_learns_and_is_exported(work: Path, tmp_path: Path, name: str) -> None:
+    assert train(work, *WORDS[name]) == 0
+    assert train(work, "export-rivals", name, "--to", str(tmp_path)) == 0
+    file = tmp_path / f"{name}.safetensors"
+    torch.manual_seed(0)
+    fresh, learned = KINDS[name].make().state_dict(), load_rival(name, file).state_dict()
+    same = [torch.equal(value, fresh[key].half().float()) for key, value in learned.items()]
+    assert not all(same), "nothing was learned"
+    training = read_rival(file)["training"]
+    assert training["iterations"] == int(WORDS[name][2])
+    assert training["losses"] and all(loss > 0 for loss in training["losses"].values())
+
+
+@pytest.mark.slow
+def test_the_best_rate_is_trained_on_and_all_curves_are_kept(work: Path) -> None:
+    assert train(work, *WORDS["nafnet"]) == 0
+    table = json.loads((work / "nafnet" / "rates.json").read_text())
+    assert table["best"] == 1e-3, "a rate of 1e-9 learns nothing"
+    assert table["losses"]["0.001"] < table["losses"]["1e-09"]
+    reached = {
+        rate: torch.load(work / "nafnet" / f"rate-{rate}" / "checkpoint.pt", weights_only=True)
+        for rate in ("0.001", "1e-09")
+    }
+    assert {rate: state["iteration"] for rate, state in reached.items()} == {"0.001": 3, "1e-09": 2}
+    assert (work / "nafnet" / "rates.png").exists()
+
+
+def test_what_was_not_trained_is_not_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path, "export-rivals", "nafnet", "--to", str(tmp_path)) == 1
+    assert "run `train nafnet` first" in capsys.readouterr().err
+    assert train(tmp_path, "export-rivals", "unirestore-control", "--to", str(tmp_path)) == 1
+    assert "run `train control` first" in capsys.readouterr().err
+    assert train(tmp_path, "urie") == 1
+    assert "run `train seg` first" in capsys.readouterr().err
+
+
+def test_a_trial_has_the_rates_of_the_whole_plan() -> None:
+    plan = Plan(1000, 1.0, warm_up=10)
+    trial = beginning(plan, 100)
+    assert trial.iterations == 100
+    assert [trial.rate(i) for i in range(100)] == [plan.rate(i) for i in range(100)]

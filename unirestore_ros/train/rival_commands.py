@@ -1,0 +1,105 @@
+"""Subcommands of `train` for what UniRestore is compared with."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from pathlib import Path
+
+import torch
+
+from unirestore_ros.model.rivals.weights import KINDS
+from unirestore_ros.model.weights import SHIPPED_WEIGHTS
+from unirestore_ros.train.downstream import Segmenter
+from unirestore_ros.train.loop import Plan, training_device
+from unirestore_ros.train.rivals import (
+    ABLATIONS,
+    PLANS,
+    RATES,
+    TRIAL,
+    Setting,
+    export_rival,
+    train_ablation,
+    train_best_rate,
+    train_restorer,
+    train_urie,
+)
+
+RIVALS_FOLDER = SHIPPED_WEIGHTS / "rivals"
+
+
+def add_rivals(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    nafnet = commands.add_parser("nafnet", help="NAFNet of equal compute, its best of some rates")
+    nafnet.add_argument("--iterations", type=int, default=PLANS["nafnet"].iterations)
+    nafnet.add_argument(
+        "--rate", type=float, nargs="+", default=RATES, help="learning rates to try"
+    )
+    nafnet.add_argument("--trial", type=int, default=TRIAL, help="iterations to try each for")
+    nafnet.set_defaults(act=_nafnet)
+    promptir = commands.add_parser("promptir", help="a PromptIR-like network of equal compute")
+    _add_plan(promptir, "promptir")
+    promptir.set_defaults(
+        act=lambda a: train_restorer(_setting(a), "promptir", _plan(a, "promptir"))
+    )
+    urie = commands.add_parser("urie", help="a URIE-like enhancer, by the segmenter's loss")
+    _add_plan(urie, "urie")
+    urie.set_defaults(act=_urie)
+    for name in ABLATIONS:
+        about = "UniRestore from scratch by stage 0's losses, as long as its ablations"
+        if name != "control":
+            about = f"the same {name.replace('-', ' ')}"
+        ablation = commands.add_parser(name, help=about)
+        _add_plan(ablation, name)
+        ablation.set_defaults(act=_ablation, name=name)
+    about = "rivals and ablations, as fp16 safetensors, for `evaluate`"
+    export = commands.add_parser("export-rivals", help=about)
+    export.add_argument("names", nargs="+", choices=tuple(KINDS), metavar="NAME",
+                        help=", ".join(KINDS))  # fmt: skip
+    export.add_argument("--to", type=Path, default=RIVALS_FOLDER, help="folder")
+    export.set_defaults(act=_export)
+
+
+def _add_plan(parser: argparse.ArgumentParser, name: str) -> None:
+    plan = PLANS[name]
+    parser.add_argument("--iterations", type=int, default=plan.iterations)
+    parser.add_argument("--rate", type=float, default=plan.learning_rate, help="learning rate")
+
+
+def _plan(arguments: argparse.Namespace, name: str) -> Plan:
+    return dataclasses.replace(
+        PLANS[name], iterations=arguments.iterations, learning_rate=arguments.rate
+    )
+
+
+def _setting(arguments: argparse.Namespace) -> Setting:
+    return Setting(arguments.work, arguments.seed, training_device(), arguments.bf16)
+
+
+def _nafnet(arguments: argparse.Namespace) -> None:
+    plan = dataclasses.replace(PLANS["nafnet"], iterations=arguments.iterations)
+    train_best_rate(_setting(arguments), "nafnet", plan, arguments.rate, arguments.trial)
+
+
+def _urie(arguments: argparse.Namespace) -> None:
+    file = arguments.work / "seg" / "checkpoint.pt"
+    if not file.exists():
+        raise ValueError(f"{file} is not there: run `train seg` first")
+    setting = _setting(arguments)
+    judge = Segmenter()
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    judge.load_state_dict(state["average"])
+    placed: Segmenter = judge.to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train_urie(setting, placed.eval().requires_grad_(False), _plan(arguments, "urie"))
+
+
+def _ablation(arguments: argparse.Namespace) -> None:
+    name = arguments.name
+    train_ablation(_setting(arguments), name, _plan(arguments, name))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    for name in arguments.names:
+        file = arguments.to / f"{name}.safetensors"
+        export_rival(arguments.work, name, file)
+        logging.info("%s", file)
