@@ -166,7 +166,7 @@ def _add_heads(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     compare.add_argument("--data", type=Path, required=True, help="images/ labels/ boxes.json")
     compare.add_argument("--limit", type=int, help="score at most so many images, evenly spread")
     compare.add_argument("--frames", type=int, default=112, help="prepared frames to train on")
-    compare.add_argument("--iterations", type=int, default=450, help="of each of nine runs")
+    compare.add_argument("--iterations", type=int, default=400, help="of each of nine runs")
     compare.add_argument("--out", type=Path, required=True, help="the JSON; curves beside it")
     compare.set_defaults(act=_compare_heads)
 
