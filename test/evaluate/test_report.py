@@ -125,6 +125,13 @@ def test_files_of_the_same_weights_are_one_evaluation(content: Json, tmp_path: P
     assert "| noise, mean" in text.replace("*", "") and "{{" not in text
 
 
+def test_what_several_files_have_is_counted_once(content: Json) -> None:
+    rival = difference("perception", ["nafnet", None], 1.0, 0.5, 1.5)
+    again = {**content, "differences": [*content["differences"], rival]}
+    results = Results("quality", [content, again])
+    assert results.differences("common") == again["differences"]
+
+
 def test_what_is_not_an_evaluation_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

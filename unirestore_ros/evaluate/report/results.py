@@ -46,8 +46,8 @@ class Results:
         for content in contents:
             for row in content["rows"]:
                 self._rows.setdefault((row["method"], row["task"], row["corruption"]), row)
-            self._differences += content["differences"]
-            self._won_back += content["won_back"]
+            _add_new(self._differences, content["differences"], ("over", "task", "less"))
+            _add_new(self._won_back, content["won_back"], ("over", "method", "task", "figure"))
             self.prompts = self.prompts or content["prompts"]
 
     @property
@@ -116,6 +116,12 @@ class Results:
             if entry["task"] == task and entry["stride"] == stride:
                 return float(entry["change"])
         return None
+
+
+def _add_new(known: list[Json], entries: Iterable[Json], keys: Sequence[str]) -> None:
+    """Entries of what no earlier file has: the same methods may be in several."""
+    there = [[entry[key] for key in keys] for entry in known]
+    known += [entry for entry in entries if [entry[key] for key in keys] not in there]
 
 
 def sure(entry: Json) -> Sure:
