@@ -10,6 +10,7 @@ import torch
 
 from unirestore_ros.model.rivals.weights import KINDS, load_rival, read_rival
 from unirestore_ros.train.command import main
+from unirestore_ros.train.downstream import load_downstream
 from unirestore_ros.train.loop import Plan
 from unirestore_ros.train.rivals import beginning
 
@@ -17,6 +18,7 @@ WORDS = {
     "nafnet": ["nafnet", "--iterations", "3", "--trial", "2", "--rate", "1e-3", "1e-9"],
     "promptir": ["promptir", "--iterations", "2"],
     "urie": ["urie", "--iterations", "2"],
+    "unirestore-single-prompt": ["single-prompt", "--iterations", "3"],
     "unirestore-control": ["control", "--iterations", "2"],
     "unirestore-without-cfrm": ["without-cfrm", "--iterations", "2"],
     "unirestore-without-denoise": ["without-denoise", "--iterations", "2"],
@@ -32,7 +34,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames of the drive and a segmenter to learn from."""
     folder = tmp_path_factory.mktemp("rivals")
     assert train(folder, "prepare", "--drive", "1") == 0
-    assert train(folder, "seg", "--iterations", "2") == 0
+    for stage in ("seg", "cls", "det", "stage0", "stage1"):
+        assert train(folder, stage, "--iterations", "2") == 0
     return folder
 
 
@@ -49,6 +52,20 @@ def test_a_rival_learns_and_is_exported(work: Path, tmp_path: Path, name: str) -
     training = read_rival(file)["training"]
     assert training["iterations"] == int(WORDS[name][2])
     assert training["losses"] and all(loss > 0 for loss in training["losses"].values())
+
+
+@pytest.mark.slow
+def test_downstream_networks_are_trained_on_with_degraded_crops(work: Path, tmp_path: Path) -> None:
+    for task in ("seg", "det", "cls"):
+        assert train(work, f"retrained-{task}", "--iterations", "2") == 0
+    assert train(work, "export-rivals", "retrained", "--to", str(tmp_path)) == 0
+    assert train(work, "export-downstream", str(tmp_path / "clean.safetensors")) == 0
+    retrained = load_downstream(tmp_path / "retrained.safetensors")
+    for network, before in zip(
+        retrained, load_downstream(tmp_path / "clean.safetensors"), strict=True
+    ):
+        old = before.state_dict()
+        assert any(not torch.equal(v, old[k]) for k, v in network.state_dict().items())
 
 
 @pytest.mark.slow

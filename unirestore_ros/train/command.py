@@ -17,6 +17,7 @@ from torch import nn
 from unirestore_ros.files import written_beside
 from unirestore_ros.model import TINY, Config, UniRestore
 from unirestore_ros.model.published import from_sd_turbo
+from unirestore_ros.model.rivals.ablations import SinglePrompt
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights, save_weights
 from unirestore_ros.tasks import long_name
 from unirestore_ros.train import stages
@@ -24,18 +25,14 @@ from unirestore_ros.train.dataset import read_labelled
 from unirestore_ros.train.downstream import (
     NEEDS_BOXES,
     NETWORKS,
-    Classifier,
-    Detector,
     Downstream,
-    Downstreams,
-    Segmenter,
     save_downstream,
 )
 from unirestore_ros.train.head_compare import Settings, compare_heads
 from unirestore_ros.train.head_scores import score_heads
 from unirestore_ros.train.heads import PLANS as HEAD_PLANS
 from unirestore_ros.train.heads import export_head, train_head
-from unirestore_ros.train.judges import train_judge
+from unirestore_ros.train.judges import averaged, read_downstreams, train_judge
 from unirestore_ros.train.labelled import LabelledSampler
 from unirestore_ros.train.loop import Losses, Plan, Run, process_index, training_device
 from unirestore_ros.train.pairs import PairSampler
@@ -132,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
             about = "the empty prompt's embedding, which --sd-turbo needs"
             sub.add_argument("--null-embedding", type=Path, help=about)
 
+    single = commands.add_parser("single-prompt", help="stage 2 with one prompt for every task")
+    _add_length(single)
+    single.add_argument("--batch", type=int, default=BATCH, help="crops in a batch")
+    single.add_argument("--crop", type=int, default=CROP, help="side of a crop, pixels")
+    single.set_defaults(act=_single_prompt)
     _add_heads(commands)
     add_rivals(commands)
     last = commands.add_parser("export", help="the weights of the last stage, as fp16 safetensors")
@@ -243,9 +245,21 @@ def _stage1(arguments: argparse.Namespace) -> None:
 
 def _stage2(arguments: argparse.Namespace) -> None:
     network = _network_after(arguments, "stage1")
-    prompts = [network.prompts[task] for task in STAGE2_TASKS]
+    _adapt(arguments, "stage2", network, [network.prompts[task] for task in STAGE2_TASKS])
+
+
+def _single_prompt(arguments: argparse.Namespace) -> None:
+    network, before = SinglePrompt(TINY), averaged(arguments.work, "stage1")
+    network.load_state_dict(before | {f"prompts.{task}": before["prompts.ir"]
+                                      for task in TINY.tasks})  # fmt: skip
+    _adapt(arguments, "single-prompt", _placed(network), [network.prompts[STAGE2_TASKS[0]]])
+
+
+def _adapt(
+    arguments: argparse.Namespace, name: str, network: UniRestore, prompts: list[nn.Parameter]
+) -> None:
     rates = {1.0: _parameters([network.tfa]), PROMPT_RATE: prompts}
-    run = _run(arguments, "stage2", network, _plan(arguments, "2"), rates)
+    run = _run(arguments, name, network, _plan(arguments, "2"), rates)
     judges = {task: _judge(arguments, task) for task in STAGE2_TASKS if task != "ir"}
     batches = LabelledSampler(
         _cache(arguments), arguments.seed + 2 + run.iteration, training_device()
@@ -312,12 +326,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _export_downstream(arguments: argparse.Namespace) -> None:
-    networks = Downstreams(
-        _trained(arguments, "seg", Segmenter()),
-        _trained(arguments, "det", Detector()),
-        _trained(arguments, "cls", Classifier()),
-    )
-    save_downstream(networks, arguments.file)
+    save_downstream(read_downstreams(arguments.work), arguments.file)
 
 
 def _placed(network: Network) -> Network:
@@ -328,16 +337,6 @@ def _placed(network: Network) -> Network:
 
 def _parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module.parameters()]
-
-
-def _averaged(arguments: argparse.Namespace, name: str) -> dict[str, torch.Tensor]:
-    file = arguments.work / name / "checkpoint.pt"
-    if not file.exists():
-        raise ValueError(f"{file} is not there: run `train {name}` first")
-    average: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)[
-        "average"
-    ]
-    return average
 
 
 def _before_stage1(arguments: argparse.Namespace) -> UniRestore:
@@ -362,7 +361,7 @@ def _network_after(arguments: argparse.Namespace, stage: str) -> UniRestore:
     file = _config_file(arguments)
     config = Config.from_dict(json.loads(file.read_text())) if file.exists() else TINY
     network = UniRestore(config)
-    network.load_state_dict(_averaged(arguments, stage))
+    network.load_state_dict(averaged(arguments.work, stage))
     return _placed(network)
 
 
@@ -371,5 +370,5 @@ def _judge(arguments: argparse.Namespace, task: str) -> Downstream:
 
 
 def _trained(arguments: argparse.Namespace, task: str, network: Network) -> Network:
-    network.load_state_dict(_averaged(arguments, task))
+    network.load_state_dict(averaged(arguments.work, task))
     return _placed(network.eval().requires_grad_(False))

@@ -11,7 +11,8 @@ import torch
 
 from unirestore_ros.model.rivals.weights import KINDS
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS
-from unirestore_ros.train.downstream import Segmenter
+from unirestore_ros.train.downstream import NETWORKS, Segmenter, save_downstream
+from unirestore_ros.train.judges import RETRAINED, averaged, read_downstreams, train_judge
 from unirestore_ros.train.loop import Plan, training_device
 from unirestore_ros.train.rivals import (
     ABLATIONS,
@@ -45,6 +46,11 @@ def add_rivals(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     urie = commands.add_parser("urie", help="a URIE-like enhancer, by the segmenter's loss")
     _add_plan(urie, "urie")
     urie.set_defaults(act=_urie)
+    for task in NETWORKS:
+        about = f"the downstream network of {task}, trained on with degraded crops"
+        retrained = commands.add_parser(f"{RETRAINED}{task}", help=about)
+        _add_plan(retrained, f"{RETRAINED}{task}")
+        retrained.set_defaults(act=_retrained, task=task)
     for name in ABLATIONS:
         about = "UniRestore from scratch by stage 0's losses, as long as its ablations"
         if name != "control":
@@ -54,8 +60,8 @@ def add_rivals(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ablation.set_defaults(act=_ablation, name=name)
     about = "rivals and ablations, as fp16 safetensors, for `evaluate`"
     export = commands.add_parser("export-rivals", help=about)
-    export.add_argument("names", nargs="+", choices=tuple(KINDS), metavar="NAME",
-                        help=", ".join(KINDS))  # fmt: skip
+    export.add_argument("names", nargs="+", choices=(*KINDS, "retrained"), metavar="NAME",
+                        help=", ".join((*KINDS, "retrained")))  # fmt: skip
     export.add_argument("--to", type=Path, default=RIVALS_FOLDER, help="folder")
     export.set_defaults(act=_export)
 
@@ -82,15 +88,17 @@ def _nafnet(arguments: argparse.Namespace) -> None:
 
 
 def _urie(arguments: argparse.Namespace) -> None:
-    file = arguments.work / "seg" / "checkpoint.pt"
-    if not file.exists():
-        raise ValueError(f"{file} is not there: run `train seg` first")
     setting = _setting(arguments)
     judge = Segmenter()
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    judge.load_state_dict(state["average"])
+    judge.load_state_dict(averaged(setting.work, "seg"))
     placed: Segmenter = judge.to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     train_urie(setting, placed.eval().requires_grad_(False), _plan(arguments, "urie"))
+
+
+def _retrained(arguments: argparse.Namespace) -> None:
+    setting, task = _setting(arguments), arguments.task
+    plan, seed = _plan(arguments, f"{RETRAINED}{task}"), setting.seed + 2
+    train_judge(setting.work, task, plan, seed, setting.device, setting.bf16, retrained=True)
 
 
 def _ablation(arguments: argparse.Namespace) -> None:
@@ -101,5 +109,8 @@ def _ablation(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     for name in arguments.names:
         file = arguments.to / f"{name}.safetensors"
-        export_rival(arguments.work, name, file)
+        if name == "retrained":
+            save_downstream(read_downstreams(arguments.work, RETRAINED), file)
+        else:
+            export_rival(arguments.work, name, file)
         logging.info("%s", file)
