@@ -26,7 +26,7 @@ from unirestore_ros.train.downstream import Detector, centre_loss, detection_tar
 from unirestore_ros.train.heads import run_folder
 from unirestore_ros.train.labelled import Annotation, boxes_in_crop
 from unirestore_ros.train.loop import Plan, Run
-from unirestore_ros.train.pairs import PairSampler
+from unirestore_ros.train.pairs import PairSampler, at_dusk
 from unirestore_ros.train.prepare import DRIVING, HELD_OUT, LeftOut, synthetic_frames
 
 ONE_THREAD = ("--threads", "1")
@@ -152,6 +152,18 @@ def test_blurred_crops_are_drawn_oftener(work: Path) -> None:
     blurs = [drawn[COMMON.index(name)] for name in FAMILIES["blur"]]
     others = [drawn[COMMON.index(name)] for name in COMMON if name not in FAMILIES["blur"]]
     assert np.mean(blurs) > 1.5 * np.mean(others)
+
+
+def test_at_dusk_frame_and_target_are_darker_alike() -> None:
+    rng = np.random.default_rng(0)
+    degraded, clean = (rng.integers(0, 256, (8, 8, 3), np.uint8) for _ in range(2))
+    pairs = [at_dusk(rng, degraded, clean) for _ in range(400)]
+    darker = [(a, b) for a, b in pairs if not np.array_equal(b, clean)]
+    assert 0.15 < len(darker) / len(pairs) < 0.35
+    for a, b in darker:
+        factors = [dark.sum() / light.sum() for dark, light in ((a, degraded), (b, clean))]
+        assert 0.5 < factors[0] < 1
+        assert factors[0] == pytest.approx(factors[1], abs=0.02)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unirestore_ros.drive import Frame
-from unirestore_ros.train.pairs import to_tensor
+from unirestore_ros.train.pairs import at_dusk, to_tensor
 
 BOX_CLASSES = ("car", "pedestrian", "bicyclist", "sign")
 SEGMENTATION_CLASSES = 11
@@ -112,9 +112,12 @@ class LabelledSampler:
         window = (slice(y, y + size), slice(x, x + size))
         k = int(self.rng.integers(versions))
         flip = -1 if self.rng.random() < 0.5 else 1
+        degraded, clean = at_dusk(
+            self.rng, stack[k][window][:, ::flip], stack[0][window][:, ::flip]
+        )
         return (
-            stack[k][window][:, ::flip],
-            stack[0][window][:, ::flip],
+            degraded,
+            clean,
             np.ascontiguousarray(note.labels[window][:, ::flip]),
             boxes_in_crop(note.boxes, x, y, size, flip < 0),
         )

@@ -20,6 +20,12 @@ it takes longer to learn."""
 DRIVE_PREFIX = "drive_"
 """Of the names of frames from the synthetic drive."""
 
+DUSK_SHARE = 0.25
+"""Of crops whose light is taken down together with their clean target's: a street at dusk is no
+degradation, and must not be lit up."""
+MOST_STOPS = 2.0
+GAMMA = 2.2
+
 Image = NDArray[np.uint8]
 
 
@@ -76,7 +82,16 @@ class PairSampler:
         x = int(self.rng.integers(width - size + 1))
         flip = -1 if self.rng.random() < 0.5 else 1
         window = (slice(y, y + size), slice(x, x + size))
-        return stack[k][window][:, ::flip], stack[0][window][:, ::flip]
+        return at_dusk(self.rng, stack[k][window][:, ::flip], stack[0][window][:, ::flip])
+
+
+def at_dusk(rng: np.random.Generator, degraded: Image, clean: Image) -> tuple[Image, Image]:
+    """The pair, or a darker one with up to ``MOST_STOPS`` stops less of light."""
+    if rng.random() >= DUSK_SHARE:
+        return degraded, clean
+    darker = np.arange(256) * 2 ** (-rng.uniform(0, MOST_STOPS) / GAMMA)
+    table = darker.round().astype(np.uint8)
+    return table[degraded], table[clean]
 
 
 def to_tensor(images: Sequence[Image], device: torch.device) -> Tensor:
