@@ -212,7 +212,7 @@ def test_ends_cleanly(
     start_node: Callable, miniature: Path, context: Context, number: signal.Signals, busy: bool
 ) -> None:
     """Exit status 0, no error in the log, and nothing left in shared memory."""
-    earlier = set(Path("/dev/shm").iterdir())  # of processes that were killed, which any node may map
+    earlier = set(Path("/dev/shm").iterdir())  # of killed processes: any node may map it
     node = start_node(f"bundle:={miniature}", "max_age_ms:=10000", "fallback_after_ms:=30000")
     station = Station(context, node.namespace)
     out = station.listen("image")
