@@ -143,13 +143,13 @@ def train_best_rate(
 
 @torch.inference_mode()
 def restoration_loss(setting: Setting, network: nn.Module, trial: int) -> float:
-    """Mean image loss on crops that every rate is judged by."""
+    """Mean image loss on crops that every rate is judged by; infinite where it is no number."""
     pairs = setting.pairs(JUDGE_SEED)
     values = []
     for _ in range(min(JUDGED_BATCHES, trial)):
         degraded, clean = pairs(BATCH, CROP)
         values.append(float(stages.image_loss(network(degraded), clean)))
-    return float(np.mean(values))
+    return float(np.nan_to_num(np.mean(values), nan=np.inf))
 
 
 # --- by a machine's loss --------------------------------------------------------------------------
