@@ -69,7 +69,6 @@ def train_judge(
     average = cast(Downstream, run.train(step))
     few = (batches(BATCH, CROP, _near_box(task, i)) for i in range(NORM_BATCHES))
     update_bn((_input(average, batch, retrained) for batch in few), average)
-    average.eval()
     run.save()
     plot_losses(run.folder)
 

@@ -21,6 +21,7 @@ from unirestore_ros.model import UniRestore
 from unirestore_ros.model.rivals.weights import KINDS, save_rival
 from unirestore_ros.train import stages
 from unirestore_ros.train.downstream import Segmenter
+from unirestore_ros.train.judges import NORM_BATCHES
 from unirestore_ros.train.labelled import LabelledSampler
 from unirestore_ros.train.loop import Losses, Plan, Run
 from unirestore_ros.train.pairs import PairSampler
@@ -45,8 +46,6 @@ TRIAL = 120
 JUDGED_BATCHES = 32
 """On which rates are compared: crops that no trial was trained on."""
 JUDGE_SEED = 1_000_003
-NORM_BATCHES = 40
-TASK_WEIGHT = stages.TASK_WEIGHT
 _LAST = 10
 """Recorded values whose mean is told as the loss at the end."""
 
@@ -163,12 +162,11 @@ def train_urie(setting: Setting, judge: Segmenter, plan: Plan) -> Run:
 
     def step(_: int) -> Losses:
         batch = batches(BATCH, CROP)
-        return {"seg": TASK_WEIGHT * judge.loss(network(batch.degraded), batch)}
+        return {"seg": stages.TASK_WEIGHT * judge.loss(network(batch.degraded), batch)}
 
     average = run.train(step)
     # The averaged weights have statistics of their own.
     update_bn((batches(BATCH, CROP).degraded for _ in range(NORM_BATCHES)), average)
-    average.eval()
     run.save()
     plot_losses(run.folder)
     return run
