@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unirestore_ros.drive import Frame
-from unirestore_ros.train.pairs import at_dusk, to_tensor
+from unirestore_ros.train.pairs import Versions, at_dusk, to_tensor
 
 BOX_CLASSES = ("car", "pedestrian", "bicyclist", "sign")
 SEGMENTATION_CLASSES = 11
@@ -82,12 +82,13 @@ class LabelledSampler:
         self.annotations = [Annotation.load(file) for file, _ in kept]
         self.stacks = [np.load(cache / f"{name}.npy", mmap_mode="r") for _, name in kept]
         self.has_boxes = [not name.startswith(MERGED_SEQUENCE) for _, name in kept]
-        self.rng = np.random.default_rng(seed)
         self.device = device
+        self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
         """A run that resumes draws other crops than it began with."""
         self.rng = np.random.default_rng(seed)
+        self.versions = Versions(self.rng)
 
     def __call__(self, batch: int, size: int, boxes: bool = False) -> LabelledBatch:
         """``boxes``: draw only frames whose boxes can be trusted, around one of them."""
@@ -110,7 +111,7 @@ class LabelledSampler:
         versions, height, width = stack.shape[:3]
         x, y = crop_corner(note, (width, height), size, boxes, self.rng)
         window = (slice(y, y + size), slice(x, x + size))
-        k = int(self.rng.integers(versions))
+        k = self.versions.draw(versions)
         flip = -1 if self.rng.random() < 0.5 else 1
         degraded, clean = at_dusk(
             self.rng, stack[k][window][:, ::flip], stack[0][window][:, ::flip]

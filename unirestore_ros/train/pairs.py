@@ -12,9 +12,11 @@ from torch import Tensor
 
 from unirestore_ros.degrade.corruptions import COMMON, FAMILIES
 
+BATCH, CROP = 4, 192
+"""The work of nine crops of 128, which hold too little of a scene to tell how thick a fog is."""
 COMMON_VERSIONS = 1 + len(COMMON)
 """The clean frame and its 15 common corruptions, first in every stack."""
-BLUR_WEIGHT = 2.0
+BLUR_WEIGHT = 4.0
 """A corruption of the blur family is drawn so much oftener than another: there is less to win and
 it takes longer to learn."""
 DRIVE_PREFIX = "drive_"
@@ -29,22 +31,38 @@ GAMMA = 2.2
 Image = NDArray[np.uint8]
 
 
-class PairSampler:
-    """Draws batches of random crops: (degraded, clean), each (B, 3, S, S) float32 in [0, 1].
+class Versions:
+    """Draws which version of a frame to train on: clean, a common corruption, one of the road's.
 
-    ``drive_share``: of crops from the synthetic drive; ``clean_share``: of crops that are not
-    degraded, so that a clean image is left alone; ``driving_share``: of the others, those degraded
-    as the road does it, not as ImageNet-C does.
+    ``clean_share``: of crops that are not degraded, so that a clean image is left alone;
+    ``driving_share``: of the others, those degraded as the road does it, not as ImageNet-C does.
     """
 
     def __init__(
-        self,
-        cache: Path,
-        seed: int,
-        device: torch.device,
-        drive_share: float = 0.25,
-        driving_share: float = 0.35,
-        clean_share: float = 0.06,
+        self, rng: np.random.Generator, driving_share: float = 0.35, clean_share: float = 0.06
+    ) -> None:
+        self.rng = rng
+        self.driving_share, self.clean_share = driving_share, clean_share
+        weights = [BLUR_WEIGHT if name in FAMILIES["blur"] else 1.0 for name in COMMON]
+        self.common_chances = np.array(weights) / sum(weights)
+
+    def draw(self, versions: int) -> int:
+        """An index into a stack of so many: the road's degradations follow the common ones."""
+        if self.rng.random() < self.clean_share:
+            return 0
+        if versions > COMMON_VERSIONS and self.rng.random() < self.driving_share:
+            return int(self.rng.integers(COMMON_VERSIONS, versions))
+        return 1 + int(self.rng.choice(len(COMMON), p=self.common_chances))
+
+
+class PairSampler:
+    """Draws batches of random crops: (degraded, clean), each (B, 3, S, S) float32 in [0, 1].
+
+    ``drive_share``: of crops from the synthetic drive.
+    """
+
+    def __init__(
+        self, cache: Path, seed: int, device: torch.device, drive_share: float = 0.25
     ) -> None:
         files = sorted(cache.glob("[!.]*.npy"))
         if not files:
@@ -56,28 +74,18 @@ class PairSampler:
         self.shares = [1 - drive_share, drive_share] if len(self.sources) == 2 else [1.0]
         self.rng = np.random.default_rng(seed)
         self.device = device
-        self.driving_share, self.clean_share = driving_share, clean_share
-        weights = [BLUR_WEIGHT if name in FAMILIES["blur"] else 1.0 for name in COMMON]
-        self.common_chances = np.array(weights) / sum(weights)
+        self.versions = Versions(self.rng)
 
     def __call__(self, batch: int, size: int) -> tuple[Tensor, Tensor]:
         crops = [self._crop(size) for _ in range(batch)]
         degraded, clean = zip(*crops, strict=True)
         return to_tensor(degraded, self.device), to_tensor(clean, self.device)
 
-    def _version(self, versions: int) -> int:
-        """The road's degradations follow the common corruptions in a stack."""
-        if self.rng.random() < self.clean_share:
-            return 0
-        if versions > COMMON_VERSIONS and self.rng.random() < self.driving_share:
-            return int(self.rng.integers(COMMON_VERSIONS, versions))
-        return 1 + int(self.rng.choice(len(COMMON), p=self.common_chances))
-
     def _crop(self, size: int) -> tuple[Image, Image]:
         source = self.sources[self.rng.choice(len(self.sources), p=self.shares)]
         stack = source[self.rng.integers(len(source))]
         versions, height, width = stack.shape[:3]
-        k = self._version(versions)
+        k = self.versions.draw(versions)
         y = int(self.rng.integers(height - size + 1))
         x = int(self.rng.integers(width - size + 1))
         flip = -1 if self.rng.random() < 0.5 else 1
