@@ -110,12 +110,18 @@ def test_files_of_the_same_weights_are_one_evaluation(content: Json, tmp_path: P
     validation = {**content, "differences": [], "won_back": [], "rows": rows}
     other = {**content, "meta": {**META, "weights_sha256": "1" * 64}}
     files = []
-    for name, one in (("q", content), ("q_validation", validation), ("q_elsewhere", other)):
+    judged = {**content, "meta": {**META, "downstream_sha256": "2" * 64}}
+    for name, one in (
+        ("q", content),
+        ("q_validation", validation),
+        ("q_elsewhere", other),
+        ("q_other_judges", judged),
+    ):
         files.append(tmp_path / f"{name}.json")
         files[-1].write_text(json.dumps(one))
     found = read_evaluations(files)
     assert found.main.corruptions == {*COMMON, *VALIDATION}
-    assert [one.name for one in found.others] == ["q_elsewhere"]
+    assert [one.name for one in found.others] == ["q_elsewhere", "q_other_judges"]
     page = tmp_path / "page.md"
     assert main(["--report", str(page), *map(str, files)]) == 0
     text = page.read_text()

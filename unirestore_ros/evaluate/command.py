@@ -112,7 +112,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     scores = score_all(files, methods, conditions, machine, notes, judges)
     rows = rows_of(scores, conditions)
     content = {
-        "meta": _meta(arguments, len(files)),
+        "meta": _meta(arguments, len(files), judged=bool(notes)),
         "rows": rows,
         "differences": differences(scores),
         "won_back": won_back(scores),
@@ -181,7 +181,7 @@ def _images(data: Path, limit: int | None) -> list[Path]:
     return files
 
 
-def _meta(arguments: argparse.Namespace, images: int) -> dict[str, object]:
+def _meta(arguments: argparse.Namespace, images: int, judged: bool) -> dict[str, object]:
     return {
         "data": "/".join(arguments.data.resolve().parts[-2:]),
         "images": images,
@@ -189,6 +189,7 @@ def _meta(arguments: argparse.Namespace, images: int) -> dict[str, object]:
         "methods": arguments.methods,
         "severity": arguments.severity,
         "limit": arguments.limit,
+        "downstream_sha256": sha256_of(arguments.downstream) if judged else None,
         **_about(arguments),
     }
 

@@ -143,8 +143,8 @@ class Evaluations:
 
 
 def read_evaluations(files: Sequence[Path]) -> Evaluations:
-    """The first evaluation is the main one; those of the same weights, images and severity are one
-    with it. ValueError for a file that is none of ours."""
+    """The first evaluation is the main one; those of the same weights, images, severity and
+    judging networks are one with it. ValueError for a file that is none of ours."""
     groups: dict[tuple[str, ...], list[Json]] = {}
     names: dict[tuple[str, ...], str] = {}
     single: dict[str, Json] = {}
@@ -159,7 +159,7 @@ def read_evaluations(files: Sequence[Path]) -> Evaluations:
             )
         if kind == "rows":
             meta = content["meta"]
-            keys = ("weights_sha256", "data", "images", "severity", "machine_sha256")
+            keys = ("weights_sha256", "data", "images", "severity", "downstream_sha256")
             key = tuple(str(meta.get(k)) for k in keys)
             main_file = main_file if groups else index
             groups.setdefault(key, []).append(content)
