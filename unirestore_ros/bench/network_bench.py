@@ -24,6 +24,7 @@ from unirestore_ros.build.parts import Adapter, Decoder, Part, Trunk
 from unirestore_ros.build.precision import DTYPES, in_precision
 from unirestore_ros.build.upsampling import transpose_upsampling
 from unirestore_ros.model import UniRestore
+from unirestore_ros.model.placing import placed
 from unirestore_ros.tasks import long_name, short_name
 
 PERCEPTION = "perception"
@@ -163,8 +164,7 @@ def fast_network(network: UniRestore, precision: str) -> UniRestore:
     """A copy for a CPU: folded, up-sampling as transposed convolutions, channels last."""
     quick = folded(network)
     transpose_upsampling(quick)
-    quick = in_precision(quick, precision, explicit=False)
-    return quick.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed(in_precision(quick, precision, explicit=False))
 
 
 def distances(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:

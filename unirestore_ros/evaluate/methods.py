@@ -6,15 +6,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from unirestore_ros import classical
 from unirestore_ros.model import UniRestore
+from unirestore_ros.model.placing import Network, placed
 from unirestore_ros.model.rivals.weights import load_rival
 from unirestore_ros.model.unirestore import pad_to_multiple
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
@@ -25,7 +25,6 @@ Method = Callable[[Image], Mapping[str | None, Image]]
 Restorer = Callable[[Tensor], Mapping[str | None, Tensor]]
 """Of a batch of one (1, 3, H, W) in [0, 1]; not clamped."""
 
-Network = TypeVar("Network", bound=nn.Module)
 
 CLEAN = "clean"
 WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
@@ -148,9 +147,7 @@ def judge_files(names: Iterable[str], sources: Sources) -> Mapping[str, Path]:
 
 
 def _placed(network: Network) -> Network:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    placed: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return placed
+    return placed(network, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _prompted(network: UniRestore, labels: Mapping[str, str | None], steps: int = 1) -> Method:

@@ -23,6 +23,7 @@ from unirestore_ros.evaluate.flow import Motion, motion
 from unirestore_ros.evaluate.methods import Image
 from unirestore_ros.metrics import psnr
 from unirestore_ros.model import UniRestore
+from unirestore_ros.model.placing import placed
 from unirestore_ros.model.unirestore import pad_to_multiple
 from unirestore_ros.train.pairs import to_tensor
 
@@ -70,7 +71,7 @@ class Restorer:
 
     def __init__(self, network: UniRestore) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = placed(network, self._device)
         self._noise = torch.Generator().manual_seed(0)
         self.bar: tqdm[Any] | None = None
 

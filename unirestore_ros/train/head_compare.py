@@ -32,6 +32,7 @@ from unirestore_ros.model.heads import (
     SegmentationNetwork,
     enlarged,
 )
+from unirestore_ros.model.placing import placed
 from unirestore_ros.model.unirestore import pad_to_multiple
 from unirestore_ros.model.weights import load_weights
 from unirestore_ros.train.features import STRIDE
@@ -50,6 +51,7 @@ from unirestore_ros.train.heads import segmentation_loss
 from unirestore_ros.train.labelled import SEGMENTATION_CLASSES
 from unirestore_ros.train.loop import Losses, Plan, Run
 from unirestore_ros.train.plot import plot_curves
+from unirestore_ros.train.prepare import frames_in
 
 RATES = (1e-3, 3e-3, 9e-3)
 BATCH, CROP_CELLS = 8, 32
@@ -86,7 +88,7 @@ class Trained:
 def compare_heads(settings: Settings, out: Path, device: torch.device) -> None:
     """Train, score, and write the JSON with the curves in the folder named after it."""
     network: UniRestore = load_weights(settings.weights).to(device)
-    frames = training_frames(network, settings.work / "frames", settings.frames)
+    frames = training_frames(network, frames_in(settings.work), settings.frames)
     folder = settings.work / f"head-compare-{sha256_of(settings.weights)[:12]}"
     trained = {name: _best(settings, frames, name, folder, device) for name in INPUTS}
     scored = scoring_frames(network, settings.data, settings.limit, SEVERITY)
@@ -131,7 +133,7 @@ def _best(
     heads: dict[float, nn.Module] = {}
     for rate in RATES:
         torch.manual_seed(settings.seed)
-        head = fresh_head(name, learnt).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        head = placed(fresh_head(name, learnt), device)
         plan = Plan(settings.iterations, rate, warm_up=30, average=0.97)
         groups: list[dict[str, object]] = [{"params": list(head.parameters())}]
         run = Run(_run_folder(folder, name, rate), head, groups, plan)

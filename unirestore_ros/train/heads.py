@@ -21,6 +21,7 @@ from unirestore_ros.model.heads import (
     make_head,
     save_head,
 )
+from unirestore_ros.model.placing import placed
 from unirestore_ros.model.weights import load_weights
 from unirestore_ros.tasks import long_name
 from unirestore_ros.train.downstream import class_weights, detection_loss
@@ -29,6 +30,7 @@ from unirestore_ros.train.judges import NORM_BATCHES
 from unirestore_ros.train.labelled import BOX_CLASSES, UNLABELLED
 from unirestore_ros.train.loop import Plan, Run
 from unirestore_ros.train.plot import plot_losses
+from unirestore_ros.train.prepare import frames_in
 
 PLANS = {
     "seg": Plan(1600, 3e-3, warm_up=50, average=0.99),
@@ -51,8 +53,8 @@ def train_head(
     """Train the head of ``task`` ("seg", "det") on features that ``weights`` give; returns the
     file of the head, which is there once the plan is done. Features and runs are kept by weights,
     so that others start anew."""
-    network = load_weights(weights).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    frames, cache = work / "frames", features_folder(work, weights)
+    network = placed(load_weights(weights), device)
+    frames, cache = frames_in(work), features_folder(work, weights)
     cache_features(frames, cache, network, device)
     sampler = FeatureSampler(frames, cache, task, seed, device)
     head = _fresh_head(task, network).to(device)

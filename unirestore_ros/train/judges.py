@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
+from unirestore_ros.model.placing import placed
 from unirestore_ros.train.downstream import (
     NEEDS_BOXES,
     NETWORKS,
@@ -29,6 +30,7 @@ from unirestore_ros.train.labelled import (
 )
 from unirestore_ros.train.loop import Losses, Plan, Run
 from unirestore_ros.train.plot import plot_losses
+from unirestore_ros.train.prepare import frames_in
 
 BATCH, CROP = 8, 192
 RETRAINED = "retrained-"
@@ -50,8 +52,8 @@ def train_judge(
 
     ``retrained``: on degraded crops instead of clean ones, from the weights that clean ones gave.
     """
-    network: Downstream = NETWORKS[task]().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = LabelledSampler(work / "frames", seed, device)
+    network: Downstream = placed(NETWORKS[task](), device)
+    batches = LabelledSampler(frames_in(work), seed, device)
     if isinstance(network, Segmenter):
         counts = label_counts(batches.annotations, SEGMENTATION_CLASSES)
         network.class_weights.copy_(class_weights(counts))

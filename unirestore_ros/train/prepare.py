@@ -82,6 +82,11 @@ def read_photograph(file: Path) -> CleanFrame:
     return CleanFrame(file.stem, np.ascontiguousarray(image[..., ::-1]).astype(np.uint8))
 
 
+def frames_in(work: Path) -> Path:
+    """Where training looks for prepared frames in a folder of all state."""
+    return work / "frames"
+
+
 def synthetic_frames(count: int) -> Iterable[tuple[str, int, float]]:
     """Names, seeds and times of ``count`` frames of the synthetic drive's training seeds."""
     for i in range(count):

@@ -7,13 +7,13 @@ import dataclasses
 import logging
 from pathlib import Path
 
-import torch
-
+from unirestore_ros.model.placing import placed
 from unirestore_ros.model.rivals.weights import KINDS
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS
 from unirestore_ros.train.downstream import NETWORKS, Segmenter, save_downstream
 from unirestore_ros.train.judges import RETRAINED, averaged, read_downstreams, train_judge
-from unirestore_ros.train.loop import Plan, training_device
+from unirestore_ros.train.loop import training_device
+from unirestore_ros.train.plan_options import add_plan, chosen
 from unirestore_ros.train.rivals import (
     ABLATIONS,
     PLANS,
@@ -39,24 +39,24 @@ def add_rivals(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     nafnet.add_argument("--trial", type=int, default=TRIAL, help="iterations to try each for")
     nafnet.set_defaults(act=_nafnet)
     promptir = commands.add_parser("promptir", help="a PromptIR-like network of equal compute")
-    _add_plan(promptir, "promptir")
+    add_plan(promptir, PLANS["promptir"])
     promptir.set_defaults(
-        act=lambda a: train_restorer(_setting(a), "promptir", _plan(a, "promptir"))
+        act=lambda a: train_restorer(_setting(a), "promptir", chosen(a, PLANS["promptir"]))
     )
     urie = commands.add_parser("urie", help="a URIE-like enhancer, by the segmenter's loss")
-    _add_plan(urie, "urie")
+    add_plan(urie, PLANS["urie"])
     urie.set_defaults(act=_urie)
     for task in NETWORKS:
         about = f"the downstream network of {task}, trained on with degraded crops"
         retrained = commands.add_parser(f"{RETRAINED}{task}", help=about)
-        _add_plan(retrained, f"{RETRAINED}{task}")
+        add_plan(retrained, PLANS[f"{RETRAINED}{task}"])
         retrained.set_defaults(act=_retrained, task=task)
     for name in ABLATIONS:
         about = "UniRestore from scratch by stage 0's losses, as long as its ablations"
         if name != "control":
             about = f"the same {name.replace('-', ' ')}"
         ablation = commands.add_parser(name, help=about)
-        _add_plan(ablation, name)
+        add_plan(ablation, PLANS[name])
         ablation.set_defaults(act=_ablation, name=name)
     about = "rivals and ablations, as fp16 safetensors, for `evaluate`"
     export = commands.add_parser("export-rivals", help=about)
@@ -64,18 +64,6 @@ def add_rivals(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
                         help=", ".join((*KINDS, "retrained")))  # fmt: skip
     export.add_argument("--to", type=Path, default=RIVALS_FOLDER, help="folder")
     export.set_defaults(act=_export)
-
-
-def _add_plan(parser: argparse.ArgumentParser, name: str) -> None:
-    plan = PLANS[name]
-    parser.add_argument("--iterations", type=int, default=plan.iterations)
-    parser.add_argument("--rate", type=float, default=plan.learning_rate, help="learning rate")
-
-
-def _plan(arguments: argparse.Namespace, name: str) -> Plan:
-    return dataclasses.replace(
-        PLANS[name], iterations=arguments.iterations, learning_rate=arguments.rate
-    )
 
 
 def _setting(arguments: argparse.Namespace) -> Setting:
@@ -91,19 +79,19 @@ def _urie(arguments: argparse.Namespace) -> None:
     setting = _setting(arguments)
     judge = Segmenter()
     judge.load_state_dict(averaged(setting.work, "seg"))
-    placed: Segmenter = judge.to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    train_urie(setting, placed.eval().requires_grad_(False), _plan(arguments, "urie"))
+    judge.eval().requires_grad_(False)
+    train_urie(setting, placed(judge, setting.device), chosen(arguments, PLANS["urie"]))
 
 
 def _retrained(arguments: argparse.Namespace) -> None:
     setting, task = _setting(arguments), arguments.task
-    plan, seed = _plan(arguments, f"{RETRAINED}{task}"), setting.seed + 2
+    plan, seed = chosen(arguments, PLANS[f"{RETRAINED}{task}"]), setting.seed + 2
     train_judge(setting.work, task, plan, seed, setting.device, setting.bf16, retrained=True)
 
 
 def _ablation(arguments: argparse.Namespace) -> None:
     name = arguments.name
-    train_ablation(_setting(arguments), name, _plan(arguments, name))
+    train_ablation(_setting(arguments), name, chosen(arguments, PLANS[name]))
 
 
 def _export(arguments: argparse.Namespace) -> None:

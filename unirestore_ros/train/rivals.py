@@ -18,16 +18,17 @@ from torch.optim.swa_utils import update_bn
 
 from unirestore_ros.files import written_beside
 from unirestore_ros.model import UniRestore
+from unirestore_ros.model.placing import placed
 from unirestore_ros.model.rivals.weights import KINDS, save_rival
 from unirestore_ros.train import stages
 from unirestore_ros.train.downstream import Segmenter
 from unirestore_ros.train.judges import NORM_BATCHES
 from unirestore_ros.train.labelled import LabelledSampler
 from unirestore_ros.train.loop import Losses, Plan, Run
-from unirestore_ros.train.pairs import PairSampler
+from unirestore_ros.train.pairs import BATCH, CROP, PairSampler
 from unirestore_ros.train.plot import plot_curves, plot_losses, recorded
+from unirestore_ros.train.prepare import frames_in
 
-BATCH, CROP = 4, 192
 PLANS = {
     "nafnet": Plan(1500, 1e-3, warm_up=50, average=0.995),
     "promptir": Plan(700, 1e-3, warm_up=50, average=0.99),
@@ -59,15 +60,11 @@ class Setting:
     device: torch.device
     bf16: bool = False
 
-    @property
-    def frames(self) -> Path:
-        return self.work / "frames"
-
     def pairs(self, seed: int) -> PairSampler:
-        return PairSampler(self.frames, self.seed + seed, self.device)
+        return PairSampler(frames_in(self.work), self.seed + seed, self.device)
 
     def labelled(self, seed: int) -> LabelledSampler:
-        return LabelledSampler(self.frames, self.seed + seed, self.device)
+        return LabelledSampler(frames_in(self.work), self.seed + seed, self.device)
 
     def run(self, folder: Path, network: nn.Module, plan: Plan) -> Run:
         groups: list[dict[str, object]] = [{"params": list(network.parameters())}]
@@ -76,8 +73,7 @@ class Setting:
     def fresh(self, name: str) -> nn.Module:
         """The same numbers for every learning rate."""
         torch.manual_seed(self.seed)
-        network: nn.Module = KINDS[name].make().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network
+        return placed(KINDS[name].make(), self.device)
 
 
 @dataclasses.dataclass(frozen=True)
