@@ -26,7 +26,7 @@ from unirestore_ros.train.downstream import Detector, centre_loss, detection_tar
 from unirestore_ros.train.heads import run_folder
 from unirestore_ros.train.labelled import Annotation, boxes_in_crop
 from unirestore_ros.train.loop import Plan, Run
-from unirestore_ros.train.pairs import Versions, at_dusk
+from unirestore_ros.train.pairs import Versions, at_dusk, mirroring
 from unirestore_ros.train.prepare import DRIVING, HELD_OUT, LeftOut, synthetic_frames
 
 ONE_THREAD = ("--threads", "1")
@@ -152,6 +152,13 @@ def test_blurred_crops_are_drawn_oftener() -> None:
     blurs = [drawn[COMMON.index(name)] for name in FAMILIES["blur"]]
     others = [drawn[COMMON.index(name)] for name in COMMON if name not in FAMILIES["blur"]]
     assert np.mean(blurs) > 3 * np.mean(others)
+
+
+def test_what_has_a_direction_is_not_mirrored() -> None:
+    rng = np.random.default_rng(0)
+    steps = {name: {mirroring(rng, 1 + COMMON.index(name)) for _ in range(50)} for name in COMMON}
+    assert {name for name, seen in steps.items() if seen == {1}} == {"glass_blur", "motion_blur"}
+    assert steps["fog"] == {mirroring(rng, 0) for _ in range(50)} == {-1, 1}
 
 
 def test_at_dusk_frame_and_target_are_darker_alike() -> None:

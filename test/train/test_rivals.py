@@ -55,6 +55,20 @@ def test_a_rival_learns_and_is_exported(work: Path, tmp_path: Path, name: str) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["control", "without-cfrm", "without-denoise"])
+def test_an_ablation_starts_from_what_stage_1_gave(work: Path, tmp_path: Path, name: str) -> None:
+    for part in ("frames", "stage1"):
+        (tmp_path / part).symlink_to(work / part)
+    assert train(tmp_path, name, "--iterations", "1", "--rate", "0") == 0
+    whole, left = (
+        torch.load(tmp_path / run / "checkpoint.pt", weights_only=True)["average"]
+        for run in ("stage1", name)
+    )
+    assert all(torch.equal(value, whole[key]) for key, value in left.items())
+    assert (len(left) < len(whole)) == (name != "control")
+
+
+@pytest.mark.slow
 def test_downstream_networks_are_trained_on_with_degraded_crops(work: Path, tmp_path: Path) -> None:
     for task in ("seg", "det", "cls"):
         assert train(work, f"retrained-{task}", "--iterations", "2") == 0

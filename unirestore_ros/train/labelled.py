@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unirestore_ros.drive import Frame
-from unirestore_ros.train.pairs import Versions, at_dusk, to_tensor
+from unirestore_ros.train.pairs import Versions, at_dusk, mirroring, to_tensor
 
 BOX_CLASSES = ("car", "pedestrian", "bicyclist", "sign")
 SEGMENTATION_CLASSES = 11
@@ -112,7 +112,7 @@ class LabelledSampler:
         x, y = crop_corner(note, (width, height), size, boxes, self.rng)
         window = (slice(y, y + size), slice(x, x + size))
         k = self.versions.draw(versions)
-        flip = -1 if self.rng.random() < 0.5 else 1
+        flip = mirroring(self.rng, k)
         degraded, clean = at_dusk(
             self.rng, stack[k][window][:, ::flip], stack[0][window][:, ::flip]
         )

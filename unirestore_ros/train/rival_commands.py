@@ -52,7 +52,7 @@ def add_rivals(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         add_plan(retrained, PLANS[f"{RETRAINED}{task}"])
         retrained.set_defaults(act=_retrained, task=task)
     for name in ABLATIONS:
-        about = "UniRestore from scratch by stage 0's losses, as long as its ablations"
+        about = "stage 1's network trained on by stage 0's losses, as long as its ablations"
         if name != "control":
             about = f"the same {name.replace('-', ' ')}"
         ablation = commands.add_parser(name, help=about)
