@@ -16,9 +16,9 @@ BATCH, CROP = 4, 192
 """The work of nine crops of 128, which hold too little of a scene to tell how thick a fog is."""
 COMMON_VERSIONS = 1 + len(COMMON)
 """The clean frame and its 15 common corruptions, first in every stack."""
-BLUR_WEIGHT = 4.0
-"""A corruption of the blur family is drawn so much oftener than another: there is less to win and
-it takes longer to learn."""
+WEIGHTS = {name: 4.0 for name in FAMILIES["blur"]} | {"motion_blur": 10.0}
+"""Of a common corruption among its like; 1 where none is given. In blurred ones there is less to
+win and it takes longer to learn; in motion blur, once it is learned, there is most."""
 HANDED = [1 + COMMON.index(name) for name in ("glass_blur", "motion_blur")]
 """Versions with a direction: as imagecorruptions makes them, they displace the picture to one side,
 and mirrored they are what no evaluation has."""
@@ -49,7 +49,7 @@ class Versions:
     ) -> None:
         self.rng = rng
         self.driving_share, self.clean_share = driving_share, clean_share
-        weights = [BLUR_WEIGHT if name in FAMILIES["blur"] else 1.0 for name in COMMON]
+        weights = [WEIGHTS.get(name, 1.0) for name in COMMON]
         self.common_chances = np.array(weights) / sum(weights)
 
     def draw(self, versions: int) -> int:

@@ -30,7 +30,7 @@ from unirestore_ros.train.plot import plot_curves, plot_losses, recorded
 from unirestore_ros.train.prepare import frames_in
 
 PLANS = {
-    "nafnet": Plan(1500, 1e-3, warm_up=50, average=0.995),
+    "nafnet": Plan(13100, 1e-3, warm_up=50, average=0.995),
     "promptir": Plan(700, 1e-3, warm_up=50, average=0.99),
     "urie": Plan(800, 1e-3, warm_up=50, average=0.99),
     "retrained-seg": Plan(300, 7e-4, warm_up=20, average=0.98),
