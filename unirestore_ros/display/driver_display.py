@@ -89,15 +89,14 @@ class DriverDisplay(Node):
             self._in_executor(lambda: self._set("divider", round(share * 100)))
 
         def toggle_enabled() -> None:
-            enabled = is_enabled(self._inputs.told)
-            self._in_executor(lambda: self._restorer.enable(not enabled))
+            self._restorer.enable(not is_enabled(self._inputs.told))
 
         size = self._settings.output_width, self._settings.output_height
         return Window(size, change_view, move_divider, toggle_enabled)
 
     def _make_page(self) -> PageServer:
-        def enable(enabled: bool) -> None:
-            self._in_executor(lambda: self._restorer.enable(enabled))
+        def enable(wish: bool) -> None:
+            self._restorer.enable(wish)  # which is made after the page
 
         settings = self._settings
         page = PageServer(settings.page_address, settings.page_port, settings.page_token, enable)
@@ -148,6 +147,7 @@ class DriverDisplay(Node):
         if not self._compositor.is_alive():
             raise RuntimeError("the thread that composes has died; its error is above")
         self._inputs.update(self._outlets.is_watched())
+        self._restorer.send_wish()
         self._compositor.poke()
 
     def _tell_page(self) -> None:
