@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from unirestore_ros.files import written_beside
@@ -36,7 +37,7 @@ PLANS = {
     "0": Plan(12900, 1e-3),
     "1": Plan(200, 5e-4, warm_up=50, average=0.99),
     "2": Plan(3200, 1e-3, warm_up=50, average=0.995),
-    "3": Plan(400, 5e-4, warm_up=20, average=0.99),
+    "3": Plan(300, 1e-4, warm_up=20, average=0.99),
 }
 """What the shipped weights took, stage 0 in pieces: docs/model_card.md."""
 
@@ -153,6 +154,8 @@ def _adapt(
 def _stage3(arguments: argparse.Namespace) -> None:
     network = _network_after(arguments, "stage2")
     prompt = network.prompts[ADDED_TASK]
+    with torch.no_grad():
+        prompt.copy_(network.prompts["ir"])  # from zero it ended further off, and worse
     run = _run(arguments, "stage3", network, chosen(arguments, PLANS["3"]), {PROMPT_RATE: [prompt]})
     judge = _judge(arguments, ADDED_TASK)
     batches = LabelledSampler(
