@@ -25,7 +25,6 @@ Method = Callable[[Image], Mapping[str | None, Image]]
 Restorer = Callable[[Tensor], Mapping[str | None, Tensor]]
 """Of a batch of one (1, 3, H, W) in [0, 1]; not clamped."""
 
-
 CLEAN = "clean"
 WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
 RIVALS = SHIPPED_WEIGHTS / "rivals"

@@ -96,6 +96,13 @@ def averaged(work: Path, name: str) -> dict[str, Tensor]:
     return state
 
 
+def frozen_judge(work: Path, task: str, device: torch.device) -> Downstream:
+    """The downstream network of ``task`` as it stands, to learn from but not to be trained."""
+    network: Downstream = NETWORKS[task]()
+    network.load_state_dict(averaged(work, task))
+    return placed(network.eval().requires_grad_(False), device)
+
+
 def read_downstreams(work: Path, prefix: str = "") -> Downstreams:
     """The three networks as they stand, or with ``RETRAINED`` those trained on degraded crops."""
     networks = Downstreams(Segmenter(), Detector(), Classifier())

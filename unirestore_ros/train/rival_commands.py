@@ -7,11 +7,10 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from unirestore_ros.model.placing import placed
 from unirestore_ros.model.rivals.weights import KINDS
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS
 from unirestore_ros.train.downstream import NETWORKS, Segmenter, save_downstream
-from unirestore_ros.train.judges import RETRAINED, averaged, read_downstreams, train_judge
+from unirestore_ros.train.judges import RETRAINED, frozen_judge, read_downstreams, train_judge
 from unirestore_ros.train.loop import training_device
 from unirestore_ros.train.plan_options import add_plan, chosen
 from unirestore_ros.train.rivals import (
@@ -77,10 +76,9 @@ def _nafnet(arguments: argparse.Namespace) -> None:
 
 def _urie(arguments: argparse.Namespace) -> None:
     setting = _setting(arguments)
-    judge = Segmenter()
-    judge.load_state_dict(averaged(setting.work, "seg"))
-    judge.eval().requires_grad_(False)
-    train_urie(setting, placed(judge, setting.device), chosen(arguments, PLANS["urie"]))
+    judge = frozen_judge(setting.work, "seg", setting.device)
+    assert isinstance(judge, Segmenter)
+    train_urie(setting, judge, chosen(arguments, PLANS["urie"]))
 
 
 def _retrained(arguments: argparse.Namespace) -> None:

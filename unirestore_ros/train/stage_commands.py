@@ -17,8 +17,8 @@ from unirestore_ros.model.published import from_sd_turbo
 from unirestore_ros.model.rivals.ablations import SinglePrompt
 from unirestore_ros.model.weights import load_weights, save_weights
 from unirestore_ros.train import stages
-from unirestore_ros.train.downstream import NEEDS_BOXES, NETWORKS, Downstream
-from unirestore_ros.train.judges import averaged
+from unirestore_ros.train.downstream import NEEDS_BOXES
+from unirestore_ros.train.judges import averaged, frozen_judge
 from unirestore_ros.train.labelled import LabelledSampler
 from unirestore_ros.train.loop import Losses, Plan, Run, training_device
 from unirestore_ros.train.pairs import BATCH, CROP, PairSampler
@@ -137,7 +137,11 @@ def _adapt(
 ) -> None:
     rates = {1.0: _parameters([network.tfa]), PROMPT_RATE: prompts}
     run = _run(arguments, name, network, chosen(arguments, PLANS["2"]), rates)
-    judges = {task: _judge(arguments, task) for task in STAGE2_TASKS if task != "ir"}
+    judges = {
+        task: frozen_judge(arguments.work, task, training_device())
+        for task in STAGE2_TASKS
+        if task != "ir"
+    }
     batches = LabelledSampler(
         frames_in(arguments.work), arguments.seed + 2 + run.iteration, training_device()
     )
@@ -157,7 +161,7 @@ def _stage3(arguments: argparse.Namespace) -> None:
     with torch.no_grad():
         prompt.copy_(network.prompts["ir"])  # from zero it ended further off, and worse
     run = _run(arguments, "stage3", network, chosen(arguments, PLANS["3"]), {PROMPT_RATE: [prompt]})
-    judge = _judge(arguments, ADDED_TASK)
+    judge = frozen_judge(arguments.work, ADDED_TASK, training_device())
     batches = LabelledSampler(
         frames_in(arguments.work), arguments.seed + 3 + run.iteration, training_device()
     )
@@ -206,12 +210,3 @@ def _network_after(arguments: argparse.Namespace, stage: str) -> UniRestore:
     network = UniRestore(config)
     network.load_state_dict(averaged(arguments.work, stage))
     return _placed(network)
-
-
-def _judge(arguments: argparse.Namespace, task: str) -> Downstream:
-    return _trained(arguments, task, NETWORKS[task]())
-
-
-def _trained(arguments: argparse.Namespace, task: str, network: Network) -> Network:
-    network.load_state_dict(averaged(arguments.work, task))
-    return _placed(network.eval().requires_grad_(False))
