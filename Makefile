@@ -45,11 +45,11 @@ lint: $(TEST)
 	$(VENV)/bin/ruff check .
 	$(MYPY)
 
-$(RUN_TIME): setup.py unirestore_ros/commands.py .ci/make-venv
+$(RUN_TIME): setup.py unirestore_ros/cli.py .ci/make-venv
 	.ci/make-venv run-time
 	@touch $@
 
-$(TEST): setup.py unirestore_ros/commands.py .ci/make-venv
+$(TEST): setup.py unirestore_ros/cli.py .ci/make-venv
 	.ci/make-venv test
 	@touch $(RUN_TIME) $@
 

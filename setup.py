@@ -94,8 +94,8 @@ def share_files() -> list[tuple[str, list[str]]]:
 
 
 def executables() -> list[str]:
-    commands = runpy.run_path(str(HERE / NAME / "commands.py"))["COMMANDS"]
-    return [f"{name} = {NAME}.commands:executable" for name in commands]
+    commands = runpy.run_path(str(HERE / NAME / "cli.py"))["COMMANDS"]
+    return [f"{name} = {NAME}.cli:executable" for name in commands]
 
 
 setup(

@@ -27,9 +27,9 @@ from launch.events import Shutdown
 from launch.events.process import ProcessExited
 from launch_ros.actions import Node
 
-from unirestore_ros.bag.cameras import Camera, find_cameras, in_namespaces
-from unirestore_ros.bag.storage import open_reader
-from unirestore_ros.launching import load_launch_file
+from unirestore_ros.node.launching import load_launch_file
+from unirestore_ros.recordings.cameras import Camera, find_cameras, in_namespaces
+from unirestore_ros.recordings.storage import open_reader
 
 HERE = Path(__file__).resolve().parent
 # What was sent last is given so long to arrive.

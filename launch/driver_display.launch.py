@@ -15,7 +15,7 @@ from launch.action import Action
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch_ros.actions import Node
 
-from unirestore_ros.launching import load_launch_file
+from unirestore_ros.node.launching import load_launch_file
 
 restoring = load_launch_file(Path(__file__).resolve().parent / "unirestore.launch.py")
 

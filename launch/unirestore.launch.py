@@ -23,7 +23,7 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
 
-from unirestore_ros.cameras import Camera, camera_info_beside, read_cameras
+from unirestore_ros.msgs.cameras import Camera, camera_info_beside, read_cameras
 
 SHARE = Path(get_package_share_directory("unirestore_ros"))
 PROFILE = SHARE / "config" / "fastdds.xml"

@@ -23,8 +23,8 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
-from unirestore_ros.cameras import Camera
-from unirestore_ros.launching import load_launch_file
+from unirestore_ros.msgs.cameras import Camera
+from unirestore_ros.node.launching import load_launch_file
 
 HERE = Path(__file__).resolve().parent
 CONSUMERS = {"segmentation": "segmentation_head", "detection": "detection_head"}

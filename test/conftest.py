@@ -26,7 +26,9 @@ DEVELOPMENT_MODULES = (
     "selenium",
     "aiohttp",
 )
-PARTS_WITH_PYTORCH = ("model", "fetch", "train", "build", "evaluate", "bench")
+ROOMS_WITH_PYTORCH = ("model", "train", "export", "evaluate")
+# Modules of those rooms that need NumPy and OpenCV only.
+WITHOUT_PYTORCH = ("evaluate.metrics", "evaluate.classical")
 LEFT_OUT = pytest.StashKey[dict[str, str]]()
 
 
@@ -72,6 +74,11 @@ def shared_reference() -> Path:
     return _folder("reference")
 
 
+def _needs_pytorch(module: str) -> bool:
+    """Whether a module of the package, named without the package, is of a room with PyTorch."""
+    return module.split(".")[0] in ROOMS_WITH_PYTORCH and not module.startswith(WITHOUT_PYTORCH)
+
+
 def _modules_it_needs(source: Path) -> set[str]:
     """Development modules that a test file's own imports, outside functions, bring in."""
     needed = set()
@@ -83,7 +90,7 @@ def _modules_it_needs(source: Path) -> set[str]:
             top, _, rest = name.partition(".")
             if top in DEVELOPMENT_MODULES:
                 needed.add(top)
-            elif top == "unirestore_ros" and rest.split(".")[0] in PARTS_WITH_PYTORCH:
+            elif top == "unirestore_ros" and _needs_pytorch(rest):
                 needed.add("torch")
     return needed
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from unirestore_ros.commands import ending, main
+from unirestore_ros.cli import ending, main
 
 if __name__ == "__main__":
     sys.exit(ending(main()))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from unirestore_ros.demo.command import FIGURE, OVERLAY, REPORT, main
-from unirestore_ros.drive.programme import STRETCHES
+from unirestore_ros.synthetic.programme import STRETCHES
 
 FRAMES = 12
 # A machine that is busy with other tests may take seconds for a frame.

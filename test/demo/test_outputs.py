@@ -14,9 +14,9 @@ from unirestore_ros.demo.overlay import AMBER, GREEN, Glance, draw_overlay
 from unirestore_ros.demo.quality import StretchReport
 from unirestore_ros.demo.record import Record
 from unirestore_ros.demo.spool import Spool
-from unirestore_ros.lettering import draw_text, text_width
-from unirestore_ros.media.errors import MediaError
-from unirestore_ros.media.video import write_video
+from unirestore_ros.display.lettering import draw_text, text_width
+from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings.video import write_video
 
 SHAPE = (360, 480, 3)
 

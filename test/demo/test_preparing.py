@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from unirestore_ros.degrade import corruptions, driving, mixtures
 from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.prepare import check_space, spool_input
 from unirestore_ros.demo.rendering import shares, spool_drive
-from unirestore_ros.drive.programme import STRETCHES, demo_frames
-from unirestore_ros.media.degradation import degradation
-from unirestore_ros.media.errors import MediaError
-from unirestore_ros.media.sources import open_source
+from unirestore_ros.recordings.degradation import degradation
+from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings.sources import open_source
+from unirestore_ros.synthetic import corruptions, driving, mixtures
+from unirestore_ros.synthetic.programme import STRETCHES, demo_frames
 
 SIZE = (64, 48)
 

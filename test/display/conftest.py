@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import ros_fixtures
+from display_drive import PATIENT, SIZE, Display
 from rclpy.context import Context
-
-HERE = Path(__file__).parent
-# The helpers, which import-mode importlib does not find.
-sys.path[:0] = [str(HERE), str(HERE.parent / "ros")]
-
-import ros_fixtures  # noqa: E402
-from display_drive import PATIENT, SIZE, Display  # noqa: E402
-from ros_process import NodeProcess  # noqa: E402
-from ros_station import Station  # noqa: E402
+from ros_process import NodeProcess
+from ros_station import Station
 
 context = ros_fixtures.context
 miniature = ros_fixtures.miniature

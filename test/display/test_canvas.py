@@ -12,7 +12,7 @@ from display_frames import flat
 from unirestore_ros.display.canvas import COLOURS, Scene, compose, picture_span
 from unirestore_ros.display.overlay import Area, Box
 from unirestore_ros.display.view import Sign, View
-from unirestore_ros.ros.image_conversion import Pixels
+from unirestore_ros.msgs.image_conversion import Pixels
 
 SIZE = (1280, 720)
 STRIP = 72

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unirestore_ros.display.confirmation import GRACE_S, Confirmation
 from unirestore_ros.display.selection import Verdict
-from unirestore_ros.ros.mode import Mode
+from unirestore_ros.node.mode import Mode
 
 RESTORED, CAMERA = Verdict(Mode.RESTORED), Verdict(Mode.CAMERA, "disabled")
 SOON = GRACE_S / 2

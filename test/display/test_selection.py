@@ -8,7 +8,7 @@ import pytest
 
 from unirestore_ros.display.selection import Choice, Selection, Verdict
 from unirestore_ros.display.view import Sign
-from unirestore_ros.ros.mode import FRAMES_TO_RETURN, Mode
+from unirestore_ros.node.mode import FRAMES_TO_RETURN, Mode
 
 MAX_AGE, FALLBACK = 0.5, 0.25
 PERIOD = 0.1

@@ -11,7 +11,7 @@ from unirestore_ros.display.overlay import Area, Box, Boxes
 from unirestore_ros.display.selection import Verdict
 from unirestore_ros.display.sources import Rate, Sources
 from unirestore_ros.display.view import Sign
-from unirestore_ros.ros.mode import Mode
+from unirestore_ros.node.mode import Mode
 
 MS = 1_000_000
 NOW = 100.0

@@ -160,7 +160,7 @@ def test_what_tensorrt_said_is_shown_when_it_fails(library: Path, bundles: Path)
 
 def test_compiling_needs_no_pytorch(library: Path, bundles: Path) -> None:
     program = (
-        "import sys; from unirestore_ros.build.command import main;"
+        "import sys; from unirestore_ros.export.command import main;"
         f"assert main([{str(bundles / 'tensorrt')!r}]) == 0;"
         "print(sorted({'torch', 'onnx', 'diffusers', 'cv2'} & set(sys.modules)))"
     )

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from unirestore_ros.drive.programme import demo_frames
 from unirestore_ros.evaluate.command import main
 from unirestore_ros.evaluate.differences import Comparison, differences, won_back
+from unirestore_ros.evaluate.metrics import interval
 from unirestore_ros.evaluate.scores import Score
 from unirestore_ros.evaluate.table import make_row, markdown
-from unirestore_ros.metrics import interval
+from unirestore_ros.synthetic.programme import demo_frames
 from unirestore_ros.tasks import SHORT_NAMES
 from unirestore_ros.train.findings import Finding, figures_of, finding
 from unirestore_ros.train.labelled import Annotation

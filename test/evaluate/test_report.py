@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from unirestore_ros.degrade.corruptions import COMMON, FAMILIES, VALIDATION
 from unirestore_ros.evaluate.command import main
 from unirestore_ros.evaluate.plots import plot_gains, plot_two_tasks
 from unirestore_ros.evaluate.report.claims import claims
 from unirestore_ros.evaluate.report.results import Evaluations, Results, read_evaluations
 from unirestore_ros.evaluate.report.targets import targets
+from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES, VALIDATION
 
 Json = dict[str, Any]
 META = {

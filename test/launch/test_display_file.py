@@ -18,8 +18,8 @@ logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set
 
 from launched import Launched, arguments  # noqa: E402
 
-from unirestore_ros.cameras import Camera  # noqa: E402
-from unirestore_ros.launching import load_launch_file  # noqa: E402
+from unirestore_ros.msgs.cameras import Camera  # noqa: E402
+from unirestore_ros.node.launching import load_launch_file  # noqa: E402
 
 TIMEOUT_S = 60.0
 

@@ -24,7 +24,7 @@ messages = pytest.importorskip("sensor_msgs.msg", reason="there is no ROS 2 here
 
 from launched import Launched, arguments  # noqa: E402
 
-from unirestore_ros.launching import load_launch_file  # noqa: E402
+from unirestore_ros.node.launching import load_launch_file  # noqa: E402
 
 TIMEOUT_S = 60.0
 

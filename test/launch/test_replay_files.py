@@ -23,9 +23,9 @@ pytest.importorskip("rosbags", reason="rosbags is not installed")
 from launch.utilities import perform_substitutions  # noqa: E402
 from launched import Launched, arguments  # noqa: E402
 
-from unirestore_ros.bag.cameras import Camera  # noqa: E402
-from unirestore_ros.bag.command import main as bag  # noqa: E402
-from unirestore_ros.launching import load_launch_file  # noqa: E402
+from unirestore_ros.node.launching import load_launch_file  # noqa: E402
+from unirestore_ros.recordings.bag_command import main as bag  # noqa: E402
+from unirestore_ros.recordings.cameras import Camera  # noqa: E402
 
 TIMEOUT_S = 120.0
 SIZE = (480, 360)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# At the top only: unirestore_ros/build is a part of the package.
+# At the top only: unirestore_ros/export is a part of the package.
 MADE_HERE = {".git", ".venv", "out", "build", "install", "log"}
 
 

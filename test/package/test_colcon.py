@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from unirestore_ros.commands import COMMANDS
+from unirestore_ros.cli import COMMANDS
 
 PAGE = Path("unirestore_ros/display/web")
 

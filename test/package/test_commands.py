@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from unirestore_ros import __version__
-from unirestore_ros.commands import COMMANDS, main
+from unirestore_ros.cli import COMMANDS, main
 
 pytestmark = pytest.mark.smoke
 
@@ -35,7 +35,7 @@ def test_each_command_has_its_function(name: str, repository: Path) -> None:
 
 def test_help_imports_nothing_heavy(repository: Path) -> None:
     script = (
-        "import sys; from unirestore_ros.commands import main; status = main(['--help']);"
+        "import sys; from unirestore_ros.cli import main; status = main(['--help']);"
         " print(*sys.modules, file=sys.stderr); sys.exit(status)"
     )
     result = python("-c", script, cwd=repository)
@@ -72,7 +72,7 @@ def test_a_missing_module_is_named_with_what_installs_it(repository: Path) -> No
 def test_an_executable_runs_the_command_it_is_named_after(tmp_path: Path) -> None:
     script = tmp_path / "demo"
     script.write_text(
-        "import sys\nfrom unirestore_ros.commands import executable\nsys.exit(executable())\n"
+        "import sys\nfrom unirestore_ros.cli import executable\nsys.exit(executable())\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run(
@@ -85,7 +85,7 @@ def test_an_executable_runs_the_command_it_is_named_after(tmp_path: Path) -> Non
 def test_a_process_that_has_done_its_work_is_not_killed_while_it_ends(repository: Path) -> None:
     script = """
 import os, signal, sys
-from unirestore_ros.commands import ending
+from unirestore_ros.cli import ending
 status = ending(3)
 for number in (signal.SIGINT, signal.SIGTERM):
     os.kill(os.getpid(), number)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from unirestore_ros import __version__
-from unirestore_ros.commands import COMMANDS
+from unirestore_ros.cli import COMMANDS
 
 pytestmark = pytest.mark.smoke
 

@@ -15,12 +15,12 @@ import torch
 from published_files import write_published
 from safetensors.torch import load_file
 
-from unirestore_ros.degrade.corruptions import COMMON, FAMILIES
-from unirestore_ros.drive.programme import DEMO_SEED, TRAINING_SEEDS
 from unirestore_ros.files import sha256_of
 from unirestore_ros.model.heads import load_head
 from unirestore_ros.model.published import WEIGHTS_NAME
 from unirestore_ros.model.weights import load_weights
+from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES
+from unirestore_ros.synthetic.programme import DEMO_SEED, TRAINING_SEEDS
 from unirestore_ros.train.command import main
 from unirestore_ros.train.downstream import Detector, centre_loss, detection_targets
 from unirestore_ros.train.heads import run_folder

@@ -16,7 +16,6 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from unirestore_ros.classical import METHODS
 from unirestore_ros.demo import names
 from unirestore_ros.demo.conduct import Play, conduct
 from unirestore_ros.demo.errors import DemoError
@@ -30,13 +29,14 @@ from unirestore_ros.demo.spool import Spool
 from unirestore_ros.engine import BundleError
 from unirestore_ros.engine.bundle import read_bundle
 from unirestore_ros.engine.locate import find_bundle
+from unirestore_ros.evaluate.classical import METHODS
 from unirestore_ros.files import folder_written_beside
-from unirestore_ros.media.degradation import degradation
-from unirestore_ros.media.errors import MediaError
-from unirestore_ros.media.pictures import write_picture
-from unirestore_ros.media.scaling import Size
-from unirestore_ros.media.sources import open_source
-from unirestore_ros.media.video import write_video
+from unirestore_ros.recordings.degradation import degradation
+from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings.pictures import write_picture
+from unirestore_ros.recordings.scaling import Size
+from unirestore_ros.recordings.sources import open_source
+from unirestore_ros.recordings.video import write_video
 from unirestore_ros.signals import signals_as_exits
 
 REPORT, OVERLAY, FIGURE = "report.json", "overlay.mp4", "before_after.png"

@@ -14,7 +14,7 @@ from unirestore_ros.demo.quality import StretchReport, mean_quality
 from unirestore_ros.demo.record import Record, Shown
 from unirestore_ros.demo.report import rate
 from unirestore_ros.demo.spool import Spool
-from unirestore_ros.media.figure import Row, draw_figure
+from unirestore_ros.recordings.figure import Row, draw_figure
 
 _FPS_WINDOW_NS = 2_000_000_000
 _CAMERA, _RESTORED, _CLEAN = "camera", "restored", "clean"

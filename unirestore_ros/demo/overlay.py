@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from unirestore_ros.demo.names import RESTORED_MODE
-from unirestore_ros.lettering import Colour, baseline, draw_text, text_width
+from unirestore_ros.display.lettering import Colour, baseline, draw_text, text_width
 
 GREEN: Colour = (88, 160, 42)
 AMBER: Colour = (20, 150, 240)

@@ -31,7 +31,7 @@ from unirestore_ros.demo.journal import JournalWriter
 from unirestore_ros.demo.pacing import mean_rate
 from unirestore_ros.demo.ros_process import CAMERA_QOS, ros_node
 from unirestore_ros.demo.spool import Spool
-from unirestore_ros.ros.image_conversion import image_message
+from unirestore_ros.msgs.image_conversion import image_message
 
 FRAME_ID = "demo_camera_optical_frame"
 _LOOK_EVERY_S = 0.05

@@ -13,10 +13,10 @@ from tqdm import tqdm
 from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.pacing import mean_rate, paced
 from unirestore_ros.demo.spool import Entry, Spool, finish, save_frame
-from unirestore_ros.media import scaling
-from unirestore_ros.media.degradation import Degrade
-from unirestore_ros.media.scaling import Size
-from unirestore_ros.media.sources import Source
+from unirestore_ros.recordings import scaling
+from unirestore_ros.recordings.degradation import Degrade
+from unirestore_ros.recordings.scaling import Size
+from unirestore_ros.recordings.sources import Source
 
 _COPIES = 3  # of each frame on disk: camera, clean, restored
 

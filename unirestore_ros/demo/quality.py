@@ -10,7 +10,7 @@ import numpy as np
 
 from unirestore_ros.demo.record import Shown
 from unirestore_ros.demo.spool import Spool
-from unirestore_ros.metrics import psnr
+from unirestore_ros.evaluate.metrics import psnr
 
 Restorer = Callable[[np.ndarray], np.ndarray]
 """(H, W, 3) uint8 RGB -> the same, restored by a classical method."""

@@ -27,7 +27,7 @@ from std_msgs.msg import Header
 from unirestore_ros.demo import names
 from unirestore_ros.demo.journal import JournalWriter
 from unirestore_ros.demo.ros_process import RECORDER_QOS, ros_node
-from unirestore_ros.media.pictures import bgr_of, features_of
+from unirestore_ros.recordings.pictures import bgr_of, features_of
 
 _SPIN_S = 0.1
 

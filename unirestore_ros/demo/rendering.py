@@ -16,8 +16,8 @@ from unirestore_ros.demo.pacing import paced
 from unirestore_ros.demo.prepare import check_space
 from unirestore_ros.demo.processes import Child, children
 from unirestore_ros.demo.spool import Entry, Spool, finish
-from unirestore_ros.drive.programme import STRETCHES
-from unirestore_ros.media.scaling import Size
+from unirestore_ros.recordings.scaling import Size
+from unirestore_ros.synthetic.programme import STRETCHES
 
 _LOOK_EVERY_S = 0.1
 # Each process builds the town for itself: more of them would mostly do that.

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from unirestore_ros.demo.names import NAMESPACE
-from unirestore_ros.ros import script
+from unirestore_ros.node import script
 
 CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 # The recorder holds on to a few messages while it writes one to disk.

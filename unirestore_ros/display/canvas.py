@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from unirestore_ros.display.lettering import Colour, baseline, draw_text, text_width
 from unirestore_ros.display.overlay import Area, Box, draw_boxes, tint_road
 from unirestore_ros.display.view import Sign, View
-from unirestore_ros.lettering import Colour, baseline, draw_text, text_width
-from unirestore_ros.ros.image_conversion import Pixels
+from unirestore_ros.msgs.image_conversion import Pixels
 
 COLOURS: dict[Sign, Colour] = {
     Sign.RESTORED: (92, 160, 40),

@@ -18,14 +18,14 @@ from unirestore_ros.display.selection import Choice
 from unirestore_ros.display.sources import Look, Rate, Sources
 from unirestore_ros.display.view import Sign, View
 from unirestore_ros.display.window import Window
-from unirestore_ros.ros.cdr import new_compressed, new_image
-from unirestore_ros.ros.compressed import encode_jpeg, jpeg_format
-from unirestore_ros.ros.errors import MalformedMessage
-from unirestore_ros.ros.image_conversion import Pixels
-from unirestore_ros.ros.newest import NewestWins
-from unirestore_ros.ros.statistics import Summary
-from unirestore_ros.ros.statistics import Window as Series
-from unirestore_ros.ros.topic import Topic
+from unirestore_ros.msgs.cdr import new_compressed, new_image
+from unirestore_ros.msgs.compressed import encode_jpeg, jpeg_format
+from unirestore_ros.msgs.errors import MalformedMessage
+from unirestore_ros.msgs.image_conversion import Pixels
+from unirestore_ros.msgs.newest import NewestWins
+from unirestore_ros.msgs.topic import Topic
+from unirestore_ros.node.statistics import Summary
+from unirestore_ros.node.statistics import Window as Series
 
 # A stale picture is composed anew so often: its age is to be seen growing.
 _STALE_EVERY_S = 0.5

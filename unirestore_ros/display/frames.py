@@ -8,9 +8,9 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from unirestore_ros.ros.camera_frame import CameraFrame
-from unirestore_ros.ros.compressed import encode_jpeg
-from unirestore_ros.ros.image_conversion import Pixels
+from unirestore_ros.msgs.camera_frame import CameraFrame
+from unirestore_ros.msgs.compressed import encode_jpeg
+from unirestore_ros.msgs.image_conversion import Pixels
 
 
 class Held:

@@ -16,12 +16,12 @@ from unirestore_ros.display.overlay import read_area, read_boxes
 from unirestore_ros.display.parameters import DisplayParameters
 from unirestore_ros.display.selection import Verdict
 from unirestore_ros.display.sources import Sources
-from unirestore_ros.ros.camera_frame import CameraFrame, read_frame
-from unirestore_ros.ros.camera_input import TopicInput
-from unirestore_ros.ros.cdr import view_image
-from unirestore_ros.ros.errors import MalformedMessage, UnsupportedFrame
-from unirestore_ros.ros.mode import Mode
-from unirestore_ros.ros.report import AgeClock
+from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
+from unirestore_ros.msgs.cdr import view_image
+from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
+from unirestore_ros.node.camera_input import TopicInput
+from unirestore_ros.node.mode import Mode
+from unirestore_ros.node.report import AgeClock
 
 _LOG_EVERY_S = 5.0
 _MODES = {mode.value: mode for mode in Mode}

@@ -10,10 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from unirestore_ros.lettering import Colour, baseline, draw_text, text_width
-from unirestore_ros.ros.cdr import ImageView
-from unirestore_ros.ros.errors import UnsupportedFrame
-from unirestore_ros.ros.image_conversion import Pixels, check_image, view_pixels
+from unirestore_ros.display.lettering import Colour, baseline, draw_text, text_width
+from unirestore_ros.msgs.cdr import ImageView
+from unirestore_ros.msgs.errors import UnsupportedFrame
+from unirestore_ros.msgs.image_conversion import Pixels, check_image, view_pixels
 
 ROAD_COLOUR: Colour = (150, 190, 40)
 _ROAD_SHARE = 0.35

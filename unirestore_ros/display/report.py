@@ -12,8 +12,8 @@ from unirestore_ros.display.parameters import DisplayParameters
 from unirestore_ros.display.selection import Verdict
 from unirestore_ros.display.sources import Look
 from unirestore_ros.display.view import Sign
-from unirestore_ros.ros.mode import DISABLED, Mode
-from unirestore_ros.ros.report import diagnostic
+from unirestore_ros.node.mode import DISABLED, Mode
+from unirestore_ros.node.report import diagnostic
 
 _LEVELS = {
     Sign.RESTORED: DiagnosticStatus.OK,

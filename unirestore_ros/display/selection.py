@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from unirestore_ros.display.view import Sign
-from unirestore_ros.ros.mode import Mode, ModeSwitch
+from unirestore_ros.node.mode import Mode, ModeSwitch
 
 
 class Captured(Protocol):

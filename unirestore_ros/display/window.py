@@ -9,8 +9,8 @@ from collections.abc import Callable
 import cv2
 
 from unirestore_ros.display.view import View
-from unirestore_ros.ros.image_conversion import Pixels
-from unirestore_ros.ros.process import StopRequests
+from unirestore_ros.msgs.image_conversion import Pixels
+from unirestore_ros.node.process import StopRequests
 
 _TITLE = "Driver display"
 _POLL_MS = 5

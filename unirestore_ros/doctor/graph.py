@@ -23,8 +23,8 @@ from rclpy.qos import (
 )
 from sensor_msgs.msg import CompressedImage, Image
 
-from unirestore_ros.ros.cdr import view_compressed, view_image
-from unirestore_ros.ros.errors import MalformedMessage
+from unirestore_ros.msgs.cdr import view_compressed, view_image
+from unirestore_ros.msgs.errors import MalformedMessage
 
 NAME = "unirestore_doctor"
 IMAGES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from unirestore_ros.degrade import driving
-from unirestore_ros.degrade.corruptions import COMMON, FAMILIES, VALIDATION, corrupt, seed_of
-from unirestore_ros.degrade.mixtures import MIXTURES, mix
 from unirestore_ros.evaluate.methods import Image
+from unirestore_ros.synthetic import driving
+from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES, VALIDATION, corrupt, seed_of
+from unirestore_ros.synthetic.mixtures import MIXTURES, mix
 from unirestore_ros.train.prepare import HELD_OUT
 
 _DRIVING = "driving/"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.evaluate.conditions import groups_of
+from unirestore_ros.evaluate.metrics import drawn_weights, interval, mean_ious
 from unirestore_ros.evaluate.scores import OURS, Score, Scores
-from unirestore_ros.metrics import drawn_weights, interval, mean_ious
 from unirestore_ros.train.findings import Findings, map50
 
 JUDGED_BY = {

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unirestore_ros import classical
+from unirestore_ros.evaluate import classical
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.placing import Network, placed
 from unirestore_ros.model.rivals.weights import load_rival

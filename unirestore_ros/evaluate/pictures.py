@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from unirestore_ros.evaluate.conditions import SHOWN_FAMILIES, degraded
 from unirestore_ros.evaluate.methods import Image, Method
+from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.evaluate.scores import OURS
 from unirestore_ros.files import written_beside
-from unirestore_ros.media.figure import Row, draw_figure
-from unirestore_ros.metrics import psnr
+from unirestore_ros.recordings.figure import Row, draw_figure
 from unirestore_ros.train.prepare import read_photograph
 
 CHOSEN = {

@@ -10,9 +10,9 @@ from tqdm import tqdm
 from unirestore_ros.evaluate.conditions import Conditions, degraded
 from unirestore_ros.evaluate.machine import Machine
 from unirestore_ros.evaluate.methods import CLEAN, Image, Method
+from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.evaluate.scores import Score, Scores
 from unirestore_ros.evaluate.table import Row, make_row
-from unirestore_ros.metrics import psnr
 from unirestore_ros.train.findings import Finding, figures_of
 from unirestore_ros.train.labelled import Annotation
 from unirestore_ros.train.prepare import read_photograph

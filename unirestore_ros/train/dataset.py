@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unirestore_ros.drive.frame import CLASSES
+from unirestore_ros.synthetic.frame import CLASSES
 from unirestore_ros.train.labelled import BOX_CLASSES, UNLABELLED, Annotation
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from unirestore_ros.metrics import average_precision, confusion, match_boxes, mean_iou
+from unirestore_ros.evaluate.metrics import average_precision, confusion, match_boxes, mean_iou
 from unirestore_ros.train.labelled import BOX_CLASSES, SEGMENTATION_CLASSES, Annotation
 
 LEAST_SCORE = 0.02

@@ -21,8 +21,8 @@ from torch.optim.swa_utils import update_bn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from unirestore_ros.evaluate.metrics import confusion, drawn_weights, interval, mean_ious
 from unirestore_ros.files import sha256_of, written_beside
-from unirestore_ros.metrics import confusion, drawn_weights, interval, mean_ious
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.heads import (
     Backbone,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from unirestore_ros.degrade.corruptions import COMMON, corrupt
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.unirestore import pad_to_multiple
+from unirestore_ros.synthetic.corruptions import COMMON, corrupt
 from unirestore_ros.train.dataset import read_labelled
 from unirestore_ros.train.features import STRIDE
 from unirestore_ros.train.labelled import SUFFIX, Annotation, crop_corner

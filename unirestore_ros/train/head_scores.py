@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from unirestore_ros.degrade.corruptions import COMMON, corrupt
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.heads import (
     DetectionNetwork,
@@ -17,6 +16,7 @@ from unirestore_ros.model.heads import (
     load_head,
 )
 from unirestore_ros.model.weights import load_weights
+from unirestore_ros.synthetic.corruptions import COMMON, corrupt
 from unirestore_ros.train.dataset import read_labelled
 from unirestore_ros.train.features import STRIDE, features_of
 from unirestore_ros.train.findings import Finding, figures_of, finding

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
-from unirestore_ros.drive.frame import CLASSES
 from unirestore_ros.files import sha256_of, written_beside
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.heads import (
@@ -23,6 +22,7 @@ from unirestore_ros.model.heads import (
 )
 from unirestore_ros.model.placing import placed
 from unirestore_ros.model.weights import load_weights
+from unirestore_ros.synthetic.frame import CLASSES
 from unirestore_ros.tasks import long_name
 from unirestore_ros.train.downstream import class_weights, detection_loss
 from unirestore_ros.train.features import STRIDE, FeatureBatch, FeatureSampler, cache_features

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unirestore_ros.drive import Frame
+from unirestore_ros.synthetic import Frame
 from unirestore_ros.train.pairs import Versions, at_dusk, mirroring, to_tensor
 
 BOX_CLASSES = ("car", "pedestrian", "bicyclist", "sign")

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unirestore_ros.degrade.corruptions import COMMON, FAMILIES
+from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES
 
 BATCH, CROP = 4, 192
 """The work of nine crops of 128, which hold too little of a scene to tell how thick a fog is."""

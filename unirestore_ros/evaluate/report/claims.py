@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from unirestore_ros.degrade.corruptions import VALIDATION
 from unirestore_ros.evaluate.differences import JUDGED_BY
 from unirestore_ros.evaluate.report.results import Results, Sure
 from unirestore_ros.evaluate.report.targets import DEGRADED, EYE
 from unirestore_ros.evaluate.report.words import TITLES, listed, signed_db, span
 from unirestore_ros.evaluate.scores import OURS
+from unirestore_ros.synthetic.corruptions import VALIDATION
 
 HOLDS, FAILS, NOT_SHOWN = "holds", "does not hold", "not shown"
 LEAST_CHANGE = 0.01

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unirestore_ros.degrade.corruptions import COMMON, FAMILIES
 from unirestore_ros.evaluate.conditions import SHOWN_FAMILIES
 from unirestore_ros.evaluate.differences import JUDGED_BY
 from unirestore_ros.evaluate.report.claims import (
@@ -17,6 +16,7 @@ from unirestore_ros.evaluate.report.results import Evaluations, Json, Results, m
 from unirestore_ros.evaluate.report.targets import DEGRADED, EYE, targets
 from unirestore_ros.evaluate.report.words import TITLES, cell, listed, percent_span, span, table
 from unirestore_ros.evaluate.scores import OURS
+from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES
 
 SHORT_SHA = 12
 FORMS = {"psnr": ".2f", "miou": ".3f", "map50": ".3f", "top1": ".3f"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from unirestore_ros.degrade.corruptions import COMMON, FAMILIES, VALIDATION
 from unirestore_ros.evaluate.report.results import Evaluations, Results, Sure
 from unirestore_ros.evaluate.report.words import (
     decibels,
@@ -16,6 +15,7 @@ from unirestore_ros.evaluate.report.words import (
     span,
 )
 from unirestore_ros.evaluate.scores import OURS
+from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES, VALIDATION
 
 EYE: tuple[str, str | None] = (OURS, "perception")
 SEGMENTATION = (OURS, "segmentation")

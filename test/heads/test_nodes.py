@@ -1,0 +1,231 @@
+"""The example consumers beside the node that they listen to, with the bundle that is shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rcl_interfaces.srv import SetParameters
+from rclpy.context import Context
+from rclpy.parameter import Parameter
+from ros_station import Ear, Station, image, stamp_of
+from sensor_msgs.msg import Image
+from visualization_msgs.msg import Marker, MarkerArray
+
+from unirestore_ros.engine import Engine, open_engine
+from unirestore_ros.engine.head import Head
+from unirestore_ros.heads.detections import (
+    Detection,
+    detections_of,
+    markers_of,
+    vision_messages,
+)
+from unirestore_ros.heads.segmentation_head import labels_of, palette
+from unirestore_ros.synthetic import Drive
+from unirestore_ros.synthetic.programme import DEMO_SEED
+
+pytestmark = [pytest.mark.dds, pytest.mark.slow]
+
+Pixels = NDArray[np.uint8]
+UNLABELLED = 11
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    """The same bundle beside the nodes."""
+    with open_engine("tiny", "onnxruntime") as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def scene() -> tuple[Pixels, Pixels]:
+    """RGB (H,W,3) and labels (H,W) of a street that training did not see."""
+    frame = Drive(DEMO_SEED).frame(12.0)
+    return frame.image, frame.labels
+
+
+@pytest.fixture(scope="module")
+def node(start_node: Callable):
+    """By the bundle's name, which is the default; a busy machine may be slow."""
+    node = start_node("max_age_ms:=10000", "fallback_after_ms:=30000")
+    for name in ("segmentation_head", "detection_head"):
+        start_node(namespace=node.namespace, command=name)
+    return node
+
+
+@pytest.fixture
+def station(context: Context, node) -> Iterator[Station]:
+    station = Station(context, node.namespace)
+    yield station
+    station.close()
+
+
+def head_topic(station: Station, topic: str, kind: type = Image) -> Ear:
+    return station.listen(f"{station.namespace}/{topic}", kind)
+
+
+def pixels_of(message: Image) -> Pixels:
+    pixels = np.frombuffer(message.data, np.uint8)
+    return pixels.reshape(message.height, message.width, -1).squeeze()
+
+
+def outputs_of(engine: Engine, rgb: Pixels, task: str) -> dict[str, np.ndarray]:
+    engine.run_trunk(rgb)
+    return Head(engine.bundle, task).run(engine.adapt(task))
+
+
+def test_labels_are_the_heads_and_agree_with_the_truth(
+    station: Station, engine: Engine, scene: tuple[Pixels, Pixels]
+) -> None:
+    rgb, truth = scene
+    heard = head_topic(station, "segmentation_head/labels")
+    colours = head_topic(station, "segmentation_head/image")
+    answer = station.exchange(image(rgb, "rgb8"), heard)
+    labels = pixels_of(answer)
+    expected = labels_of(outputs_of(engine, rgb, "segmentation")["logits"], engine.input_size)
+    assert (labels == expected).mean() > 0.999
+    assert (answer.encoding, answer.header.frame_id) == ("mono8", "camera_optical")
+
+    counted = truth < UNLABELLED
+    commonest = np.bincount(truth[counted]).max() / counted.sum()
+    assert (labels == truth)[counted].mean() > commonest + 0.15
+
+    coloured = station.wait(lambda: colours.of(stamp_of(answer)), "colours of the same frame")
+    classes = engine.bundle.manifest.heads["segmentation"].classes
+    np.testing.assert_array_equal(pixels_of(coloured), palette(classes)[labels])
+
+
+def test_boxes_are_the_heads_and_drawn_on_the_drivers_picture(
+    station: Station, engine: Engine, scene: tuple[Pixels, Pixels]
+) -> None:
+    rgb, _ = scene
+    heard = head_topic(station, "detection_head/markers", MarkerArray)
+    drawn = head_topic(station, "detection_head/image")
+    answer = station.exchange(image(rgb, "rgb8"), FirstMarker(heard))
+    found = boxes_of(engine, rgb)
+    assert len(found) > 0
+    expected = markers_of(found, answer.header)
+    assert corners(answer.array) == pytest.approx(corners(expected), abs=0.1)
+
+    picture = station.exchange(image(rgb, "rgb8"), drawn)
+    restored = engine.decode("perception")[..., ::-1]
+    changed = np.abs(pixels_of(picture).astype(int) - restored).max(axis=2) > 16
+    assert 0.001 < changed.mean() < 0.5
+
+
+def test_vision_msgs_carry_the_boxes(
+    station: Station, engine: Engine, scene: tuple[Pixels, Pixels]
+) -> None:
+    kinds = vision_messages()
+    if kinds is None:
+        pytest.skip("vision_msgs is not installed")
+    rgb, _ = scene
+    heard = head_topic(station, "detection_head/detections", kinds.Detection2DArray)
+    answer = station.exchange(image(rgb, "rgb8"), heard)
+    assert answer.header.frame_id == "camera_optical"
+    names = [one.results[0].hypothesis.class_id for one in answer.detections]
+    widths = [one.bbox.size_x for one in answer.detections]
+    found = boxes_of(engine, rgb)
+    assert sorted(names) == sorted(each.name for each in found)
+    expected = [each.right - each.left for each in found]
+    assert sorted(widths) == pytest.approx(sorted(expected), abs=0.1)
+
+
+def boxes_of(engine: Engine, rgb: Pixels) -> list[Detection]:
+    outputs = outputs_of(engine, rgb, "detection")
+    classes = engine.bundle.manifest.heads["detection"].classes
+    return detections_of(outputs["scores"], outputs["boxes"], classes, engine.input_size, 0.3)
+
+
+def corners(array: MarkerArray) -> dict[tuple[str, int], float]:
+    """By class, box and corner; other numbers of threads add up in another order."""
+    boxes = sorted((m.ns, [v for p in m.points for v in (p.x, p.y)]) for m in array.markers)
+    return {
+        (f"{name} {i}", j): value
+        for i, (name, values) in enumerate(boxes)
+        for j, value in enumerate(values)
+    }
+
+
+def set_parameter(station: Station, node: str, name: str, value: object) -> bool:
+    client = station.node.create_client(SetParameters, f"{station.namespace}/{node}/set_parameters")
+    station.wait(client.service_is_ready, "the parameter service")
+    wanted = [Parameter(name, value=value).to_parameter_msg()]
+    future = client.call_async(SetParameters.Request(parameters=wanted))
+    station.wait(future.done, "its answer")
+    return bool(future.result().results[0].successful)
+
+
+def test_boxes_can_be_drawn_on_the_features(station: Station, scene: tuple[Pixels, Pixels]) -> None:
+    assert not set_parameter(station, "detection_head", "least_score", 0)
+    assert set_parameter(station, "detection_head", "background", "features")
+    drawn = head_topic(station, "detection_head/image")
+    answer = station.exchange(image(scene[0], "rgb8"), drawn)
+    assert (answer.width, answer.height) == (480, 360)
+    picture = station.name("image")
+    station.wait(lambda: station.node.count_subscribers(picture) == 0, "the head to let go")
+    assert set_parameter(station, "detection_head", "background", "picture")
+
+
+def test_features_are_subscribed_only_while_somebody_listens(station: Station) -> None:
+    features = station.name("segmentation/features")
+    head_topic(station, "segmentation_head/labels")
+    station.wait(lambda: station.node.count_subscribers(features) == 1, "the head to subscribe")
+    station.let_go()
+    station.wait(lambda: station.node.count_subscribers(features) == 0, "the head to let go")
+
+
+def test_features_of_another_bundle_are_told_and_survived(
+    context: Context, start_node: Callable
+) -> None:
+    head = start_node(command="segmentation_head")
+    station = Station(context, head.namespace)
+    head_topic(station, "segmentation_head/labels")
+    topic = "unirestore/segmentation/features"
+    odd = Image(height=2, width=3, encoding="32FC4", step=48)
+    odd.data.frombytes(bytes(96))
+    station.wait(lambda: send_and_look(station, odd, topic, head), "its complaint")
+    assert head.process.poll() is None
+    station.close()
+
+
+def send_and_look(station: Station, message: Image, topic: str, head) -> bool:
+    station.send(message, topic)
+    station.pause(0.2)
+    return "takes features (90, 120, 48), not (2, 3, 4)" in head.said()
+
+
+@pytest.mark.parametrize(
+    ("bundle", "words"),
+    [("nowhere", "no folder of that name"), ("MINIATURE", "it has no head for detection")],
+)
+def test_a_bundle_without_the_head_ends_it_with_what_mends_it(
+    start_node: Callable, miniature: Path, bundle: str, words: str
+) -> None:
+    folder = str(miniature) if bundle == "MINIATURE" else bundle
+    head = start_node(f"bundle:={folder}", command="detection_head")
+    assert head.process.wait(90) == 2
+    assert words in head.said() and "build engines/" in head.said()
+
+
+class FirstMarker(Ear):
+    """Markers have a header each, and the array has none."""
+
+    def __init__(self, ear: Ear) -> None:
+        super().__init__()
+        self._ear = ear
+
+    def of(self, stamp: int):
+        for array in self._ear.heard:
+            if stamp_of(array.markers[0]) == stamp:
+                return Stamped(array)
+        return None
+
+
+class Stamped:
+    def __init__(self, array: MarkerArray) -> None:
+        assert array.markers[0].action == Marker.DELETEALL
+        self.array, self.header = array, array.markers[0].header

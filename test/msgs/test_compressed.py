@@ -1,0 +1,151 @@
+"""JPEG and PNG: sizes read from their heads, pixels, and what is refused."""
+
+from __future__ import annotations
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from unirestore_ros.msgs.compressed import compressed_size, decode, encode_jpeg, jpeg_format
+from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
+
+HEIGHT, WIDTH = 24, 40
+
+
+def smooth() -> NDArray[np.uint8]:
+    """BGR that JPEG keeps well."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([4 * x + 20, 6 * y + 30, 2 * x + 2 * y + 40], axis=-1).astype(np.uint8)
+
+
+def encoded(kind: str, pixels: NDArray[np.generic], *options: int) -> NDArray[np.uint8]:
+    return cv2.imencode(kind, pixels, options)[1].reshape(-1)
+
+
+JPEGS = {
+    "plain": encoded(".jpg", smooth(), cv2.IMWRITE_JPEG_QUALITY, 95),
+    "progressive": encoded(".jpg", smooth(), cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "grey": encoded(".jpg", smooth()[..., 0]),
+    "restarts": encoded(".jpg", smooth(), cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+}
+PNGS = {
+    "colour": encoded(".png", smooth()),
+    "alpha": encoded(".png", np.dstack([smooth(), smooth()[..., 0]])),
+    "16 bit": encoded(".png", smooth().astype(np.uint16) * 257),
+}
+
+
+def with_thumbnail(jpeg: NDArray[np.uint8], *filling: int) -> NDArray[np.uint8]:
+    """With another, whole JPEG in an application segment, and fill bytes before the next marker."""
+    inner = encoded(".jpg", np.zeros((8, 8, 3), np.uint8)).tobytes()
+    segment = b"\xff\xe1" + struct.pack(">H", len(inner) + 2) + inner + bytes(filling)
+    content = jpeg.tobytes()
+    return np.frombuffer(content[:2] + segment + content[2:], np.uint8)
+
+
+def turned_by_exif(jpeg: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """With an EXIF tag that asks viewers to turn it by 90 degrees."""
+    tiff = b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    body = b"Exif\0\0" + tiff
+    segment = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
+    content = jpeg.tobytes()
+    return np.frombuffer(content[:2] + segment + content[2:], np.uint8)
+
+
+@pytest.mark.parametrize("data", [*JPEGS.values(), *PNGS.values()], ids=[*JPEGS, *PNGS])
+def test_size(data: NDArray[np.uint8]) -> None:
+    assert compressed_size(data) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("filling", [(), (0xFF, 0xFF)])
+def test_size_is_not_the_thumbnails(filling: tuple[int, ...]) -> None:
+    assert compressed_size(with_thumbnail(JPEGS["plain"], *filling)) == (WIDTH, HEIGHT)
+
+
+def test_pixels() -> None:
+    for name in ("colour", "alpha", "16 bit"):
+        np.testing.assert_array_equal(decode(PNGS[name]), smooth())
+    np.testing.assert_allclose(decode(JPEGS["plain"]), smooth(), atol=8)
+    grey = decode(JPEGS["grey"])
+    assert grey.shape == (HEIGHT, WIDTH, 3) and (grey[..., 0] == grey[..., 2]).all()
+
+
+def test_pixels_stay_as_they_are_stored() -> None:
+    data = turned_by_exif(JPEGS["plain"])
+    assert cv2.imdecode(data, cv2.IMREAD_COLOR).shape == (WIDTH, HEIGHT, 3)  # it is such a file
+    np.testing.assert_array_equal(decode(data), decode(JPEGS["plain"]))
+
+
+@pytest.mark.parametrize("length", [2, 3, 11, 30])
+def test_ends_before_its_size(length: int) -> None:
+    for data in (JPEGS["plain"], PNGS["colour"]):
+        if length > 8 or data is JPEGS["plain"]:
+            with pytest.raises(MalformedMessage):
+                compressed_size(data[: min(length, 20)])
+
+
+@pytest.mark.parametrize("data", [JPEGS["plain"], PNGS["colour"]], ids=["jpeg", "png"])
+def test_cut_off(data: NDArray[np.uint8]) -> None:
+    with pytest.raises(MalformedMessage, match="cut off"):
+        compressed_size(data[: len(data) * 2 // 3])
+
+
+def test_a_thumbnails_end_is_not_the_images() -> None:
+    whole = with_thumbnail(JPEGS["plain"])
+    with pytest.raises(MalformedMessage, match="cut off"):
+        compressed_size(whole[:-40])
+
+
+def test_broken_segments() -> None:
+    data = JPEGS["plain"].copy()
+    data[2] = 0
+    with pytest.raises(MalformedMessage, match="segments"):
+        compressed_size(data)
+
+
+def test_png_without_its_size() -> None:
+    data = PNGS["colour"].copy()
+    data[12:16] = np.frombuffer(b"tEXt", np.uint8)
+    with pytest.raises(MalformedMessage, match="does not start with its size"):
+        compressed_size(data)
+
+
+def test_absurd_size() -> None:
+    data = PNGS["colour"].copy()
+    data[16:20] = np.frombuffer(struct.pack(">I", 2_000_000), np.uint8)
+    with pytest.raises(MalformedMessage, match="a size of 2000000x24"):
+        compressed_size(data)
+
+
+@pytest.mark.parametrize("content", [b"", b"BM what else", b"RIFF    WEBP"])
+def test_other_formats(content: bytes) -> None:
+    with pytest.raises(UnsupportedFrame, match="neither JPEG nor PNG"):
+        compressed_size(np.frombuffer(content, np.uint8))
+
+
+def test_what_does_not_decode() -> None:
+    data = JPEGS["plain"].copy()
+    data[2:-2] = 0
+    for broken in (data, data[:0]):
+        with pytest.raises(MalformedMessage, match="does not decode"):
+            decode(broken)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_encode(grey: bool) -> None:
+    pixels = smooth()[..., 0] if grey else smooth()
+    read = cv2.imdecode(encode_jpeg(pixels, 95), cv2.IMREAD_UNCHANGED)
+    assert read.shape == pixels.shape
+    np.testing.assert_allclose(read, pixels, atol=8)
+
+
+def test_quality() -> None:
+    assert len(encode_jpeg(smooth(), 10)) < len(encode_jpeg(smooth(), 90))
+
+
+def test_format_is_image_transports() -> None:
+    assert jpeg_format("rgba8") == "rgba8; jpeg compressed bgr8"
+    assert jpeg_format("mono8") == "mono8; jpeg compressed mono8"

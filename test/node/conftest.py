@@ -1,0 +1,30 @@
+"""Processes and nodes for tests of the ROS layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ros_fixtures
+from rclpy.context import Context
+from ros_process import NodeProcess
+from ros_station import Station
+
+context = ros_fixtures.context
+miniature = ros_fixtures.miniature
+start_node = ros_fixtures.start_node
+
+
+@pytest.fixture(scope="module")
+def node(start_node: ros_fixtures.StartNode, miniature: Path) -> NodeProcess:
+    """One active node for the checks of a module. A frame may wait long on a busy machine."""
+    return start_node(f"bundle:={miniature}", "max_age_ms:=10000", "fallback_after_ms:=30000")
+
+
+@pytest.fixture
+def station(context: Context, node: NodeProcess) -> Iterator[Station]:
+    """A camera and listeners for the module's node."""
+    station = Station(context, node.namespace)
+    yield station
+    station.close()

@@ -1,0 +1,232 @@
+"""Frames over DDS in restored mode: encodings, padding, headers, CameraInfo, features, and that
+nothing is computed for nobody."""
+
+from __future__ import annotations
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from ros_miniature import (
+    ADAPTER_FAILS,
+    CHANNELS,
+    DECODER_FAILS,
+    HEIGHT,
+    TRUNK_FAILS,
+    WIDTH,
+    H,
+    W,
+    expected_features,
+    expected_image,
+    frame,
+)
+from ros_station import Ear, Station, camera_info, image, stamp_of, values_of
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from unirestore_ros.msgs.image_conversion import ENCODINGS, to_rgb
+
+pytestmark = pytest.mark.dds
+
+RGB = frame(seed=1)
+
+
+def message(encoding: str = "bgr8", padding: int = 0, rgb: NDArray[np.uint8] = RGB) -> Image:
+    """A frame in an encoding; for those that RGB does not give, its bytes as they fall."""
+    alpha = np.full((HEIGHT, WIDTH, 1), 77, np.uint8)
+    pixels = {
+        "rgb8": rgb,
+        "bgr8": rgb[..., ::-1],
+        "rgba8": np.dstack([rgb, alpha]),
+        "bgra8": np.dstack([rgb[..., ::-1], alpha]),
+    }
+    channels = ENCODINGS[encoding].channels
+    falling = rgb[..., 1] if channels == 1 else rgb[..., 1:]
+    return image(pixels.get(encoding, falling), encoding, padding)
+
+
+def pixels_of(answer: Image) -> NDArray[np.uint8]:
+    return np.frombuffer(answer.data, np.uint8).reshape(answer.height, answer.width, -1)
+
+
+def rgb_of(answer: Image) -> NDArray[np.uint8]:
+    order = {"rgb8": [0, 1, 2], "bgr8": [2, 1, 0], "rgba8": [0, 1, 2], "bgra8": [2, 1, 0]}
+    return pixels_of(answer)[..., order[answer.encoding]]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding(station: Station, encoding: str) -> None:
+    """The conversion itself is tested against references of its own."""
+    out = station.listen("image")
+    sent = message(encoding, padding=0 if encoding == "rgb8" else 13)
+    answer = station.exchange(sent, out)
+    seen = to_rgb(sent, np.empty((HEIGHT, WIDTH, 3), np.uint8))
+    kept = encoding in ("bgr8", "rgb8", "bgra8", "rgba8", "mono8")
+    assert answer.encoding == (encoding if kept else "bgr8")
+    assert (answer.width, answer.height, answer.step * HEIGHT) == (WIDTH, HEIGHT, len(answer.data))
+    if encoding == "mono8":
+        grey = expected_image(seen) @ np.array([0.299, 0.587, 0.114])
+        np.testing.assert_allclose(pixels_of(answer)[..., 0], grey, atol=1)
+    else:
+        np.testing.assert_array_equal(rgb_of(answer), expected_image(seen))
+    if encoding in ("rgba8", "bgra8"):
+        assert (pixels_of(answer)[..., 3] == 77).all()
+
+
+def test_all_outputs_carry_the_frames_header_and_are_right(station: Station) -> None:
+    """Image, JPEG, features, CameraInfo and task images of one frame, from one trunk."""
+    images = {
+        topic: station.listen(topic)
+        for topic in ("image", "segmentation/features", "detection/features", "segmentation/image")
+    }
+    jpeg = station.listen("image/compressed", CompressedImage)
+    infos = {
+        topic: station.listen(topic, CameraInfo)
+        for topic in ("camera_info", "detection/camera_info")
+    }
+    sent_info = camera_info(WIDTH, HEIGHT)
+    station.send(sent_info, "camera_info")
+    station.pause(0.2)
+    answer = station.exchange(message(), images["detection/features"])
+    stamp = stamp_of(answer)
+    everything: dict[str, Ear] = {**images, **infos, "image/compressed": jpeg}
+    station.wait(lambda: all(ear.of(stamp) for ear in everything.values()), "all outputs")
+    heard = {topic: ear.of(stamp) for topic, ear in everything.items()}
+    assert {one.header.frame_id for one in heard.values()} == {"camera_optical"}
+    np.testing.assert_array_equal(rgb_of(heard["image"]), expected_image(RGB))
+    np.testing.assert_array_equal(
+        rgb_of(heard["segmentation/image"]), expected_image(RGB, "segmentation")
+    )
+    for task in ("segmentation", "detection"):
+        check_features(heard[f"{task}/features"], task)
+    check_jpeg(heard["image/compressed"], heard["image"])
+    passed = heard["camera_info"]
+    passed.header = sent_info.header
+    assert passed == sent_info
+    check_scaled(heard["detection/camera_info"])
+
+
+def check_features(answer: Image, task: str) -> None:
+    assert answer.encoding == f"32FC{CHANNELS}"
+    assert (answer.height, answer.width, answer.step) == (H, W, W * CHANNELS * 4)
+    features = np.frombuffer(answer.data, np.float32).reshape(H, W, CHANNELS)
+    np.testing.assert_allclose(features, expected_features(RGB, task), atol=1e-3)
+
+
+def check_jpeg(jpeg: CompressedImage, raw: Image) -> None:
+    assert jpeg.format == "bgr8; jpeg compressed bgr8"
+    decoded = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)
+    again = cv2.imencode(".jpg", pixels_of(raw), (cv2.IMWRITE_JPEG_QUALITY, 90))[1]
+    np.testing.assert_array_equal(decoded, cv2.imdecode(again, cv2.IMREAD_COLOR))
+
+
+def check_scaled(info: CameraInfo) -> None:
+    assert (info.width, info.height) == (W, H)
+    assert info.k[0] == pytest.approx(50.0 * W / WIDTH)
+    assert info.k[2] == pytest.approx(32.0 * W / WIDTH - 0.5)
+    assert info.p[6] == pytest.approx(23.5 * H / HEIGHT - 0.5)
+
+
+def test_status_of_a_published_frame(station: Station) -> None:
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    out, status = station.listen("image"), station.listen("status", DiagnosticArray)
+    stamp = stamp_of(station.exchange(message(), out))
+    said = station.wait(lambda: status.of(stamp), "the frame's status")
+    values = values_of(said.status[0])
+    assert said.header.frame_id == "camera_optical"
+    assert values["mode"] == "restored"
+    assert 0 < float(values["latency_ms"]) <= float(values["age_ms"]) < 1e4
+
+
+def test_nobody_listens_then_the_camera_is_not_subscribed(station: Station) -> None:
+    camera = station.camera(subscribers=0)
+    station.listen("detection/features")
+    station.wait(lambda: camera.get_subscription_count() == 1, "the node's subscription")
+    station.let_go("detection/features")
+    station.wait(lambda: camera.get_subscription_count() == 0, "the node to let go")
+
+
+@pytest.mark.parametrize(
+    ("topic", "failing"),
+    [
+        ("image", ADAPTER_FAILS),
+        ("segmentation/features", DECODER_FAILS),
+        ("camera_info", TRUNK_FAILS),
+    ],
+)
+def test_what_nobody_listens_to_is_not_computed(station: Station, topic: str, failing: int) -> None:
+    """The part that is not needed would fail."""
+    kind = CameraInfo if topic == "camera_info" else Image
+    out = station.listen(topic, kind)
+    station.send(camera_info(WIDTH, HEIGHT), "camera_info")
+    station.pause(0.2)
+    station.exchange(message(rgb=frame(failing=failing)), out)
+
+
+def test_features_are_computed_for_who_listens_to_them_alone(station: Station) -> None:
+    """A failure shows that the part is run when it is wanted."""
+    station.listen("segmentation/features")
+    before = dropped(station, "failed")
+    station.send(message(rgb=frame(failing=ADAPTER_FAILS)))
+    station.diagnosis(lambda s: int(values_of(s)["dropped_failed"]) > before, "a failed frame")
+
+
+def dropped(station: Station, cause: str) -> int:
+    status = station.diagnosis(lambda s: True, "any")
+    return int(values_of(status)[f"dropped_{cause}"])
+
+
+def test_best_effort_cameras_and_listeners_are_heard(station: Station) -> None:
+    out = station.listen("image", reliable=False)
+    station.camera(reliable=False)
+    station.exchange(message(), out)
+
+
+def test_reliability_follows_the_publishers(station: Station) -> None:
+    """Reliable while all offer it, best effort once one does not."""
+
+    def subscribed() -> set[str]:
+        infos = station.node.get_subscriptions_info_by_topic(f"{station.namespace}/image")
+        return {info.qos_profile.reliability.name for info in infos}
+
+    station.listen("image")
+    station.camera()
+    station.wait(lambda: subscribed() == {"RELIABLE"}, "a reliable subscription")
+    other = station.node.create_publisher(Image, "image", best_effort())
+    station.wait(lambda: subscribed() == {"BEST_EFFORT"}, "a best-effort subscription")
+    station.node.destroy_publisher(other)
+    station.wait(lambda: subscribed() == {"RELIABLE"}, "a reliable subscription again")
+
+
+def best_effort():
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+    return QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def test_a_publisher_from_which_nothing_arrives_is_noticed(station: Station) -> None:
+    station.listen("image")
+    station.camera()
+    status = station.diagnosis(lambda s: "nothing has arrived" in s.message, "a silent publisher")
+    assert "FASTDDS_DEFAULT_PROFILES_FILE" in status.message and status.level == b"\1"
+    out = station.listen("image/compressed", CompressedImage)
+    station.exchange(message(), out)
+    station.diagnosis(lambda s: "nothing has arrived" not in s.message, "all well")
+
+
+def test_stamps_that_are_no_age_count_from_arrival(station: Station) -> None:
+    """As from a bag that is played without its clock."""
+    out = station.listen("image")
+    camera, old = station.camera(), message()
+    old.header.stamp.sec = 1_600_000_000
+
+    def heard() -> bool:
+        camera.publish(old)
+        station.pause(0.1)
+        return bool(out.heard)
+
+    station.wait(heard, "the frame of an old bag")
+    assert out.heard[0].header.stamp.sec == 1_600_000_000
+    assert time.time() > 1_600_000_000 + 10

@@ -1,0 +1,62 @@
+"""The process of a node: memory that is kept for the next image, errors that end it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COUNT_FAULTS = """
+import resource
+from unirestore_ros.node.process import keep_image_buffers
+if {keep}:
+    assert keep_image_buffers()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def fill():
+    return b"x" * 6_000_000
+fill()
+before = faults()
+for _ in range(20):
+    fill()
+print((faults() - before) // 20)
+"""
+
+
+def output_of(code: str, repository: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not glibc")
+def test_buffers_are_kept_for_the_next_image(repository: Path) -> None:
+    without = int(output_of(COUNT_FAULTS.format(keep=False), repository))
+    kept = int(output_of(COUNT_FAULTS.format(keep=True), repository))
+    assert kept < without / 2 and kept < 100
+
+
+FAILING_NODE = """
+import rclpy
+from rclpy.node import Node
+from unirestore_ros.node.process import run_node
+class Failing(Node):
+    def __init__(self):
+        super().__init__("failing")
+        self.create_timer(0.01, self.fail)
+    def fail(self):
+        raise ZeroDivisionError("in a callback")
+try:
+    run_node(Failing, lambda node: None, [])
+except ZeroDivisionError as error:
+    print("raised", error, "and left ROS", not rclpy.ok())
+"""
+
+
+@pytest.mark.dds
+def test_what_a_callback_raises_ends_the_node(repository: Path) -> None:
+    assert output_of(FAILING_NODE, repository) == "raised in a callback and left ROS True\n"

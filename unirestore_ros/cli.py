@@ -1,0 +1,147 @@
+"""The commands: one table of names, and the one way in for `python -m` and installed executables.
+
+setup.py runs this file to read the table, before there is a package: it imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import signal
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """Where a command's ``main(argv) -> exit status`` is, and what the help says of it."""
+
+    target: str
+    summary: str
+
+
+COMMANDS = {
+    "restore_node": Command(
+        "unirestore_ros.node.restore_node:main", "the lifecycle node (takes --ros-args)"
+    ),
+    "driver_display": Command(
+        "unirestore_ros.display.driver_display:main",
+        "the driver's picture: topics, a window, a page (takes --ros-args)",
+    ),
+    "segmentation_head": Command(
+        "unirestore_ros.heads.segmentation_head:main", "features to labels (an example node)"
+    ),
+    "detection_head": Command(
+        "unirestore_ros.heads.detection_head:main", "features to boxes (an example node)"
+    ),
+    "demo": Command(
+        "unirestore_ros.demo.command:main", "play a drive through the node over DDS, and report"
+    ),
+    "bag": Command(
+        "unirestore_ros.recordings.bag_command:main",
+        "make, play, restore, watch and compare rosbag2 files",
+    ),
+    "restore": Command(
+        "unirestore_ros.recordings.restore_command:main",
+        "restore image files, folders and videos offline",
+    ),
+    "build": Command("unirestore_ros.export.command:main", "compile a bundle from weights"),
+    "fetch": Command(
+        "unirestore_ros.model.fetch_command:main",
+        "get SD-Turbo and the released checkpoints, converted",
+    ),
+    "train": Command("unirestore_ros.train.command:main", "train the network, stage by stage"),
+    "evaluate": Command("unirestore_ros.evaluate.command:main", "write a table of quality"),
+    "bench": Command("unirestore_ros.evaluate.bench_command:main", "write a table of speed"),
+    "doctor": Command(
+        "unirestore_ros.doctor.command:main", "what this machine has and lacks, and what to do"
+    ),
+}
+
+# The extra that holds what a command needs beyond the run-time, where there is one.
+EXTRAS = {
+    "driver_display": "page",
+    "bag": "bag",
+    "build": "build",
+    "fetch": "fetch",
+    "train": "train",
+    "evaluate": "train",
+    "bench": "build",
+}
+
+
+def usage() -> str:
+    lines = ["usage: python -m unirestore_ros COMMAND [ARGUMENT ...]", "", "commands:"]
+    lines += [f"  {name:<19}{command.summary}" for name, command in COMMANDS.items()]
+    lines += ["", "python -m unirestore_ros COMMAND --help says what a command takes."]
+    return "\n".join(lines)
+
+
+def run(name: str, argv: list[str]) -> int:
+    """Import the command's module, and only that, and run it; returns its exit status."""
+    module_name, function = COMMANDS[name].target.split(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in ("", "unirestore_ros"):
+            raise
+        sys.stderr.write(f"{name}: {_how_to_install(name, missing)}\n")
+        return 1
+    status: int = getattr(module, function)(argv)
+    return status
+
+
+def _how_to_install(command: str, module: str) -> str:
+    if module in ("rclpy", "builtin_interfaces") or module.endswith("_msgs"):
+        return (
+            f"{module} is not importable: source a ROS 2 installation"
+            " (source /opt/ros/DISTRO/setup.bash), or install ROS from PyPI:"
+            " pip install 'unirestore_ros[ros]'"
+        )
+    extra = EXTRAS.get(command)
+    package = f"unirestore_ros[{extra}]" if extra else "unirestore_ros"
+    return f"the Python module {module} is missing: pip install '{package}'"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m unirestore_ros COMMAND ...`: the command's exit status, 2 if there is none."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and arguments[0] in COMMANDS:
+        return run(arguments[0], arguments[1:])
+    if arguments and arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(usage() + "\n")
+        return 0
+    if arguments and arguments[0] == "--names":
+        sys.stdout.write("\n".join(COMMANDS) + "\n")
+        return 0
+    if arguments and arguments[0] == "--version":
+        package = importlib.import_module("unirestore_ros")
+        sys.stdout.write(f"unirestore_ros {package.__version__}\n")
+        return 0
+    sys.stderr.write(_refusal(arguments) + "\n")
+    return 2
+
+
+def _refusal(arguments: list[str]) -> str:
+    if not arguments:
+        return usage()
+    near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"there is no command {arguments[0]!r}.{hint}\n\n{usage()}"
+
+
+def executable() -> int:
+    """What every installed executable calls: the command that it is named after."""
+    return ending(run(Path(sys.argv[0]).stem, sys.argv[1:]))
+
+
+def ending(status: int) -> int:
+    """The same status, for a process that has nothing left to do.
+
+    While the interpreter ends, a signal would kill it: a Ctrl-C reaches a node from the terminal
+    and once more from `ros2 launch`, which would then call it dead instead of finished.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    return status

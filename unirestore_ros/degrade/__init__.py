@@ -1,1 +1,0 @@
-"""Degradations of clean frames: benchmark corruptions and physical driving weather."""

@@ -1,6 +1,0 @@
-"""The package's own synthetic drive: seeded road scenes with depth, labels and boxes."""
-
-from unirestore_ros.drive.drive import Drive
-from unirestore_ros.drive.frame import CLASSES, Box, Frame
-
-__all__ = ["CLASSES", "Box", "Drive", "Frame"]

@@ -1,0 +1,183 @@
+"""The published size on a CPU: its parts as modules of PyTorch, in every precision and stride.
+
+A bundle of this size is some gigabytes for each stride and precision, so none is written: the parts
+are the modules that `build` exports, here with up-sampling as transposed convolutions too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unirestore_ros.evaluate.published import PublishedWay
+from unirestore_ros.evaluate.rows import Row, Times, Work, spent_by, total
+from unirestore_ros.export.fold import folded
+from unirestore_ros.export.measure import psnr, run
+from unirestore_ros.export.parts import Adapter, Decoder, Part, Trunk
+from unirestore_ros.export.precision import DTYPES, in_precision
+from unirestore_ros.export.upsampling import transpose_upsampling
+from unirestore_ros.model import UniRestore
+from unirestore_ros.model.placing import placed
+from unirestore_ros.tasks import long_name, short_name
+
+PERCEPTION = "perception"
+Frame = NDArray[np.uint8]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is measured. ``size``: (width, height) of the frame; ``outputs``: tasks, long names."""
+
+    size: tuple[int, int]
+    outputs: tuple[str, ...]
+    strides: tuple[int, ...]
+    precisions: tuple[str, ...]
+    runs: int
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The outputs by their short names."""
+        return tuple(short_name(task) for task in self.outputs)
+
+    def check(self, network: UniRestore) -> None:
+        """Raise ValueError for what the network cannot do."""
+        config = network.config
+        for task in self.outputs:
+            if short_name(task) not in config.tasks:
+                has = ",".join(long_name(task) for task in config.tasks)
+                raise ValueError(f"the weights have no prompt for {task!r}: say --outputs {has}")
+        if any(side % config.multiple or side < config.min_side for side in self.size):
+            raise ValueError(
+                f"sides must be multiples of {config.multiple} from {config.min_side} on, so that"
+                f" both ways see the same pixels: {self.size[0]}x{self.size[1]}"
+            )
+        for precision in self.precisions:
+            if precision not in DTYPES:
+                raise ValueError(f"precision {precision!r}: choose from {', '.join(DTYPES)}")
+        for stride in self.strides:
+            network.level_of(stride)
+
+
+@torch.inference_mode()
+def measure_network(network: UniRestore, frame: Frame, plan: Plan) -> list[Row]:
+    """The published way, ours by precision and stride, and our parts; each once in every turn.
+
+    ``frame``: RGB (H, W, 3). Before the turns each of our parts runs once, beside its plain form.
+    """
+    published = PublishedWay(network)
+    image = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    reference = _Parts(network, "fp32", plan).outputs(frame)
+    ours = [_Parts(fast_network(network, name), name, plan) for name in plan.precisions]
+    errors = {parts.precision: distances(parts.outputs(frame), reference) for parts in ours}
+    del reference
+    times = Times()
+    for turn in range(plan.runs):
+        _turn(published, ours, image, frame, plan, times)
+        for work, spent in times.items():
+            _log.info("turn %d: %s %.0f ms", turn + 1, " ".join(map(str, work)), spent[-1].clock)
+    return [_with_error(row, errors[row["precision"]]) for row in times.rows()]
+
+
+def _turn(
+    published: PublishedWay,
+    ours: Sequence[_Parts],
+    image: Tensor,
+    frame: Frame,
+    plan: Plan,
+    times: Times,
+) -> None:
+    """Each kind of work once. Ours are between the published way's forwards, one for each output,
+    so that a change of load on the machine in these minutes meets both."""
+    works = [(parts, stride) for stride in plan.strides for parts in ours]
+    forwards = []
+    for i, task in enumerate(plan.tasks):
+        forwards.append(spent_by(partial(published, image, (task,))))
+        for parts, stride in works[i :: len(plan.tasks)]:
+            parts.run_in_turn(frame, stride, times)
+    # The published way has no stride: measured once, it is a row beside each of ours.
+    for stride in plan.strides:
+        work = Work(f"published/{len(plan.tasks)}-outputs", "fp32", stride, "torch")
+        times.add(work, total(forwards))
+
+
+class _Parts:
+    """The three parts of a network in one precision; an adapter for each stride."""
+
+    def __init__(self, network: UniRestore, precision: str, plan: Plan) -> None:
+        self._plan, self.precision = plan, precision
+        dtype, size = DTYPES[precision], plan.size
+        self._trunk = Trunk(network, dtype, size, size, steps=1).eval()
+        self._decoder = Decoder(network, dtype, size, size).eval()
+        self._adapters = {s: Adapter(network, dtype, size, s).eval() for s in plan.strides}
+        self._prompts = {
+            task: network.prompts[short_name(task)].detach()[None] for task in plan.outputs
+        }
+
+    def outputs(self, frame: Frame) -> dict[str, Tensor]:
+        """Image, and features by stride, of the first task of each kind."""
+        given: dict[str, Tensor] = {}
+        self._run_trunk(frame, given)
+        found: dict[str, Tensor] = {}
+        for task in self._plan.outputs:
+            if task == PERCEPTION:
+                found["image"] = self._with_prompt(self._decoder, given, task)["image"]
+            else:
+                for stride, adapter in self._adapters.items():
+                    features = self._with_prompt(adapter, given, task)["features"]
+                    found.setdefault(f"features at stride {stride}", features)
+        return found
+
+    def run_in_turn(self, frame: Frame, stride: int, times: Times) -> None:
+        """All outputs of a frame; the parts are timed on the way."""
+        given: dict[str, Tensor] = {}
+        trunk = partial(self._run_trunk, frame, given)
+        spent = [times.timed(self._work("part/trunk", None), trunk)]
+        for task in self._plan.outputs:
+            part: Part = self._adapters[stride]
+            work = self._work("part/adapter", stride)
+            if task == PERCEPTION:
+                part, work = self._decoder, self._work("part/decoder", None)
+            spent.append(times.timed(work, partial(self._with_prompt, part, given, task)))
+        times.add(self._work(f"ours/{len(self._plan.outputs)}-outputs", stride), total(spent))
+
+    def _work(self, what: str, stride: int | None) -> Work:
+        return Work(what, self.precision, stride, "torch")
+
+    def _run_trunk(self, frame: Frame, given: dict[str, Tensor]) -> None:
+        given["frame"] = torch.from_numpy(frame)[None]
+        given.update(run(self._trunk, given))
+
+    def _with_prompt(self, part: Part, given: Mapping[str, Tensor], task: str) -> dict[str, Tensor]:
+        return run(part, {**given, "prompt": self._prompts[task]})
+
+
+def fast_network(network: UniRestore, precision: str) -> UniRestore:
+    """A copy for a CPU: folded, up-sampling as transposed convolutions, channels last."""
+    quick = folded(network)
+    transpose_upsampling(quick)
+    return placed(in_precision(quick, precision, explicit=False))
+
+
+def distances(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:
+    """PSNR in dB: of bytes for the image, of the reference's span for features."""
+    found = {}
+    for name, expected in reference.items():
+        span = 255.0 if name == "image" else float(expected.max() - expected.min())
+        found[name] = round(psnr(ours[name], expected, span), 1)
+    return found
+
+
+def _with_error(row: Row, errors: Mapping[str, float]) -> Row:
+    if not row["what"].startswith("ours/"):
+        return row
+    names = ("image", f"features at stride {row['stride']}")
+    return {**row, "psnr_to_fp32_db": {name: errors[name] for name in names if name in errors}}

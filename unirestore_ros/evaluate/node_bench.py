@@ -1,0 +1,160 @@
+"""Measures of the node as it runs: processes that talk over DDS, with the shared-memory profile.
+
+    python -m unirestore_ros.evaluate.node_bench overload --out overload.json
+    python -m unirestore_ros.evaluate.node_bench relay --out relay.json
+    python -m unirestore_ros.evaluate.node_bench startup --out startup.json
+
+overload: 30 Hz into a slower node, all outputs subscribed: the age of frames, the growth of memory.
+relay: the node disabled, beside a bare rclpy relay, at 1080p: rate held and latency added.
+startup: process start to first restored frame, memory, frames per second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unirestore_ros.evaluate.figures import (
+    SETTLE_S,
+    growth,
+    latency,
+    measure_parser,
+    percentiles,
+    rate,
+    run_measure,
+    settled,
+)
+from unirestore_ros.evaluate.node_processes import NODE_NAME, Processes, has_loaded, memory_mb
+from unirestore_ros.evaluate.node_roles import read_diary, read_heard
+
+RATE_HZ = 30.0
+NAMESPACE = "/bench"
+CAMERA = f"{NAMESPACE}/image"
+NODE = f"{NAMESPACE}/{NODE_NAME}"
+RELAYED = f"{NAMESPACE}/relayed"
+TASKS = ("segmentation", "detection")
+FEATURES = {f"{NODE}/{task}/features": "Image" for task in TASKS}
+
+
+def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
+    """Memory is compared between 1/5 of the time and its end: minutes 1 and 5 of five."""
+    node = group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}")
+    group.start_role("diary", str(group.folder / "diary.json"), NODE)
+    group.start_role("listener", str(group.folder / "heard.npz"), *_topics(_every_output()))
+    group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
+    memory: list[tuple[float, Mapping[str, float]]] = []
+    begun = time.monotonic()
+    while (elapsed := time.monotonic() - begun) < options.seconds:
+        group.wait(1.0)
+        memory.append((elapsed, memory_mb(node.pid)))
+    group.end_all()
+    heard = read_heard(group.folder / "heard.npz")
+    said = read_diary(group.folder / "diary.json")[int(SETTLE_S) + 10 :]
+    inference_p99 = np.median([float(values["inference_p99_ms"]) for values in said])
+    return {
+        "seconds": options.seconds,
+        "fps": rate(heard[f"{NODE}/image"]),
+        "inference_p99_ms": round(float(inference_p99), 1),
+        "age_at_publication_p99_ms": float(np.median([float(v["age_p99_ms"]) for v in said])),
+        "age_at_arrival_ms": percentiles(latency(heard[f"{NODE}/image"])),
+        "age_bound_ms": round(float(inference_p99) + 1e3 / RATE_HZ + 30, 1),
+        "memory_mb": {kind: round(value, 1) for kind, value in memory[-1][1].items()},
+        "memory_growth_mb": growth(memory, options.seconds),
+        "dropped": {key: int(v) for key, v in said[-1].items() if key.startswith("dropped_")},
+    }
+
+
+def measure_relay(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
+    """Latency that each adds to that of the camera's own topic, as one listener sees them all."""
+    group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}", "enabled:=false")
+    group.start_role("relay", CAMERA, RELAYED)
+    topics = {CAMERA: "Image", RELAYED: "Image", f"{NODE}/image": "Image"}
+    group.start_role("listener", str(group.folder / "heard.npz"), *_topics(topics))
+    group.wait(SETTLE_S)
+    group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
+    group.wait(options.seconds)
+    group.end_all()
+    heard = read_heard(group.folder / "heard.npz")
+    node, relay = (_added(heard[CAMERA], heard[topic]) for topic in (f"{NODE}/image", RELAYED))
+    return {
+        "seconds": options.seconds,
+        "camera_hz": rate(heard[CAMERA]),
+        "node_hz": rate(heard[f"{NODE}/image"]),
+        "relay_hz": rate(heard[RELAYED]),
+        "node_adds_ms": percentiles(node),
+        "relay_adds_ms": percentiles(relay),
+        "ratio": round(float(np.median(node) / np.median(relay)), 3),
+    }
+
+
+def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
+    """The camera runs and the listener waits when the node is started."""
+    topics = {f"{NODE}/image": "Image", **FEATURES}
+    group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
+    group.start_role("listener", str(group.folder / "heard.npz"), *_topics(topics))
+    group.start_role("diary", str(group.folder / "diary.json"), NODE)
+    group.wait(SETTLE_S)
+    started = time.time_ns()
+    node = group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}")
+    group.wait(options.seconds)
+    memory, torch = memory_mb(node.pid), has_loaded(node.pid, "libtorch")
+    group.end_all()
+    heard = read_heard(group.folder / "heard.npz")
+    last = read_diary(group.folder / "diary.json")[-1]
+    return {
+        "seconds": options.seconds,
+        "mode": last["mode"],
+        "backend": last["backend"],
+        "first_frame_s": round((heard[f"{NODE}/image"][0, 1] - started) * 1e-9, 2),
+        "fps": rate(heard[f"{NODE}/image"]),
+        "features_fps": {topic: rate(heard[topic]) for topic in FEATURES},
+        "inference_median_ms": float(last["inference_median_ms"]),
+        "memory_mb": {kind: round(value, 1) for kind, value in memory.items()},
+        "torch_loaded": torch,
+    }
+
+
+def _every_output() -> dict[str, str]:
+    topics = {"image": "Image", "image/compressed": "CompressedImage", "camera_info": "CameraInfo"}
+    for task in TASKS:
+        topics |= {f"{task}/{name}": "Image" for name in ("features", "image")}
+        topics[f"{task}/camera_info"] = "CameraInfo"
+    topics["status"] = "DiagnosticArray"
+    return {f"{NODE}/{name}": kind for name, kind in topics.items()}
+
+
+def _topics(types: Mapping[str, str]) -> list[str]:
+    return [f"{topic}:{kind}" for topic, kind in types.items()]
+
+
+def _added(camera: NDArray[np.int64], passed: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How much later frames arrive than by the camera's own topic, in ms, frame by frame."""
+    direct = dict(settled(camera).tolist())
+    later = [at - direct[stamp] for stamp, at in passed.tolist() if stamp in direct]
+    return np.array(later, np.float64) * 1e-6
+
+
+Measure = Callable[[Processes, argparse.Namespace], dict[str, Any]]
+MEASURES: dict[str, tuple[Measure, str, float]] = {
+    "overload": (measure_overload, "480x360", 300.0),
+    "relay": (measure_relay, "1920x1080", 40.0),
+    "startup": (measure_startup, "480x360", 30.0),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = measure_parser(__doc__ or "", MEASURES).parse_args(argv)
+    measure, size, seconds = MEASURES[options.what]
+    options.size = (options.size or size).split("x")
+    options.seconds = options.seconds or seconds
+    return run_measure(options.what, lambda group: measure(group, options), options.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""A recipe -> a bundle: weights, export, manifest; whole or absent."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime
+import torch
+
+from unirestore_ros.engine.bundle import Bundle, read_bundle
+from unirestore_ros.engine.manifest import BackendInfo, Manifest
+from unirestore_ros.engine.writing import write_bundle
+from unirestore_ros.export.compile import check_compiler, compile_bundle
+from unirestore_ros.export.export import save_onnx
+from unirestore_ros.export.heads import export_heads
+from unirestore_ros.export.measure import Frame, Measured, frames_for
+from unirestore_ros.export.plan import Plan
+from unirestore_ros.export.recipe import HALF, Recipe, check_backends, for_size, read_recipe
+from unirestore_ros.export.tensorrt_operators import problems_of
+from unirestore_ros.export.torch_export import Programs, exported_parts, save_programs
+from unirestore_ros.files import folder_written_beside, sha256_of
+from unirestore_ros.model.weights import load_weights
+
+_VERSIONS = {"tensorrt": None, "torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+"""TensorRT's is known once its parts are compiled."""
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """How a bundle is to differ from its recipe, and what it is measured on."""
+
+    size: tuple[int, int] | None = None
+    """(width, height) of the frames."""
+    backend: str | None = None
+    precision: str | None = None
+    frames: Path | None = None
+    """A folder of images; None: the synthetic drive."""
+    measure: bool = True
+    onnx_only: bool = False
+    """Export for TensorRT and leave compiling to the vehicle."""
+    device_id: int = 0
+    workspace: int | None = None
+    """Bytes that TensorRT's kernels may use beside their tensors; None: what the device has."""
+    timing_cache: Path | None = None
+
+
+def build(recipe_file: Path, out: Path | None = None, variant: Variant | None = None) -> Bundle:
+    """Compile a recipe or a variant of it. The bundle takes its place in one step, beside the
+    recipe unless told."""
+    variant = variant or Variant()
+    recipe = read_recipe(recipe_file)
+    network = load_weights(recipe.weights)
+    recipe = _varied(recipe, variant, max(network.config.tfa.strides))
+    compiles = "tensorrt" in recipe.backends and not variant.onnx_only
+    if compiles:
+        check_compiler(variant.device_id)
+    plan = Plan(network, recipe)
+    folder = out if out is not None else recipe.file.with_name(recipe.name)
+    frames = frames_for(recipe.input_size, variant.frames)
+    bundle = write_from(plan, sha256_of(recipe.weights), folder, frames, variant.measure)
+    if compiles:
+        options = (variant.device_id, variant.workspace, variant.timing_cache)
+        bundle = compile_bundle(folder, *options)
+    return bundle
+
+
+def write_from(
+    plan: Plan,
+    weights_sha256: str,
+    folder: Path,
+    frames: Sequence[Frame],
+    measure: bool = True,
+) -> Bundle:
+    """Make the bundle that a plan describes."""
+    plan.narrow(weights_sha256, frames)
+    measured = plan.measured(frames if measure else None)
+    for part, precision in measured.precision.items():
+        _log.info("%s in %s, largest activation %s", part, precision, measured.largest[part])
+    with folder_written_beside(folder) as beside:
+        _export(plan, measured, beside)
+        prompts = {task: prompt.numpy() for task, prompt in plan.prompts.items()}
+        manifest = _manifest(plan, measured, weights_sha256)
+        heads = export_heads(plan.recipe, weights_sha256, manifest.feature_shape, beside / "heads")
+        write_bundle(beside, dataclasses.replace(manifest, heads=heads), prompts)
+    return read_bundle(folder)
+
+
+def _varied(recipe: Recipe, variant: Variant, multiple: int) -> Recipe:
+    if variant.backend is not None:
+        recipe = dataclasses.replace(recipe, backends=(variant.backend,))
+    if variant.precision is not None:
+        recipe = dataclasses.replace(recipe, precision=variant.precision)
+    check_backends(recipe)
+    if variant.size is not None and variant.size != recipe.input_size:
+        recipe = for_size(recipe, variant.size, multiple)
+    return recipe
+
+
+def _export(plan: Plan, measured: Measured, folder: Path) -> None:
+    """In fp32 one program serves all backends: there is nothing to write out."""
+    in_half = any(precision in HALF for precision in measured.precision.values())
+
+    @functools.cache
+    def programs(explicit: bool) -> Programs:
+        parts = plan.parts(measured.precision, explicit)
+        return exported_parts(parts, plan.sample(parts["trunk"]))
+
+    for backend in plan.recipe.backends:
+        if backend == "torch":
+            save_programs(programs(False), folder / backend)
+        else:
+            check = problems_of if backend == "tensorrt" else None
+            save_onnx(programs(in_half), folder / backend, check=check)
+
+
+def _manifest(plan: Plan, measured: Measured, weights_sha256: str) -> Manifest:
+    recipe, config = plan.recipe, plan.config
+    width, height = recipe.working_size
+    return Manifest(
+        name=recipe.name,
+        model=config.name,
+        recipe=f"engines/{recipe.file.name}",
+        weights_sha256=weights_sha256,
+        steps=recipe.steps,
+        input_size=recipe.input_size,
+        working_size=recipe.working_size,
+        aspect_error=recipe.aspect_error,
+        strides=config.tfa.strides,
+        channels=config.tfa.feature_channels,
+        stride=recipe.stride,
+        feature_shape=(height // recipe.stride, width // recipe.stride, plan.channels),
+        prompt_shape=(config.tfa.prompt_length, config.skip_channels[-1]),
+        tasks=tuple(plan.prompts),
+        precision=measured.precision,
+        largest_activation=_rounded(measured.largest),
+        backends={name: BackendInfo(version=_VERSIONS[name]) for name in recipe.backends},
+    )
+
+
+def _rounded(largest: dict[str, float | None]) -> dict[str, float | None]:
+    return {part: None if value is None else round(value, 2) for part, value in largest.items()}

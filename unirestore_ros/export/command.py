@@ -1,0 +1,99 @@
+"""`build`: make a bundle from a recipe, compile one for this GPU, or add a prompt to one."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from unirestore_ros.engine import BundleError
+from unirestore_ros.engine.bundle import Bundle
+from unirestore_ros.engine.writing import add_prompt
+from unirestore_ros.export.recipe import BUILDABLE, HALF
+
+
+def main(argv: list[str] | None = None) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("onnxscript").setLevel(logging.WARNING)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("onnx_ir").setLevel(logging.WARNING)
+    arguments = _parser().parse_args(argv)
+    try:
+        bundle = _make(arguments)
+    except (BundleError, ValueError, OSError) as error:
+        sys.stderr.write(f"build: {error}\n")
+        return 1
+    width, height = bundle.manifest.input_size
+    tasks = ", ".join(bundle.manifest.tasks)
+    sys.stdout.write(f"{bundle.folder}: {width}x{height}, tasks {tasks}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("build", description=__doc__)
+    parser.add_argument(
+        "source", type=Path, help="a recipe (.yaml); or a bundle, to compile or to add to"
+    )
+    parser.add_argument("--out", type=Path, help="the bundle's folder (default: beside the recipe)")
+    parser.add_argument("--size", type=frame_size, metavar="WxH", help="for frames of another size")
+    parser.add_argument("--backend", choices=BUILDABLE, help="only this one of the recipe's")
+    parser.add_argument("--precision", choices=("fp32", *HALF), help="the one preferred")
+    parser.add_argument("--frames", type=Path, help="images to measure ranges on, in a folder")
+    parser.add_argument("--unmeasured", action="store_true", help="do not measure the ranges")
+    parser.add_argument("--onnx-only", action="store_true", help="leave TensorRT to the vehicle")
+    parser.add_argument("--device", type=int, default=0, help="CUDA device to compile for")
+    parser.add_argument("--workspace", type=int, metavar="MIB", help="limit for TensorRT's kernels")
+    parser.add_argument("--timing-cache", type=Path, help="file of TensorRT's kernel timings")
+    parser.add_argument("--add-prompt", metavar="NAME=FILE", help="a new task: its prompt")
+    return parser
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """640x480 -> (640, 480), for argparse."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"must be like 640x480, is {text!r}")
+    return int(width), int(height)
+
+
+def _make(arguments: argparse.Namespace) -> Bundle:
+    if arguments.add_prompt:
+        return _add(arguments)
+    return _compile(arguments) if arguments.source.is_dir() else _build(arguments)
+
+
+def _compile(arguments: argparse.Namespace) -> Bundle:
+    from unirestore_ros.export.compile import compile_bundle
+
+    return compile_bundle(
+        arguments.source, arguments.device, _workspace(arguments), arguments.timing_cache
+    )
+
+
+def _workspace(arguments: argparse.Namespace) -> int | None:
+    return None if arguments.workspace is None else arguments.workspace << 20
+
+
+def _build(arguments: argparse.Namespace) -> Bundle:
+    from unirestore_ros.export.bundle import Variant, build
+
+    variant = Variant(
+        size=arguments.size,
+        backend=arguments.backend,
+        precision=arguments.precision,
+        frames=arguments.frames,
+        measure=not arguments.unmeasured,
+        onnx_only=arguments.onnx_only,
+        device_id=arguments.device,
+        workspace=_workspace(arguments),
+        timing_cache=arguments.timing_cache,
+    )
+    return build(arguments.source, arguments.out, variant)
+
+
+def _add(arguments: argparse.Namespace) -> Bundle:
+    name, equals, file = arguments.add_prompt.partition("=")
+    if not equals:
+        raise ValueError(f"--add-prompt takes NAME=FILE, not {arguments.add_prompt!r}")
+    return add_prompt(arguments.source, name, Path(file))

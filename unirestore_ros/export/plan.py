@@ -1,0 +1,112 @@
+"""What a bundle will be made of: the parts as modules, and the precision of each."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unirestore_ros.engine.manifest import MAX_CHANNELS, PARTS
+from unirestore_ros.export.fold import folded
+from unirestore_ros.export.measure import Frame, Measured, choose_precision, run
+from unirestore_ros.export.parts import Adapter, Decoder, Part, Trunk
+from unirestore_ros.export.precision import DTYPES, in_precision
+from unirestore_ros.export.projection import (
+    keep_projection,
+    principal_projection,
+    projection_file,
+    read_projection,
+)
+from unirestore_ros.export.recipe import Recipe, RecipeError
+from unirestore_ros.model import UniRestore
+from unirestore_ros.tasks import long_name, short_name
+
+_log = logging.getLogger(__name__)
+
+
+class Plan:
+    """A network, cut and cast as a recipe says. ``explicit`` parts have their casts and their
+    attention written out, for compilers; the others leave them to PyTorch's kernels."""
+
+    def __init__(self, network: UniRestore, recipe: Recipe) -> None:
+        _check(network, recipe)
+        self.recipe, self.config = recipe, network.config
+        self.prompts = {
+            task: network.prompts[short_name(task)].detach().float()
+            for task in recipe.tasks or map(long_name, network.config.tasks)
+        }
+        self.channels = network.config.tfa.feature_channels[network.level_of(recipe.stride)]
+        self.projection: nn.Conv2d | None = None
+        self._network = folded(network.eval())
+        self._cast = functools.cache(functools.partial(in_precision, self._network))
+
+    def part(self, part: str, precision: str, explicit: bool = True) -> Part:
+        network, recipe, dtype = self._cast(precision, explicit), self.recipe, DTYPES[precision]
+        sizes = (recipe.input_size, recipe.working_size)
+        if part == "trunk":
+            return Trunk(network, dtype, *sizes, recipe.steps).eval()
+        if part == "decoder":
+            return Decoder(network, dtype, *sizes).eval()
+        return Adapter(network, dtype, recipe.working_size, recipe.stride, self.projection).eval()
+
+    def parts(self, precision: Mapping[str, str], explicit: bool) -> dict[str, Part]:
+        return {part: self.part(part, precision[part], explicit) for part in PARTS}
+
+    def measured(self, frames: Sequence[Frame] | None) -> Measured:
+        """Measured on the frames; without frames the recipe's precision is taken at its word."""
+        if frames is None:
+            unknown: dict[str, float | None] = dict.fromkeys(PARTS)
+            return Measured(dict.fromkeys(PARTS, self.recipe.precision), unknown, unknown)
+        prompts = [prompt[None] for prompt in self.prompts.values()]
+        return choose_precision(self.recipe.precision, self.part, prompts, frames)
+
+    @torch.inference_mode()
+    def sample(self, trunk: Part) -> dict[str, Tensor]:
+        """A tensor for every input of every part, made by running the trunk on a seeded frame."""
+        width, height = self.recipe.input_size
+        generator = torch.Generator().manual_seed(0)
+        frame = torch.randint(0, 256, (1, height, width, 3), generator=generator, dtype=torch.uint8)
+        prompt = next(iter(self.prompts.values()))[None]
+        return {"frame": frame, "prompt": prompt, **run(trunk, {"frame": frame})}
+
+    def narrow(self, weights_sha256: str, frames: Sequence[Frame]) -> None:
+        """Where the features are too wide to be published: project them, as was done for these
+        weights before, or by principal components over the frames."""
+        if self.channels <= MAX_CHANNELS:
+            return
+        file = projection_file(self.recipe.weights)
+        self.projection = read_projection(file, weights_sha256, self.recipe.stride)
+        if self.projection is None:
+            _log.info("projecting %d channels of features onto %d", self.channels, MAX_CHANNELS)
+            self.projection, kept = self._principal(frames)
+            keep_projection(file, weights_sha256, self.recipe.stride, self.projection, kept)
+        self.channels = MAX_CHANNELS
+
+    @torch.inference_mode()
+    def _principal(self, frames: Sequence[Frame]) -> tuple[nn.Conv2d, float]:
+        trunk, adapter = self.part("trunk", "fp32"), self.part("adapter", "fp32")
+        made = (run(trunk, {"frame": torch.from_numpy(frame)[None]}) for frame in frames)
+        return principal_projection(
+            run(adapter, {**tensors, "prompt": prompt[None]})["features"]
+            for tensors in made
+            for prompt in self.prompts.values()
+        )
+
+
+def _check(network: UniRestore, recipe: Recipe) -> None:
+    strides, model = network.config.tfa.strides, network.config.name
+    if recipe.model not in (None, model):
+        raise RecipeError(f"{recipe.file}: model is {recipe.model}, but the weights are of {model}")
+    if any(side % max(strides) for side in recipe.working_size):
+        raise RecipeError(
+            f"{recipe.file}: working_size must have sides that are multiples of {max(strides)}"
+        )
+    if recipe.stride not in strides:
+        raise RecipeError(f"{recipe.file}: stride must be one of {strides}, is {recipe.stride}")
+    known = [long_name(task) for task in network.config.tasks]
+    for task in recipe.tasks or ():
+        if task not in known:
+            raise RecipeError(f"{recipe.file}: tasks: the weights have {known}, not {task!r}")

@@ -1,1 +1,0 @@
-"""The published weights: downloaded or given, checked, converted once to one safetensors."""

@@ -1,0 +1,103 @@
+"""`segmentation_head`: features to labels. An example of a consumer: copy it, change the rest.
+
+| topic | type | what |
+|---|---|---|
+| unirestore/segmentation/features | in, Image 32FC<c> | subscribed while somebody listens |
+| ~/labels | Image mono8 | a class for each pixel, an index into the bundle's class names |
+| ~/image | Image rgb8 | the same, in CamVid's colours |
+
+Both have the size of the camera's image (`full_size`), or that of the feature map, and the header
+of the frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+
+from unirestore_ros.heads.head_node import Array, HeadNode, HeadParameters, run_head
+from unirestore_ros.msgs.image_conversion import image_message
+from unirestore_ros.node.parameter_struct import Change, parameter
+
+NAME = "segmentation_head"
+
+# CamVid's, as RGB.
+COLOURS = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "signsymbol": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+OTHER_COLOUR = (255, 255, 255)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters(HeadParameters):
+    """Values of one moment."""
+
+    full_size: bool = parameter(
+        True,
+        "Labels of the camera image's size, logits enlarged; off: of the feature map's size",
+        Change.AT_ONCE,
+    )
+
+
+class SegmentationHead(HeadNode):
+    """Logits of each class -> the class of each pixel."""
+
+    def __init__(self) -> None:
+        super().__init__(NAME, "segmentation", Parameters())
+        self._labels = self.output(Image, "labels")
+        self._image = self.output(Image, "image")
+        self._colours = palette(self.head.classes)
+
+    def on_features(self, message: Image, outputs: dict[str, Array]) -> None:
+        logits = outputs["logits"]
+        size = self.head.manifest.input_size if self.settings.full_size else None
+        labels = labels_of(logits, size)
+        if self._labels.get_subscription_count():
+            answer = image_message(labels, "mono8")
+            answer.header = message.header
+            self._labels.publish(answer)
+        if self._image.get_subscription_count():
+            answer = image_message(self._colours[labels], "rgb8")
+            answer.header = message.header
+            self._image.publish(answer)
+
+
+def labels_of(logits: Array, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Logits (h, w, K) -> the likeliest class (H, W); ``size``: (W, H), the logits enlarged to it,
+    one class at a time, which keeps memory to three planes however many classes there are."""
+    width, height = size or (logits.shape[1], logits.shape[0])
+    labels = np.zeros((height, width), np.uint8)
+    best = cv2.resize(logits[..., 0], (width, height))
+    for number in range(1, logits.shape[2]):
+        plane = cv2.resize(logits[..., number], (width, height))
+        labels[plane > best] = number
+        np.maximum(best, plane, out=best)
+    return labels
+
+
+def palette(classes: tuple[str, ...]) -> NDArray[np.uint8]:
+    """RGB (K, 3) of the classes."""
+    return np.array([COLOURS.get(name, OTHER_COLOUR) for name in classes], np.uint8)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_head(SegmentationHead, NAME, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,0 @@
-"""Pictures in and out: videos, folders of images, bags; scaling, drawing, figures."""

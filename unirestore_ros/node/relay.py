@@ -1,0 +1,49 @@
+"""Camera mode: every frame goes out at once, its pixels as the camera made them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unirestore_ros.msgs.camera_frame import CameraFrame, CompressedFrame, RawFrame
+from unirestore_ros.msgs.image_conversion import ScratchImage
+from unirestore_ros.msgs.picture import Picture
+from unirestore_ros.node.outputs import Demand, Outputs
+
+
+class CameraRelay:
+    """Sends camera frames to the driver's topics.
+
+    A frame that needs no change is sent as the bytes it came in. Raises MalformedMessage where a
+    compressed frame does not decode.
+    """
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+        self._scratch = ScratchImage()
+
+    def send(self, frame: CameraFrame, demand: Demand, jpeg_quality: int) -> bool:
+        """False where nothing that is wanted can be made of the frame."""
+        as_image = demand.image and _is_image_already(frame)
+        as_jpeg = demand.compressed and isinstance(frame, CompressedFrame)
+        if as_image:
+            self._outputs.image.send(np.frombuffer(frame.message, np.uint8))
+        if as_jpeg:
+            self._outputs.compressed.send(np.frombuffer(frame.message, np.uint8))
+        convert = demand.image and not as_image
+        compress = demand.compressed and not as_jpeg
+        if frame.unfit is not None or not (convert or compress):
+            return as_image or as_jpeg
+        picture = Picture(frame)
+        frame.write_camera(picture.pixels)
+        if convert:
+            self._outputs.image.send(picture.message)
+        if compress:
+            self._outputs.compressed.send(picture.jpeg(jpeg_quality, self._scratch))
+        return True
+
+
+def _is_image_already(frame: CameraFrame) -> bool:
+    """Whether the message is what is to be published: an encoding that is kept, or one unknown."""
+    if not isinstance(frame, RawFrame):
+        return False
+    return frame.unfit is not None or frame.view.encoding == frame.encoding

@@ -1,0 +1,184 @@
+"""`restore_node`: a lifecycle node that restores a camera's images for driver and machines."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from functools import partial
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.parameter import Parameter
+from rclpy.task import Future
+from rclpy.utilities import remove_ros_args
+from std_srvs.srv import SetBool, Trigger
+
+from unirestore_ros.msgs.topic import Topic
+from unirestore_ros.node.diagnostics import UNCONFIGURED, Diagnosis
+from unirestore_ros.node.frame_flow import FrameFlow
+from unirestore_ros.node.parameter_struct import ParameterRefused
+from unirestore_ros.node.parameters import Parameters, fixed_while_configured
+from unirestore_ros.node.process import keep_image_buffers, run_node
+from unirestore_ros.node.report import diagnostic
+
+NODE_NAME = "unirestore"
+_TICK_S = 0.1
+_DIAGNOSTICS_S = 1.0
+
+
+class RestoreNode(LifecycleNode):
+    """Transitions, services, parameters and timers; the frames' way is `FrameFlow`."""
+
+    def __init__(self) -> None:
+        self._flow: FrameFlow | None = None
+        self._diagnostics: Topic | None = None
+        self._is_active = False
+        super().__init__(NODE_NAME)
+        Parameters.declare(self)
+        self._settings = Parameters.read(self)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = Topic(publisher, self.get_logger())
+        # Not on the node's clock, which stands still in a simulation that is paused.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_TICK_S, self._tick, clock=steady)
+        publish = partial(self._publish_diagnostics, self._diagnostics)
+        self.create_timer(_DIAGNOSTICS_S, publish, clock=steady)
+        self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
+        # A group of its own: the answer comes after other callbacks have run.
+        group = MutuallyExclusiveCallbackGroup()
+        self.create_service(Trigger, "~/reload", self._on_reload, callback_group=group)
+
+    def start(self) -> None:
+        """Bring the node to active, unless somebody else manages its transitions."""
+        if self._settings.autostart:
+            self.trigger_configure()
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self._flow = FrameFlow(self, self._settings)
+        finally:
+            if self._flow is None:  # rclpy keeps to itself what a transition raises
+                self.get_logger().fatal(traceback.format_exc())
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = super().on_activate(state)
+        if self._flow is not None:
+            self._flow.start()
+        self._is_active = True
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._is_active = False
+        if self._flow is not None:
+            self._flow.stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def destroy_node(self) -> None:
+        self._release()
+        if self._diagnostics is not None:
+            self._diagnostics.stop()
+        super().destroy_node()
+
+    def _release(self) -> None:
+        self._is_active = False
+        if self._flow is not None:
+            self._flow.close()
+        self._flow = None
+
+    def _tick(self) -> None:
+        if self._flow is not None and self._is_active:
+            self._flow.tick()
+
+    def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        try:
+            after = self._settings.changed(changes)
+        except ParameterRefused as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        fixed = fixed_while_configured(self._settings, after)
+        if fixed and self._flow is not None:
+            reason = f"{', '.join(fixed)} may change only while the node is unconfigured"
+            return SetParametersResult(successful=False, reason=reason)
+        self._apply(after)
+        return SetParametersResult(successful=True)
+
+    def _apply(self, parameters: Parameters) -> None:
+        self._settings = parameters
+        if self._flow is not None:
+            self._flow.apply(parameters)
+
+    def _on_set_enabled(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        (result,) = self.set_parameters([Parameter("enabled", value=request.data)])
+        response.success = result.successful
+        response.message = result.reason or ("restoring" if request.data else "camera mode")
+        return response
+
+    async def _on_reload(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        if self._flow is None:
+            response.message = "not configured: the bundle is read when the node is configured"
+            return response
+        executor = self.executor
+        done: Future[str | None] = Future(executor=executor)
+
+        def finish(error: str | None) -> None:
+            done.set_result(error)
+            if executor is not None:
+                executor.wake()
+
+        self._flow.reload(finish)
+        error = await done
+        response.success = error is None
+        response.message = error or f"read {self._settings.bundle}"
+        return response
+
+    def _diagnose(self) -> Diagnosis:
+        return UNCONFIGURED if self._flow is None else self._flow.diagnose(self._is_active)
+
+    def _publish_diagnostics(self, topic: Topic) -> None:
+        level, message, values = self._diagnose()
+        status = diagnostic(self.get_fully_qualified_name(), level, message, values)
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        topic.send_object(array)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM, which is 0; arguments that are wrong are 2."""
+    keep_image_buffers()
+    arguments = sys.argv[1:] if argv is None else argv
+    if extra := remove_ros_args(arguments):
+        sys.stderr.write(f"restore_node: unknown arguments {' '.join(extra)}; see --ros-args\n")
+        return 2
+    try:
+        run_node(RestoreNode, RestoreNode.start, arguments)
+    except (ParameterRefused, ParameterException) as error:
+        get_logger(NODE_NAME).fatal(str(error))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+"""`bag restore IN OUT`: every camera of a bag restored beside it, offline, resumable after a kill.
+
+First the frames go through the network into segments in a working folder beside OUT. Then input
+and segments are merged into a bag there, which is renamed to OUT. Killed at any moment, the same
+command goes on with the segments that are whole, and OUT is absent or complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rosbags.rosbag2 import Reader
+from sensor_msgs.msg import CameraInfo
+from tqdm import tqdm
+
+from unirestore_ros.engine import Engine, open_engine
+from unirestore_ros.msgs.image_conversion import ENCODINGS
+from unirestore_ros.recordings import scaling
+from unirestore_ros.recordings.cameras import find_cameras, in_namespaces, read_names
+from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings.fitting import read_info
+from unirestore_ros.recordings.frames import FrameRestorer
+from unirestore_ros.recordings.job import Job, Options, make_job
+from unirestore_ros.recordings.segments import SKIPPED, SegmentWriter, finished_frames, read_records
+from unirestore_ros.recordings.storage import (
+    CAMERA_INFO,
+    bag_folder,
+    copy_connection,
+    custom_data_of,
+    files_of,
+    new_connection,
+    new_writer,
+    open_reader,
+    storage_of,
+)
+from unirestore_ros.recordings.workspace import Workspace, workspace
+
+# In the metadata of a restored bag: what it was made of and how.
+MARK = "unirestore_ros.restored"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What became of a bag."""
+
+    bag: str
+    frames: int
+    restored: int
+    skipped: Mapping[str, int]
+    """Frames that were copied only, by reason."""
+    resumed_at: int
+    """Frames that an earlier run had restored."""
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def restore_bag(source: Path, out: Path, options: Options) -> Summary:
+    """Restore a bag to ``out``; MediaError, BundleError or InferenceError where it cannot be."""
+    begun = time.monotonic()
+    out = out.absolute()
+    with (
+        open_engine(options.bundle, options.backend, options.device_id, options.threads) as engine,
+        open_reader(source) as reader,
+    ):
+        job = _plan(reader, bag_folder(source), engine, options)
+        if _is_done(out, job):
+            _log.info("%s is there already, of this very bag and command", out)
+            Workspace(out).remove()
+            return _summary(source, job, Counter(), job.frames, begun)
+        with workspace(out) as space:
+            space.begin(job.text(), options.anew)
+            _check_room(job, engine, out.parent)
+            done = finished_frames(space.segments)
+            _tell(job, engine, done)
+            with SegmentWriter(space.segments, done, options.every_s) as segments:
+                _restore_frames(reader, job, engine, segments, done)
+            skipped = _assemble(reader, job, space)
+            space.publish()
+    return _summary(source, job, skipped, done, begun)
+
+
+def _plan(reader: Reader, folder: Path, engine: Engine, options: Options) -> Job:
+    cameras = find_cameras(reader, options.topics, options.node)
+    names = read_names(options.cameras) if options.cameras else {}
+    unknown = set(names) - {camera.base for camera in cameras} - {c.topic for c in cameras}
+    if unknown:
+        raise MediaError(f"--cameras: the bag {folder} has no camera {', '.join(sorted(unknown))}")
+    cameras = in_namespaces(cameras, names)
+    job = make_job(folder, cameras, engine, options, options.storage or storage_of(folder))
+    present = {connection.topic for connection in reader.connections}
+    for output in job.outputs:
+        if output.topic in present:
+            raise MediaError(
+                f"the bag {folder} has the topic {output.topic} already: give the restored topics"
+                " another name with --name"
+            )
+    return job
+
+
+def _is_done(out: Path, job: Job) -> bool:
+    """Whether ``out`` is this job's finished bag; MediaError where it is anything else."""
+    if not out.exists():
+        return False
+    if (out / "metadata.yaml").is_file():
+        with open_reader(out) as reader:
+            if custom_data_of(reader).get(MARK) == job.text():
+                return True
+    raise MediaError(f"{out} exists, and is no result of this bag and command: name another")
+
+
+def _check_room(job: Job, engine: Engine, folder: Path) -> None:
+    """MediaError where the disk will not hold segments and bag; JPEGs are not counted."""
+    height, width, channels = engine.feature_shape
+    pictures = 0
+    for output in job.outputs:
+        camera = job.cameras[output.camera]
+        size = engine.input_size if job.fit else camera.size
+        if output.what == "features":
+            pictures += camera.messages * height * width * channels * 4
+        elif output.what in ("image", "task_image"):
+            pictures += camera.messages * size[0] * size[1] * ENCODINGS["bgr8"].channels
+    need = 2 * pictures + sum(files_of(job.folder).values())
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise MediaError(
+            f"about {need / 1e9:.1f} GB are needed in {folder}, where {free / 1e9:.1f} GB are free:"
+            " name an OUT on a larger disk, fewer --tasks, or --outputs compressed"
+        )
+
+
+def _tell(job: Job, engine: Engine, done: int) -> None:
+    for camera in job.cameras:
+        node = next(output.topic for output in job.outputs if job.cameras[output.camera] is camera)
+        _log.info("%s: %d frames -> %s ...", camera.topic, camera.messages, node)
+        if job.fit:
+            _log.info("%s: %s", camera.topic, scaling.description(camera.size, engine.input_size))
+    if done:
+        _log.info("going on after %d frames that are restored already", done)
+
+
+def _camera_messages(reader: Reader, job: Job) -> Iterator[tuple[int, bytes, CameraInfo | None]]:
+    """Each camera frame in the bag's order: camera, message, and the CameraInfo that was the latest
+    then, or the first where none had come."""
+    cameras = {camera.topic: number for number, camera in enumerate(job.cameras)}
+    info_topics = {camera.info_topic for camera in job.cameras} - {None}
+    infos: dict[str, CameraInfo] = {}
+    for connection in reader.connections:
+        if connection.topic in info_topics and connection.msgtype == CAMERA_INFO:
+            _, _, data = next(reader.messages([connection]), (None, None, None))
+            if data is not None:
+                infos[connection.topic] = read_info(data)
+    # All messages, as when the bag is written: only then do those of one time come in one order.
+    for connection, _, data in reader.messages():
+        if connection.topic in info_topics and connection.msgtype == CAMERA_INFO:
+            infos[connection.topic] = read_info(data)
+        elif connection.topic in cameras:
+            number = cameras[connection.topic]
+            yield number, data, infos.get(job.cameras[number].info_topic or "")
+
+
+def _restore_frames(
+    reader: Reader, job: Job, engine: Engine, segments: SegmentWriter, done: int
+) -> None:
+    restorer = FrameRestorer(job, engine)
+    frames = enumerate(_camera_messages(reader, job))
+    with tqdm(total=job.frames, initial=done, desc="restoring", unit="frame") as bar:
+        for number, (camera, data, info) in frames:
+            if number < done:
+                continue
+            segments.add(number, restorer.restore(number, camera, data, info))
+            bar.update()
+
+
+def _assemble(reader: Reader, job: Job, space: Workspace) -> Counter[str]:
+    """Write the whole bag into the working folder; returns why frames were skipped."""
+    skipped: Counter[str] = Counter()
+    records = read_records(space.segments)
+    waiting = next(records, None)
+    frame = -1
+    cameras = {camera.topic for camera in job.cameras}
+    writer = new_writer(space.bag, job.storage, like=reader)
+    for key, value in {**custom_data_of(reader), MARK: job.text()}.items():
+        writer.set_custom_data(key, value)
+    with writer, tqdm(total=reader.message_count, desc="writing", unit="message") as bar:
+        copies = {c.id: copy_connection(writer, c) for c in reader.connections}
+        made = [new_connection(writer, output.topic, output.kind) for output in job.outputs]
+        for connection, stamp, data in reader.messages():
+            writer.write(copies[connection.id], stamp, data)
+            bar.update()
+            if connection.topic not in cameras:
+                continue
+            frame += 1
+            while waiting is not None and waiting.frame == frame:
+                if waiting.output == SKIPPED:
+                    skipped[waiting.data.decode()] += 1
+                else:
+                    writer.write(made[waiting.output], stamp, waiting.data)
+                waiting = next(records, None)
+    return skipped
+
+
+def _summary(
+    source: Path, job: Job, skipped: Counter[str], resumed_at: int, begun: float
+) -> Summary:
+    for reason, count in skipped.items():
+        _log.warning("%d frames of %s were copied only: %s", count, source, reason)
+    return Summary(
+        bag=str(source),
+        frames=job.frames,
+        restored=job.frames - skipped.total(),
+        skipped=dict(skipped),
+        resumed_at=resumed_at,
+        seconds=round(time.monotonic() - begun, 3),
+    )

@@ -1,0 +1,301 @@
+"""`bag play BAG`: its messages published when they are due, as they were recorded or fitted.
+
+The node is called bag_player; `--ros-args -r FROM:=TO` renames topics.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.interfaces import Connection, Qos
+from rosbags.rosbag2 import Reader
+from rosgraph_msgs.msg import Clock
+
+from unirestore_ros.engine.bundle import read_bundle
+from unirestore_ros.engine.locate import find_bundle
+from unirestore_ros.node.process import keep_image_buffers
+from unirestore_ros.node.script import ros_node
+from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings.fitter import Fitter
+from unirestore_ros.recordings.header import has_header, read_header, with_stamp
+from unirestore_ros.recordings.make import size_of
+from unirestore_ros.recordings.scaling import Size
+from unirestore_ros.recordings.series import text_table
+from unirestore_ros.recordings.storage import open_reader, qos_of
+
+_LOOK_EVERY_S = 0.05
+_CLOCK_HZ = 100.0
+_ACKNOWLEDGE_LIMIT_S = 5.0
+_DEFAULT_DEPTH = 10
+# A stamp farther than that from the time of recording is of another clock.
+_OTHER_CLOCK_NS = 10 * 10**9
+
+_log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("bag", type=Path, metavar="BAG", help="folder of a rosbag2, or one of its files")
+    add("--rate", type=_factor, default=1.0, metavar="X", help="times as fast as recorded (1)")
+    add("--loop", action="store_true", help="from the beginning again, until interrupted")
+    add("--topics", nargs="+", metavar="TOPIC", help="these only")
+    add("--start", type=float, default=0.0, metavar="SECONDS", help="leave out the beginning")
+    add("--duration", type=float, metavar="SECONDS", help="of the bag's time; then end")
+    add(
+        "--clock",
+        type=float,
+        nargs="?",
+        const=_CLOCK_HZ,
+        metavar="HZ",
+        help=f"publish /clock ({_CLOCK_HZ:g} a second), for nodes with use_sim_time",
+    )
+    add(
+        "--restamp",
+        action="store_true",
+        help="shift the stamps of headers to the present; equal ones stay equal",
+    )
+    fit = parser.add_mutually_exclusive_group()
+    fit.add_argument("--size", type=size_of, metavar="WxH", help="scale and crop the cameras to it")
+    fit.add_argument("--bundle", metavar="NAME", help="... to the size that this bundle takes")
+    add("--wait-for", nargs="+", default=[], metavar="TOPIC", help="begin once these are heard")
+    add("--wait-limit", type=float, default=60.0, metavar="SECONDS", help="... or after that (60)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    keep_image_buffers()
+    with (
+        open_reader(arguments.bag) as reader,
+        ros_node("bag_player", arguments=arguments.ros_arguments) as (node, stopped),
+    ):
+        playlist = _playlist(reader, node, arguments)
+        pace = Pace(arguments.rate, arguments.restamp, arguments.clock, arguments.loop)
+        player = Player(node, playlist, pace, _fitter(reader, playlist, _size(arguments)))
+        wait_for_listeners(node, arguments.wait_for, arguments.wait_limit, player.hold, stopped)
+        player.play(stopped)
+        print(player.table())
+    return 0
+
+
+class Pace(NamedTuple):
+    """When and with which stamps messages go out."""
+
+    rate: float = 1.0
+    restamp: bool = False
+    clock_hz: float | None = None
+    loop: bool = False
+
+
+class Playlist(NamedTuple):
+    """What of a bag is played, between two of its times in nanoseconds."""
+
+    reader: Reader
+    publishers: dict[int, Publisher]
+    """By the connection's number."""
+    stamped: frozenset[int]
+    first_ns: int
+    end_ns: int
+
+    def messages(self) -> Iterator[tuple[Connection, int, bytes]]:
+        wanted = [c for c in self.reader.connections if c.id in self.publishers]
+        yield from self.reader.messages(wanted, self.first_ns, self.end_ns)
+
+
+class Player:
+    """Publishes a playlist; what is late goes out at once."""
+
+    def __init__(self, node: Node, playlist: Playlist, pace: Pace, fitter: Fitter | None) -> None:
+        self._playlist = playlist
+        self._pace = pace
+        self._fitter = fitter
+        self._clock = None if pace.clock_hz is None else node.create_publisher(Clock, "/clock", 1)
+        self._next_tick = 0.0
+        self._start = 0
+        self._lag: int | None = None
+        self._counts: dict[str, int] = {}
+        self._seconds = 0.0
+        self._latest = 0.0
+
+    def play(self, stopped: Callable[[], bool]) -> None:
+        """From beginning to end, once or until stopped."""
+        begun = time.monotonic()
+        while True:
+            self._start = time.time_ns()
+            for connection, when, data in self._playlist.messages():
+                if not self._wait_until(when, stopped):
+                    return
+                self._publish(connection, when, data)
+                self._seconds = time.monotonic() - begun
+            if not self._pace.loop or not self._counts:
+                break
+        for publisher in self._playlist.publishers.values():
+            publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_LIMIT_S))
+
+    def table(self) -> str:
+        """What was published, for the user."""
+        seconds = max(self._seconds, 1e-9)
+        rows = [[topic, n, f"{n / seconds:.2f}"] for topic, n in self._counts.items()]
+        late = f"at most {self._latest * 1e3:.0f} ms late"
+        return f"{text_table(('topic', 'messages', 'Hz'), rows)}\n{late}"
+
+    def _present(self, bag_ns: int) -> int:
+        """Nanoseconds of the system clock at which a time of the bag is due."""
+        return self._start + round((bag_ns - self._playlist.first_ns) / self._pace.rate)
+
+    def _wait_until(self, bag_ns: int, stopped: Callable[[], bool]) -> bool:
+        """False where it was asked to stop."""
+        due = self._present(bag_ns)
+        while not stopped() and (left := (due - time.time_ns()) * 1e-9) > 0:
+            tick = self._tick()
+            time.sleep(min(left, _LOOK_EVERY_S, tick))
+        self._latest = max(self._latest, (time.time_ns() - due) * 1e-9)
+        return not stopped()
+
+    def hold(self) -> None:
+        """Let /clock stand at the beginning, so that nobody meets the first frame without it."""
+        self._start = time.time_ns()
+        self._tick()
+
+    def _tick(self) -> float:
+        """Publish /clock where it is due; returns seconds until it is again."""
+        if self._clock is None or self._pace.clock_hz is None:
+            return _LOOK_EVERY_S
+        now = time.monotonic()
+        if now >= self._next_tick:
+            self._next_tick = now + 1 / self._pace.clock_hz
+            passed = (time.time_ns() - self._start) * self._pace.rate
+            message = Clock()
+            when = self._playlist.first_ns + round(passed)
+            message.clock.sec, message.clock.nanosec = divmod(when, 10**9)
+            self._clock.publish(message)
+        return max(0.0, self._next_tick - now)
+
+    def _publish(self, connection: Connection, when: int, data: bytes) -> None:
+        if self._fitter is not None:
+            fitted = self._fitter.fit(connection.topic, data)
+            if fitted is None:
+                return
+            data = fitted
+        if self._pace.restamp and connection.id in self._playlist.stamped:
+            data = self._restamped(data, when)
+        self._playlist.publishers[connection.id].publish(data)
+        self._counts[connection.topic] = self._counts.get(connection.topic, 0) + 1
+
+    def _restamped(self, data: bytes, when: int) -> bytes:
+        header = read_header(data)
+        if header is None:
+            return data
+        stamp = header.stamp_ns or when
+        if self._lag is None:
+            # Of the first message: what is more than that was stamped by another clock.
+            lag = when - stamp
+            self._lag = lag if abs(lag) > _OTHER_CLOCK_NS else 0
+        return with_stamp(data, self._present(stamp + self._lag))
+
+
+def wait_for_listeners(
+    node: Node,
+    topics: list[str],
+    limit_s: float,
+    hold: Callable[[], object],
+    stopped: Callable[[], bool],
+) -> None:
+    """Wait until each topic has a subscriber, calling ``hold`` now and then; say which have none
+    when the time is over."""
+    deadline = time.monotonic() + limit_s
+    while not stopped():
+        hold()
+        missing = [topic for topic in topics if node.count_subscribers(topic) == 0]
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            _log.warning("nobody listens to %s: playing all the same", ", ".join(missing))
+            return
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _playlist(reader: Reader, node: Node, arguments: argparse.Namespace) -> Playlist:
+    present = {connection.topic for connection in reader.connections}
+    wanted = set(arguments.topics or present)
+    if unknown := wanted - present:
+        raise MediaError(
+            f"the bag {arguments.bag} has no {', '.join(sorted(unknown))},"
+            f" but {', '.join(sorted(present))}"
+        )
+    publishers: dict[int, Publisher] = {}
+    for connection in reader.connections:
+        if connection.topic not in wanted or (connection.topic == "/clock" and arguments.clock):
+            continue
+        kind = message_class(connection.msgtype)
+        if kind is None:
+            _log.warning(
+                "%s is not played: %s is not installed here", connection.topic, connection.msgtype
+            )
+            continue
+        qos = qos_profile(qos_of(connection))
+        publishers[connection.id] = node.create_publisher(kind, connection.topic, qos)
+    if not publishers:
+        raise MediaError(f"the bag {arguments.bag} has nothing that can be played here")
+    first = reader.start_time + round(arguments.start * 1e9)
+    end = reader.end_time
+    if arguments.duration is not None:
+        end = min(end, first + round(arguments.duration * 1e9))
+    if first >= end:
+        raise MediaError(f"--start {arguments.start:g} is after the end of the bag {arguments.bag}")
+    stamped = frozenset(c.id for c in reader.connections if has_header(c))
+    return Playlist(reader, publishers, stamped, first, end)
+
+
+def message_class(kind: str) -> type | None:
+    """The Python class of `package/msg/Name`; None where its package is not installed."""
+    package, _, name = kind.replace("/msg/", "/").partition("/")
+    try:
+        found: Any = getattr(importlib.import_module(f"{package}.msg"), name, None)
+    except ModuleNotFoundError:
+        return None
+    return found if isinstance(found, type) else None
+
+
+def qos_profile(recorded: list[Qos]) -> QoSProfile:
+    """What the publisher offered when it was recorded; of several, the first."""
+    if not recorded:
+        return QoSProfile(depth=_DEFAULT_DEPTH)
+    qos = recorded[0]
+    best_effort = qos.reliability.name == "BEST_EFFORT"
+    kept = qos.durability.name == "TRANSIENT_LOCAL"
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=max(qos.depth, 1) if qos.history.name == "KEEP_LAST" else _DEFAULT_DEPTH,
+        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _size(arguments: argparse.Namespace) -> Size | None:
+    if arguments.bundle is not None:
+        return read_bundle(find_bundle(arguments.bundle)).manifest.input_size
+    size: Size | None = arguments.size
+    return size
+
+
+def _fitter(reader: Reader, playlist: Playlist, size: Size | None) -> Fitter | None:
+    if size is None:
+        return None
+    played = {c.topic for c in reader.connections if c.id in playlist.publishers}
+    return Fitter(reader, size, played)
+
+
+def _factor(text: str) -> float:
+    value = float(text)
+    if not 0.001 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0.001 to 1000")
+    return value

@@ -1,1 +1,0 @@
-"""Image files, folders of images and videos restored offline."""

@@ -1,0 +1,102 @@
+"""Vehicles on the canvas: faces projected together, hidden ones left out, the rest painted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unirestore_ros.synthetic.camera import Camera
+from unirestore_ros.synthetic.canvas import Canvas, Texture
+from unirestore_ros.synthetic.frame import CAR
+from unirestore_ros.synthetic.vehicle_shapes import MOST_POINTS, Detail, Face
+
+NEAREST_M = 0.9
+_DETAILED_M = 40.0
+_COARSE_M = 80.0
+_LEAST_PIXELS = 0.8  # smaller faces are not painted
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """All faces of a vehicle. points: (F, MOST_POINTS, 3), each face's last point repeated."""
+
+    points: np.ndarray
+    counts: np.ndarray
+    colours: list[tuple[float, float, float]]
+    normals: np.ndarray
+    ranks: np.ndarray
+    outline: np.ndarray
+    details: list[tuple[Detail, Texture]]
+
+
+def make_mesh(faces: list[Face], details: list[Detail], pictures: dict[str, Texture]) -> Mesh:
+    points = np.stack(
+        [
+            np.concatenate(
+                (f.points, np.repeat(f.points[-1:], MOST_POINTS - len(f.points), axis=0))
+            )
+            for f in faces
+        ]
+    )
+    colours = [tuple(float(part) for part in np.clip(f.colour, 0, 255)) for f in faces]
+    return Mesh(
+        points=points,
+        counts=np.array([len(f.points) for f in faces]),
+        colours=colours,  # type: ignore[arg-type]
+        normals=np.stack([f.normal for f in faces]),
+        ranks=np.array([f.rank for f in faces]),
+        outline=np.array([f.outline for f in faces]),
+        details=[(detail, pictures[detail.kind]) for detail in details],
+    )
+
+
+def draw_vehicle(
+    canvas: Canvas, camera: Camera, mesh: Mesh, place: tuple[float, float], instance: int
+) -> None:
+    """Paint a vehicle whose middle stands at place = (x, s), along the road."""
+    x, s = place
+    if s + mesh.points[..., 2].min() - camera.s < NEAREST_M:
+        return
+    place_in_view = _Place(camera, x, s)
+    pixels, inverse = place_in_view.project(mesh.points)
+    if pixels[..., 0].max() < 0 or pixels[..., 0].min() > canvas.width:
+        return
+    to_eye = place_in_view.eye - mesh.points.mean(axis=1)
+    large = np.ptp(pixels, axis=1).max(axis=1) > _LEAST_PIXELS
+    if s - camera.s > _COARSE_M:  # silhouette and glass are all that is seen
+        large &= mesh.ranks <= 2
+    shown = np.flatnonzero(((mesh.normals * to_eye).sum(axis=1) > 0) & (large | mesh.outline))
+    order = np.lexsort((to_eye[shown, 2], mesh.ranks[shown]))
+    drawn = shown[order]
+    canvas.polygons(
+        pixels[drawn],
+        mesh.counts[drawn],
+        [mesh.colours[face] for face in drawn],
+        inverse[drawn].mean(axis=1),
+        mesh.outline[drawn],
+        CAR,
+        instance,
+    )
+    if s - camera.s < _DETAILED_M:
+        for detail, texture in mesh.details:
+            if detail.normal @ (place_in_view.eye - detail.corners.mean(axis=0)) > 0:
+                canvas.quad(texture, *place_in_view.project(detail.corners), label=None)
+
+
+class _Place:
+    """Where a vehicle stands; seen from it, the camera is at ``eye``."""
+
+    def __init__(self, camera: Camera, x: float, s: float) -> None:
+        self._camera, self._s = camera, s
+        self._lean = float(camera.bend.slope(s) - camera.bend.slope(camera.s))
+        self._x = float(camera.sideways(s)) + x
+        self.eye = np.array((-self._x, camera.height, camera.s - s))
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Canvas points (...,2) and inverse depths (...) of local points (...,3)."""
+        camera, along = self._camera, points[..., 2]
+        inverse = 1.0 / (self._s + along - camera.s)
+        across = (self._x + points[..., 0] + self._lean * along) * camera.focal * inverse
+        down = camera.horizon - (points[..., 1] - camera.height) * camera.focal * inverse
+        return np.stack((across + camera.column, down), axis=-1), inverse
