@@ -1,4 +1,4 @@
-"""The names of tasks: one table between ROS and the published checkpoints.
+"""The names of tasks and of their classes: one table for all rooms.
 
 ROS topics, command lines, manifests and JSON use the long names; checkpoints,
 ``prompts.safetensors`` and the Python API of the network use the published short ones.
@@ -16,6 +16,48 @@ SHORT_NAMES = {
     "detection": "det",
 }
 LONG_NAMES = {short: long for long, short in SHORT_NAMES.items()}
+
+# CamVid's 11 classes; a label pixel's value is the index, or UNLABELLED. Bundles name them in lower
+# case.
+SEGMENTATION_CLASSES = (
+    "Sky",
+    "Building",
+    "Pole",
+    "Road",
+    "Pavement",
+    "Tree",
+    "SignSymbol",
+    "Fence",
+    "Car",
+    "Pedestrian",
+    "Bicyclist",
+)
+UNLABELLED = len(SEGMENTATION_CLASSES)
+DETECTION_CLASSES = ("car", "pedestrian", "bicyclist", "sign")
+
+Colour = tuple[int, int, int]
+# RGB, 0 to 255, by the name in a bundle. Labels have CamVid's colours.
+SEGMENTATION_COLOURS: dict[str, Colour] = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "signsymbol": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+DETECTION_COLOURS: dict[str, Colour] = {
+    "car": (255, 160, 0),
+    "pedestrian": (255, 64, 96),
+    "bicyclist": (64, 200, 255),
+    "sign": (160, 240, 64),
+}
+OTHER_COLOUR: Colour = (255, 255, 255)
+"""A class of a bundle that has none of these names."""
 
 _SNAKE_CASE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 

@@ -16,7 +16,8 @@ from unirestore_ros.recordings.degradation import degradation
 from unirestore_ros.recordings.errors import MediaError
 from unirestore_ros.recordings.sources import open_source
 from unirestore_ros.synthetic import corruptions, driving, mixtures
-from unirestore_ros.synthetic.programme import STRETCHES, demo_frames
+from unirestore_ros.synthetic.drive import demo_frames
+from unirestore_ros.synthetic.programme import STRETCHES
 
 SIZE = (64, 48)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 pytest.importorskip("openvino", reason="only where OpenVINO is installed")
 
 from unirestore_ros.engine import Engine, open_engine
-from unirestore_ros.synthetic.programme import demo_frames
+from unirestore_ros.synthetic.drive import demo_frames
 
 SHIPPED = Path(__file__).parents[2] / "engines" / "tiny"
 LEAST_DECIBELS = 45.0

@@ -8,8 +8,9 @@ import pytest
 
 from unirestore_ros.evaluate import classical
 from unirestore_ros.evaluate.metrics import PSNR_CAP_DB, psnr
-from unirestore_ros.synthetic import Drive, Frame
+from unirestore_ros.synthetic.drive import Drive
 from unirestore_ros.synthetic.driving import degrade
+from unirestore_ros.synthetic.frame import Frame
 
 
 @pytest.fixture(scope="module")

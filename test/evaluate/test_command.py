@@ -15,7 +15,7 @@ from unirestore_ros.evaluate.differences import Comparison, differences, won_bac
 from unirestore_ros.evaluate.metrics import interval
 from unirestore_ros.evaluate.scores import Score
 from unirestore_ros.evaluate.table import make_row, markdown
-from unirestore_ros.synthetic.programme import demo_frames
+from unirestore_ros.synthetic.drive import demo_frames
 from unirestore_ros.tasks import SHORT_NAMES
 from unirestore_ros.train.findings import Finding, figures_of, finding
 from unirestore_ros.train.labelled import Annotation

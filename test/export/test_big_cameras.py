@@ -15,7 +15,7 @@ from unirestore_ros.export.parts import _shrunk
 from unirestore_ros.export.plan import Plan
 from unirestore_ros.export.recipe import read_recipe
 from unirestore_ros.model.weights import load_weights
-from unirestore_ros.synthetic.programme import demo_frames
+from unirestore_ros.synthetic.drive import demo_frames
 
 ENGINES = Path(__file__).parents[2] / "engines"
 

@@ -19,7 +19,7 @@ from unirestore_ros.model.naf import NAFBlock
 from unirestore_ros.model.tfa import TaskFeatureAdapter
 from unirestore_ros.model.unirestore import pad_to_multiple
 from unirestore_ros.model.weights import load_weights, save_weights
-from unirestore_ros.synthetic.programme import demo_frames
+from unirestore_ros.synthetic.drive import demo_frames
 from unirestore_ros.tasks import short_name
 
 ENGINES = Path(__file__).parents[2] / "engines"

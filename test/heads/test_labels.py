@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from unirestore_ros.heads.segmentation_head import COLOURS, labels_of, palette
+from unirestore_ros.heads.segmentation_head import labels_of, palette
+from unirestore_ros.tasks import SEGMENTATION_COLOURS
 
 
 def test_labels_are_the_likeliest_class() -> None:
@@ -22,6 +23,6 @@ def test_enlarged_labels_are_those_of_enlarged_logits() -> None:
 
 
 def test_every_class_has_its_colour_and_a_new_one_is_white() -> None:
-    colours = palette((*COLOURS, "tram"))
-    assert len({tuple(colour) for colour in colours}) == len(COLOURS) + 1
+    colours = palette((*SEGMENTATION_COLOURS, "tram"))
+    assert len({tuple(colour) for colour in colours}) == len(SEGMENTATION_COLOURS) + 1
     assert tuple(colours[-1]) == (255, 255, 255)

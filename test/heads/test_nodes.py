@@ -24,13 +24,13 @@ from unirestore_ros.heads.detections import (
     vision_messages,
 )
 from unirestore_ros.heads.segmentation_head import labels_of, palette
-from unirestore_ros.synthetic import Drive
+from unirestore_ros.synthetic.drive import Drive
 from unirestore_ros.synthetic.programme import DEMO_SEED
+from unirestore_ros.tasks import UNLABELLED
 
 pytestmark = [pytest.mark.dds, pytest.mark.slow]
 
 Pixels = NDArray[np.uint8]
-UNLABELLED = 11
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from ros_station import Station, image, values_of
 from sensor_msgs.msg import Image
 
 from unirestore_ros.engine import Engine, open_engine
-from unirestore_ros.synthetic.programme import DemoFrame, demo_frames
+from unirestore_ros.synthetic.drive import DemoFrame, demo_frames
 
 pytestmark = [pytest.mark.dds, pytest.mark.slow]
 

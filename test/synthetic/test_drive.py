@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from unirestore_ros.evaluate.metrics import psnr
-from unirestore_ros.synthetic import CLASSES, Drive, Frame
-from unirestore_ros.synthetic.frame import CATEGORIES, FAR_M, LEAST_AREA, ROAD, SKY
+from unirestore_ros.synthetic.drive import Drive
+from unirestore_ros.synthetic.frame import CATEGORIES, FAR_M, LEAST_AREA, ROAD, SKY, Frame
+from unirestore_ros.tasks import SEGMENTATION_CLASSES
 
 SIZE = (256, 192)
 SEED = 12
@@ -46,7 +47,7 @@ def test_frame_has_the_stated_shapes_and_types(frames: list[Frame]) -> None:
         assert frame.depth.dtype == np.float32
         assert frame.labels.shape == (height, width)
         assert frame.labels.dtype == np.uint8
-        assert frame.labels.max() < len(CLASSES)
+        assert frame.labels.max() < len(SEGMENTATION_CLASSES)
 
 
 def test_any_order_of_times_gives_the_same_frames(drive: Drive, frames: list[Frame]) -> None:

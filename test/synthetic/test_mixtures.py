@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from unirestore_ros.evaluate.metrics import psnr
-from unirestore_ros.synthetic import Drive, Frame
+from unirestore_ros.synthetic.drive import Drive
 from unirestore_ros.synthetic.driving import DEGRADATIONS, STEADY, degrade
+from unirestore_ros.synthetic.frame import Frame
 from unirestore_ros.synthetic.mixtures import MIXTURES, mix, mix_frame
 
 

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 
 from unirestore_ros.evaluate.metrics import psnr
-from unirestore_ros.synthetic.programme import (
-    DEMO_SEED,
-    RATE_HZ,
-    STRETCHES,
-    TRAINING_SEEDS,
-    DemoFrame,
-    demo_frames,
-)
+from unirestore_ros.synthetic.drive import DemoFrame, demo_frames
+from unirestore_ros.synthetic.programme import DEMO_SEED, RATE_HZ, STRETCHES, TRAINING_SEEDS
 
 SIZE = (160, 120)
 
@@ -53,9 +47,9 @@ def test_programme_repeats_exactly_also_in_parts(frames: list[DemoFrame]) -> Non
 
 @pytest.mark.parametrize("count", [5, 6, 7, 60, 301])
 def test_every_count_is_filled(count: int) -> None:
-    from unirestore_ros.synthetic.programme import _stretch_of_each
+    from unirestore_ros.synthetic.programme import stretch_of_each
 
-    stretches = _stretch_of_each(count)
+    stretches = stretch_of_each(count)
     assert len(stretches) == count
     assert set(stretches) == set(STRETCHES)
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from unirestore_ros.evaluate.command import main as evaluate
+from unirestore_ros.tasks import UNLABELLED
 from unirestore_ros.train.command import main as train
 from unirestore_ros.train.dataset import read_labelled
-from unirestore_ros.train.labelled import UNLABELLED, Annotation
+from unirestore_ros.train.labelled import Annotation
 
 WIDTH, HEIGHT = 96, 64
 ROAD, CAR = 3, 8

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
-from unirestore_ros.synthetic import Drive
+from unirestore_ros.synthetic.drive import Drive
 from unirestore_ros.train import head_compare
 from unirestore_ros.train.command import main
 from unirestore_ros.train.head_compare import fresh_head

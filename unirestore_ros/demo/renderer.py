@@ -14,7 +14,7 @@ import numpy as np
 
 from unirestore_ros.demo.journal import JournalWriter
 from unirestore_ros.demo.spool import save_frame
-from unirestore_ros.synthetic.programme import demo_frames
+from unirestore_ros.synthetic.drive import demo_frames
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -85,7 +85,7 @@ def _network(arguments: argparse.Namespace, outputs: tuple[str, ...]) -> list[Ro
     from unirestore_ros.model import SD_TURBO
     from unirestore_ros.model.random_weights import random_network
     from unirestore_ros.model.weights import load_weights
-    from unirestore_ros.synthetic.programme import demo_frames
+    from unirestore_ros.synthetic.drive import demo_frames
 
     plan = Plan(
         size=arguments.size or PUBLISHED_SIZE,

@@ -17,7 +17,7 @@ from unirestore_ros.evaluate.network_bench import PERCEPTION, distances
 from unirestore_ros.evaluate.published import PublishedWay
 from unirestore_ros.evaluate.rows import Row, Work, timed_in_turn
 from unirestore_ros.model.weights import load_weights
-from unirestore_ros.synthetic.programme import demo_frames
+from unirestore_ros.synthetic.drive import demo_frames
 from unirestore_ros.tasks import short_name
 
 WARM_UP = 3

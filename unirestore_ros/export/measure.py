@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from unirestore_ros.engine.manifest import PARTS
 from unirestore_ros.export.parts import Part
 from unirestore_ros.export.recipe import RecipeError
-from unirestore_ros.synthetic.programme import demo_frames
+from unirestore_ros.synthetic.drive import demo_frames
 
 FRAMES = 5
 """One of each degradation of the synthetic drive."""

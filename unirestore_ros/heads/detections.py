@@ -15,20 +15,12 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from unirestore_ros.display.lettering import draw_text
+from unirestore_ros.tasks import DETECTION_COLOURS, OTHER_COLOUR
 
 MOST = 100
 """Detections of one frame."""
 _OVERLAP = 0.5
 _LINE_WIDTH_PX = 2.0
-
-# RGB of each class; those of other names are white.
-COLOURS = {
-    "car": (255, 160, 0),
-    "pedestrian": (255, 64, 96),
-    "bicyclist": (64, 200, 255),
-    "sign": (160, 240, 64),
-}
-OTHER_COLOUR = (255, 255, 255)
 
 
 class Detection(NamedTuple):
@@ -47,7 +39,7 @@ class Detection(NamedTuple):
 
     @property
     def colour(self) -> tuple[int, int, int]:
-        return COLOURS.get(self.name, OTHER_COLOUR)
+        return DETECTION_COLOURS.get(self.name, OTHER_COLOUR)
 
 
 def detections_of(

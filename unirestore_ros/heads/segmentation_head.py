@@ -23,24 +23,9 @@ from sensor_msgs.msg import Image
 from unirestore_ros.heads.head_node import Array, HeadNode, HeadParameters, run_head
 from unirestore_ros.msgs.image_conversion import image_message
 from unirestore_ros.node.parameter_struct import Change, parameter
+from unirestore_ros.tasks import OTHER_COLOUR, SEGMENTATION_COLOURS
 
 NAME = "segmentation_head"
-
-# CamVid's, as RGB.
-COLOURS = {
-    "sky": (128, 128, 128),
-    "building": (128, 0, 0),
-    "pole": (192, 192, 128),
-    "road": (128, 64, 128),
-    "pavement": (60, 40, 222),
-    "tree": (128, 128, 0),
-    "signsymbol": (192, 128, 128),
-    "fence": (64, 64, 128),
-    "car": (64, 0, 128),
-    "pedestrian": (64, 64, 0),
-    "bicyclist": (0, 128, 192),
-}
-OTHER_COLOUR = (255, 255, 255)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +77,7 @@ def labels_of(logits: Array, size: tuple[int, int] | None = None) -> NDArray[np.
 
 def palette(classes: tuple[str, ...]) -> NDArray[np.uint8]:
     """RGB (K, 3) of the classes."""
-    return np.array([COLOURS.get(name, OTHER_COLOUR) for name in classes], np.uint8)
+    return np.array([SEGMENTATION_COLOURS.get(name, OTHER_COLOUR) for name in classes], np.uint8)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
 from unirestore_ros.synthetic.camera import Bend, Camera
 from unirestore_ros.synthetic.canvas import SUPERSAMPLE, Canvas
+from unirestore_ros.synthetic.driving import degrade, frame_rng
 from unirestore_ros.synthetic.frame import FAR_M, SKY, Frame, boxes_of
 from unirestore_ros.synthetic.ground import Ground, Street
 from unirestore_ros.synthetic.light import Light, make_light
 from unirestore_ros.synthetic.noise import generator, sway, to_uint8
+from unirestore_ros.synthetic.programme import DEMO_SEED, RATE_HZ, stretch_of_each
 from unirestore_ros.synthetic.scene import VIEW_M, paint_decals, paint_things
 from unirestore_ros.synthetic.shelf import Pictures, Shelf
 from unirestore_ros.synthetic.sky import MARGIN, make_sky
@@ -146,6 +151,34 @@ class Drive:
 
     def _block(self, index: int, side: int) -> Block:
         return self._blocks.get((index, side), lambda: self._town.block(index, side))
+
+
+@dataclass(frozen=True)
+class DemoFrame:
+    """clean, degraded: (H,W,3) uint8 RGB; stretch: its name; offset_s: seconds after the first."""
+
+    clean: np.ndarray
+    degraded: np.ndarray
+    stretch: str
+    offset_s: float
+
+
+def demo_frames(
+    count: int, size: tuple[int, int] = (480, 360), part: range | None = None
+) -> Iterator[DemoFrame]:
+    """``count`` frames at RATE_HZ through all stretches, each of at least one frame; or only those
+    with an index in ``part``, so that several processes may share the work.
+
+    Raises ValueError if there are fewer frames than stretches.
+    """
+    stretches = stretch_of_each(count)
+    drive = Drive(DEMO_SEED, size)
+    for index in range(count) if part is None else part:
+        stretch, offset = stretches[index], index / RATE_HZ
+        frame = drive.frame(offset)
+        rng = frame_rng(str(DEMO_SEED), stretch.degradation, index)
+        degraded = degrade(frame.image, stretch.degradation, stretch.severity, rng, frame.depth)
+        yield DemoFrame(frame.image, degraded, stretch.name, offset)
 
 
 class _Finish:

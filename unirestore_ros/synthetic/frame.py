@@ -6,22 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# CamVid's 11 classes; a label pixel's value is the index.
-CLASSES = (
-    "Sky",
-    "Building",
-    "Pole",
-    "Road",
-    "Pavement",
-    "Tree",
-    "SignSymbol",
-    "Fence",
-    "Car",
-    "Pedestrian",
-    "Bicyclist",
-)
+# Values of a label pixel: places in SEGMENTATION_CLASSES.
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
-UNLABELLED = 11
 
 # category -> (label value, least width, least height): the rule of the CamVid boxes
 CATEGORIES = {
@@ -50,7 +36,7 @@ class Frame:
     """One camera frame.
 
     image: (H,W,3) uint8 RGB; depth: (H,W) float32, metres along the optical axis, FAR_M in the sky;
-    labels: (H,W) uint8, an index into CLASSES or UNLABELLED.
+    labels: (H,W) uint8, an index into tasks.SEGMENTATION_CLASSES.
     """
 
     image: np.ndarray

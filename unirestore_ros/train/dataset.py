@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unirestore_ros.synthetic.frame import CLASSES
-from unirestore_ros.train.labelled import BOX_CLASSES, UNLABELLED, Annotation
+from unirestore_ros.tasks import DETECTION_CLASSES, SEGMENTATION_CLASSES, UNLABELLED
+from unirestore_ros.train.labelled import Annotation
 
 Json = dict[str, Any]
 _NOT_A_CLASS = 255
@@ -77,7 +77,7 @@ def _value(entry: Json, key: str, file: Path, what: str) -> Any:
 def _boxes(content: Json, listing: Path) -> dict[Any, list[list[float]]]:
     """By image id: class, x, y, width, height. Those marked ``maybe_merged`` are left out."""
     kinds = {
-        _value(c, "id", listing, "a category"): _counts_as(c, BOX_CLASSES, listing)
+        _value(c, "id", listing, "a category"): _counts_as(c, DETECTION_CLASSES, listing)
         for c in content["categories"]
     }
     boxes: dict[Any, list[list[float]]] = {
@@ -140,7 +140,7 @@ def _label_table(folder: Path) -> NDArray[np.uint8]:
         if value not in range(256):
             raise ValueError(f"{file}: value {value!r} is none that 8 bits hold")
         name = str(entry.get("name", "")).lower()
-        kind = None if name == "unlabelled" else _counts_as(entry, CLASSES, file)
+        kind = None if name == "unlabelled" else _counts_as(entry, SEGMENTATION_CLASSES, file)
         table[value] = UNLABELLED if kind is None else kind
     if (ignored := content.get("ignore_value")) is not None:
         table[int(ignored)] = UNLABELLED

@@ -20,12 +20,8 @@ from unirestore_ros.model.heads import (
     enlarged,
     normed,
 )
-from unirestore_ros.train.labelled import (
-    BOX_CLASSES,
-    SEGMENTATION_CLASSES,
-    UNLABELLED,
-    Truth,
-)
+from unirestore_ros.tasks import DETECTION_CLASSES, SEGMENTATION_CLASSES, UNLABELLED
+from unirestore_ros.train.labelled import Truth
 
 STRIDE = 4
 CROP = 48
@@ -40,8 +36,8 @@ class Segmenter(SegmentationNetwork):
     class_weights: Tensor
 
     def __init__(self) -> None:
-        super().__init__(SEGMENTATION_CLASSES, Backbone(ImageStem()))
-        self.register_buffer("class_weights", torch.ones(SEGMENTATION_CLASSES))
+        super().__init__(len(SEGMENTATION_CLASSES), Backbone(ImageStem()))
+        self.register_buffer("class_weights", torch.ones(len(SEGMENTATION_CLASSES)))
 
     def forward(self, images: Tensor) -> Tensor:
         return enlarged(self.logits(images), images)
@@ -57,7 +53,7 @@ class Detector(DetectionNetwork):
     """Centres and boxes of the four kinds of thing."""
 
     def __init__(self) -> None:
-        super().__init__(len(BOX_CLASSES), Backbone(ImageStem()))
+        super().__init__(len(DETECTION_CLASSES), Backbone(ImageStem()))
 
     def loss(self, images: Tensor, batch: Truth) -> Tensor:
         logits, shapes = self(images)
@@ -123,7 +119,7 @@ class Classifier(nn.Module):
             normed(3, 32, stride=2), nn.ReLU(), Residual(32),
             normed(32, 64, stride=2), nn.ReLU(), Residual(64),
             normed(64, 96, stride=2), nn.ReLU(), Residual(96),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, len(BOX_CLASSES)),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, len(DETECTION_CLASSES)),
         )  # fmt: skip
 
     def forward(self, crops: Tensor) -> Tensor:

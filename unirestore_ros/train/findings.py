@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.evaluate.metrics import average_precision, confusion, match_boxes, mean_iou
-from unirestore_ros.train.labelled import BOX_CLASSES, SEGMENTATION_CLASSES, Annotation
+from unirestore_ros.tasks import DETECTION_CLASSES, SEGMENTATION_CLASSES
+from unirestore_ros.train.labelled import Annotation
 
 LEAST_SCORE = 0.02
 """Detections under it change average precision by next to nothing and cost time."""
@@ -42,7 +43,7 @@ def finding(
     """``labels`` (H, W); ``heat`` (4, h, w) holds scores at the centres of what was found,
     ``boxes`` (4, h, w) left, top, right, bottom in pixels; ``told``: which crops were right."""
     scores, hits, counts = [], [], []
-    for kind in range(len(BOX_CLASSES)):
+    for kind in range(len(DETECTION_CLASSES)):
         rows, columns = np.nonzero(heat[kind] >= LEAST_SCORE)
         found = heat[kind][rows, columns]
         order = np.argsort(-found, kind="stable")
@@ -50,7 +51,7 @@ def finding(
         scores.append(found[order])
         hits.append(match_boxes(boxes[:, rows, columns].T[order], truth))
         counts.append(len(truth))
-    matrix = confusion(labels, note.labels, SEGMENTATION_CLASSES)
+    matrix = confusion(labels, note.labels, len(SEGMENTATION_CLASSES))
     return Finding(matrix, tuple(scores), tuple(hits), tuple(counts), int(told.sum()), len(told))
 
 
@@ -72,7 +73,7 @@ def miou(findings: Findings, weights: Weights) -> float:
 def map50(findings: Findings, weights: Weights) -> float:
     """Mean over the kinds of box that occur of average precision at an overlap of a half."""
     precisions = []
-    for kind in range(len(BOX_CLASSES)):
+    for kind in range(len(DETECTION_CLASSES)):
         total = int(np.dot(weights, [finding.boxes[kind] for finding in findings]))
         if total:
             scores = np.concatenate([finding.scores[kind] for finding in findings])

@@ -35,6 +35,7 @@ from unirestore_ros.model.heads import (
 from unirestore_ros.model.placing import placed
 from unirestore_ros.model.unirestore import pad_to_multiple
 from unirestore_ros.model.weights import load_weights
+from unirestore_ros.tasks import SEGMENTATION_CLASSES
 from unirestore_ros.train.features import STRIDE
 from unirestore_ros.train.head_inputs import (
     ADAPTER,
@@ -48,7 +49,6 @@ from unirestore_ros.train.head_inputs import (
     training_frames,
 )
 from unirestore_ros.train.heads import segmentation_loss
-from unirestore_ros.train.labelled import SEGMENTATION_CLASSES
 from unirestore_ros.train.loop import Losses, Plan, Run
 from unirestore_ros.train.plot import plot_curves
 from unirestore_ros.train.prepare import frames_in
@@ -120,7 +120,7 @@ def fresh_head(name: str, frames: Sequence[HeadFrame]) -> SegmentationNetwork:
         stem.deviation = torch.from_numpy(spread.mean(axis=0) + 1e-3).view(1, -1, 1, 1)
     else:
         stem = ImageStem()
-    return SegmentationNetwork(SEGMENTATION_CLASSES, Backbone(stem))
+    return SegmentationNetwork(len(SEGMENTATION_CLASSES), Backbone(stem))
 
 
 def _best(
@@ -153,7 +153,7 @@ def _step(loss: HeadLoss, head: Head, draw: HeadSampler) -> Callable[[int], Loss
 
 def _label_counts(frames: Sequence[HeadFrame]) -> Tensor:
     labels = np.concatenate([frame.note.labels[::4, ::4].ravel() for frame in frames])
-    counts = np.bincount(labels, minlength=SEGMENTATION_CLASSES)[:SEGMENTATION_CLASSES]
+    counts = np.bincount(labels, minlength=len(SEGMENTATION_CLASSES))[: len(SEGMENTATION_CLASSES)]
     return torch.from_numpy(counts).float()
 
 
@@ -173,7 +173,7 @@ def _draws(
         size = torch.empty(1, 1, *frame.note.labels.shape)
         logits = head(scaled(frame.inputs[name][None], device)).cpu()
         labels = enlarged(logits, size).argmax(1)[0].numpy()
-        matrices.append(confusion(labels, frame.note.labels, SEGMENTATION_CLASSES))
+        matrices.append(confusion(labels, frame.note.labels, len(SEGMENTATION_CLASSES)))
     return mean_ious(np.tensordot(drawn_weights(len(frames)), np.stack(matrices), axes=1))
 
 

@@ -22,12 +22,10 @@ from unirestore_ros.model.heads import (
 )
 from unirestore_ros.model.placing import placed
 from unirestore_ros.model.weights import load_weights
-from unirestore_ros.synthetic.frame import CLASSES
-from unirestore_ros.tasks import long_name
+from unirestore_ros.tasks import DETECTION_CLASSES, SEGMENTATION_CLASSES, UNLABELLED, long_name
 from unirestore_ros.train.downstream import class_weights, detection_loss
 from unirestore_ros.train.features import STRIDE, FeatureBatch, FeatureSampler, cache_features
 from unirestore_ros.train.judges import NORM_BATCHES
-from unirestore_ros.train.labelled import BOX_CLASSES, UNLABELLED
 from unirestore_ros.train.loop import Plan, Run
 from unirestore_ros.train.plot import plot_losses
 from unirestore_ros.train.prepare import frames_in
@@ -37,7 +35,10 @@ PLANS = {
     "det": Plan(1600, 3e-3, warm_up=50, average=0.99),
 }
 BATCH, CROP_CELLS = 8, 48
-CLASS_NAMES = {"seg": tuple(name.lower() for name in CLASSES), "det": BOX_CLASSES}
+CLASS_NAMES = {
+    "seg": tuple(name.lower() for name in SEGMENTATION_CLASSES),
+    "det": DETECTION_CLASSES,
+}
 _SHORT_SHA = 12
 
 

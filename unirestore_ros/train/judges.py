@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from unirestore_ros.model.placing import placed
+from unirestore_ros.tasks import SEGMENTATION_CLASSES
 from unirestore_ros.train.downstream import (
     NEEDS_BOXES,
     NETWORKS,
@@ -22,12 +23,7 @@ from unirestore_ros.train.downstream import (
     box_crops,
     class_weights,
 )
-from unirestore_ros.train.labelled import (
-    SEGMENTATION_CLASSES,
-    LabelledBatch,
-    LabelledSampler,
-    label_counts,
-)
+from unirestore_ros.train.labelled import LabelledBatch, LabelledSampler, label_counts
 from unirestore_ros.train.loop import Losses, Plan, Run
 from unirestore_ros.train.plot import plot_losses
 from unirestore_ros.train.prepare import frames_in
@@ -55,7 +51,7 @@ def train_judge(
     network: Downstream = placed(NETWORKS[task](), device)
     batches = LabelledSampler(frames_in(work), seed, device)
     if isinstance(network, Segmenter):
-        counts = label_counts(batches.annotations, SEGMENTATION_CLASSES)
+        counts = label_counts(batches.annotations, len(SEGMENTATION_CLASSES))
         network.class_weights.copy_(class_weights(counts))
     if retrained:
         network.load_state_dict(averaged(work, task))

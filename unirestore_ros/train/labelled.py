@@ -1,7 +1,7 @@
 """Labels and boxes of prepared frames, beside their stacks: ``NAME.labels.npz``.
 
 ``labels`` (H, W) uint8 holds CamVid's eleven classes, 11 is unlabelled; ``boxes`` (N, 5) float32
-holds class (an index into ``BOX_CLASSES``), x, y, width and height in pixels.
+holds class (an index into ``DETECTION_CLASSES``), x, y, width and height in pixels.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unirestore_ros.synthetic import Frame
+from unirestore_ros.synthetic.frame import Frame
+from unirestore_ros.tasks import DETECTION_CLASSES
 from unirestore_ros.train.pairs import Versions, at_dusk, mirroring, to_tensor
 
-BOX_CLASSES = ("car", "pedestrian", "bicyclist", "sign")
-SEGMENTATION_CLASSES = 11
-UNLABELLED = 11
 SUFFIX = ".labels.npz"
 MERGED_SEQUENCE = "0006R0"
 """CamVid's car parks, where queued cars became one box: left out of detection."""
@@ -44,7 +42,7 @@ class Annotation:
 
 
 def from_drive(frame: Frame) -> Annotation:
-    rows = [[BOX_CLASSES.index(b.category), b.x, b.y, b.width, b.height] for b in frame.boxes]
+    rows = [[DETECTION_CLASSES.index(b.category), b.x, b.y, b.width, b.height] for b in frame.boxes]
     return Annotation(frame.labels, np.array(rows, np.float32).reshape(-1, 5))
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from unirestore_ros.synthetic import Drive, corruptions, driving
+from unirestore_ros.synthetic import corruptions, driving
+from unirestore_ros.synthetic.drive import Drive
 from unirestore_ros.synthetic.programme import TRAINING_SEEDS
 from unirestore_ros.train.labelled import SUFFIX, Annotation, from_drive
 from unirestore_ros.train.pairs import DRIVE_PREFIX, Image
