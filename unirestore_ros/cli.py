@@ -47,7 +47,7 @@ COMMANDS = {
     ),
     "build": Command("unirestore_ros.export.command:main", "compile a bundle from weights"),
     "fetch": Command(
-        "unirestore_ros.model.fetch_command:main",
+        "unirestore_ros.model.fetch:main",
         "get SD-Turbo and the released checkpoints, converted",
     ),
     "train": Command("unirestore_ros.train.command:main", "train the network, stage by stage"),

@@ -19,7 +19,7 @@ from unirestore_ros.evaluate.methods import (
     make_methods,
 )
 from unirestore_ros.evaluate.run import score_all
-from unirestore_ros.model.rivals.weights import KINDS, save_rival
+from unirestore_ros.model.baselines import BASELINES, save_baseline
 from unirestore_ros.tasks import SHORT_NAMES
 from unirestore_ros.train.downstream import (
     Classifier,
@@ -36,18 +36,18 @@ FRAME = np.random.default_rng(0).integers(0, 256, (72, 90, 3)).astype(np.uint8)
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
-    """Every rival, untrained, with something in the place of zeros."""
+    """Every baseline, untrained, with something in the place of zeros."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    for name, kind in KINDS.items():
+    for name, kind in BASELINES.items():
         network = kind.make()
         for parameter in network.parameters():
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.05)
-        save_rival(name, network, {}, folder / f"{name}.safetensors")
+        save_baseline(name, network, {}, folder / f"{name}.safetensors")
     networks = Downstreams(Segmenter(), Detector(), Classifier())
     save_downstream(networks, folder / "retrained.safetensors")
-    return Sources(rivals=folder)
+    return Sources(baselines=folder)
 
 
 def test_every_method_gives_a_frame_of_the_same_size(sources: Sources) -> None:
@@ -69,7 +69,7 @@ def test_every_method_gives_a_frame_of_the_same_size(sources: Sources) -> None:
 
 
 def test_without_their_weights_methods_are_left_out_or_refused(tmp_path: Path) -> None:
-    sources = Sources(rivals=tmp_path)
+    sources = Sources(baselines=tmp_path)
     assert set(available(sources)) == NEED_NO_RIVALS
     message = f"needs {tmp_path}/nafnet.safetensors, which is not there: `train nafnet` makes it"
     with pytest.raises(ValueError, match=message):

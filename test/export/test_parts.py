@@ -15,7 +15,7 @@ from unirestore_ros.export.fold import FoldedAdapter, FoldedNAFBlock, folded
 from unirestore_ros.export.recipe import RecipeError, read_recipe
 from unirestore_ros.export.torch_export import exported
 from unirestore_ros.model import TINY, UniRestore
-from unirestore_ros.model.naf import NAFBlock
+from unirestore_ros.model.blocks import NAFBlock
 from unirestore_ros.model.tfa import TaskFeatureAdapter
 from unirestore_ros.model.unirestore import pad_to_multiple
 from unirestore_ros.model.weights import load_weights, save_weights

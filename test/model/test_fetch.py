@@ -16,14 +16,13 @@ from cutting_server import COMMIT, CuttingServer
 from published_files import Published, edit_checkpoint
 
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.published import WEIGHTS_NAME
+from unirestore_ros.model.published import WEIGHTS_NAME, from_released
 from unirestore_ros.model.weights import load_weights, read_sources
 
 pytest.importorskip("gdown")
 
-from unirestore_ros.model import download as downloading
-from unirestore_ros.model.download import FetchError, download
-from unirestore_ros.model.fetch_command import main
+from unirestore_ros.model import fetch
+from unirestore_ros.model.fetch import FetchError, download, main
 
 Original = tuple[Published, UniRestore]
 UNET = f"sd-turbo/unet/{WEIGHTS_NAME}"
@@ -70,7 +69,7 @@ def test_the_parity_files_are_converted_to_what_they_compute(
     files = Published(*(parity / n for n in names), parity / "null_embedding.safetensors")
     out = tmp_path / "narrow.safetensors"
     assert main([*files.options(), "--out", str(out)]) == 0
-    assert_same(out, UniRestore.from_released(**vars(files)))
+    assert_same(out, from_released(**vars(files)))
 
 
 def test_nothing_is_downloaded_before_the_licences_are_accepted(
@@ -123,7 +122,7 @@ def test_a_download_given_up_is_resumed_by_the_next_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(downloading, "RETRIES", 0)
+    monkeypatch.setattr(fetch, "RETRIES", 0)
     server.cuts = {"s1.ckpt": 1}
     path = tmp_path / "kept" / "s1.ckpt"
     with pytest.raises(FetchError, match="Run the command again, what has come is kept in"):
@@ -191,7 +190,7 @@ def test_a_hub_file_that_differs_from_its_checksum_is_refused(
 ) -> None:
     server.wrong_etags = {UNET}
     script = (
-        "import sys; from pathlib import Path; from unirestore_ros.model.download import *\n"
+        "import sys; from pathlib import Path; from unirestore_ros.model.fetch import *\n"
         "download_from_hub('stabilityai/sd-turbo', (sys.argv[1],), Path(sys.argv[2]))"
     )
     done = subprocess.run(

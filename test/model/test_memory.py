@@ -13,6 +13,7 @@ import torch
 from published_files import narrow_config, write_published
 
 from unirestore_ros.model import SD_TURBO, UniRestore
+from unirestore_ros.model.published import from_released
 from unirestore_ros.model.weights import save_weights
 
 BOUND = 1.3
@@ -23,11 +24,11 @@ FULL_SIZE = "UNIRESTORE_FULL_SIZE"
 MEASURE = """
 import json, re, sys
 from pathlib import Path
-from unirestore_ros.model import UniRestore
+from unirestore_ros.model.published import from_released
 from unirestore_ros.model.weights import load_weights
 
 def load(files):
-    return UniRestore.from_released(*files) if len(files) > 1 else load_weights(*files)
+    return from_released(*files) if len(files) > 1 else load_weights(*files)
 
 def memory(field):
     status = Path("/proc/self/status").read_text()
@@ -94,7 +95,7 @@ def test_the_published_size(tmp_path: Path) -> None:
     del written
     both = [*vars(narrow).values(), *vars(whole).values()]
     ratio = peak_over_weights(both, at_least=4e9)
-    network = UniRestore.from_released(**vars(whole))
+    network = from_released(**vars(whole))
     assert network.config.to_dict() == {**SD_TURBO.to_dict(), "tasks": ("cls", "ir", "seg")}
     image = torch.rand(1, 3, 400, 500)
     with torch.inference_mode():

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from unirestore_ros.model import UniRestore
+from unirestore_ros.model.published import from_released
 
 PARITY = Path(__file__).parents[3] / "shared" / "reference" / "parity"
 DIRECT = PARITY / "direct_128.safetensors"
@@ -41,7 +42,7 @@ def stored_names() -> list[str]:
 
 @pytest.fixture(scope="module")
 def net() -> UniRestore:
-    return UniRestore.from_released(
+    return from_released(
         sd_turbo=PARITY / "backbone",
         stage1=PARITY / "unirestore_stage1.ckpt",
         stage2=PARITY / "unirestore_stage2.ckpt",

@@ -14,7 +14,7 @@ from published_files import Published, edit_checkpoint, edit_safetensors, write_
 from safetensors.torch import save_file
 
 from unirestore_ros.model import SD_TURBO, UniRestore
-from unirestore_ros.model.published import WEIGHTS_NAME
+from unirestore_ros.model.published import WEIGHTS_NAME, from_released
 from unirestore_ros.model.weights import WeightsError
 
 Change = Callable[[dict[str, torch.Tensor]], None]
@@ -34,7 +34,7 @@ def files(original: tuple[Published, UniRestore], tmp_path: Path) -> Published:
 
 
 def read(files: Published) -> UniRestore:
-    return UniRestore.from_released(**vars(files))
+    return from_released(**vars(files))
 
 
 def refusal(files: Published) -> str:
@@ -213,7 +213,7 @@ def test_the_embedding_may_be_a_safetensors_file(
     embedding = original[1].null_embedding
     assert embedding is not None
     save_file({"null_embeds": embedding}, tmp_path / "empty.safetensors")
-    network = UniRestore.from_released(
+    network = from_released(
         files.sd_turbo, files.stage1, files.stage2, tmp_path / "empty.safetensors"
     )
     assert network.null_embedding is not None

@@ -20,7 +20,6 @@ from unirestore_ros.evaluate.differences import differences, won_back
 from unirestore_ros.evaluate.machine import Machine
 from unirestore_ros.evaluate.methods import (
     NAMES,
-    RIVALS,
     WEIGHTS,
     Sources,
     available,
@@ -37,6 +36,7 @@ from unirestore_ros.evaluate.run import rows_of, score_all
 from unirestore_ros.evaluate.table import tables
 from unirestore_ros.evaluate.video import measure, read_video
 from unirestore_ros.files import sha256_of, written_beside
+from unirestore_ros.model.baselines import BASELINES_FOLDER
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
 from unirestore_ros.train.dataset import read_labelled
 from unirestore_ros.train.prepare import read_photograph
@@ -85,7 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the restorer's")
     parser.add_argument(
-        "--rivals", type=Path, default=RIVALS, help="folder of the weights of the other methods"
+        "--baselines",
+        type=Path,
+        default=BASELINES_FOLDER,
+        help="folder of the weights of the other methods",
     )
     parser.add_argument(
         "--downstream", type=Path, default=DOWNSTREAM, help="networks that judge for machines"
@@ -99,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     corruptions = chosen(arguments.corruptions)
-    sources = Sources(arguments.weights, arguments.rivals)
+    sources = Sources(arguments.weights, arguments.baselines)
     names = tuple(arguments.methods.split(",")) if arguments.methods else available(sources)
     check(names, sources)
     files = _images(arguments.data, arguments.limit)

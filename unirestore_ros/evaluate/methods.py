@@ -14,10 +14,9 @@ from torch import Tensor
 
 from unirestore_ros.evaluate import classical
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.placing import Network, placed
-from unirestore_ros.model.rivals.weights import load_rival
+from unirestore_ros.model.baselines import BASELINES_FOLDER, load_baseline
 from unirestore_ros.model.unirestore import pad_to_multiple
-from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
+from unirestore_ros.model.weights import SHIPPED_WEIGHTS, Network, load_weights, placed
 from unirestore_ros.tasks import long_name
 
 Image = NDArray[np.uint8]
@@ -27,27 +26,26 @@ Restorer = Callable[[Tensor], Mapping[str | None, Tensor]]
 
 CLEAN = "clean"
 WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
-RIVALS = SHIPPED_WEIGHTS / "rivals"
 FOUR_STEPS = 4
 PERCEPTION = "ir"
 
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Where weights are: the restorer's file, the folder of rivals and ablations."""
+    """Where weights are: the restorer's file, the folder of baselines and ablations."""
 
     weights: Path = WEIGHTS
-    rivals: Path = RIVALS
+    baselines: Path = BASELINES_FOLDER
 
-    def rival(self, name: str) -> Path:
-        return self.rivals / f"{name}.safetensors"
+    def baseline(self, name: str) -> Path:
+        return self.baselines / f"{name}.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """A line of the table of methods. ``trained_by``: the commands that make its file among the
-    rivals; None: it needs none. ``judged_by_itself``: that file holds the networks that judge it,
-    in place of those trained on clean images."""
+    baselines; None: it needs none. ``judged_by_itself``: that file holds the networks that judge
+    it, in place of those trained on clean images."""
 
     make: Callable[[str, Sources], Method]
     trained_by: str | None = None
@@ -63,9 +61,9 @@ def _classical(name: str, sources: Sources) -> Method:
     return lambda frame: {None: classical.METHODS[classical.choose(frame)](frame)}
 
 
-def _rival(name: str, sources: Sources) -> Method:
+def _baseline(name: str, sources: Sources) -> Method:
     """An image-to-image network."""
-    network = _placed(load_rival(name, sources.rival(name)))
+    network = _placed(load_baseline(name, sources.baseline(name)))
     return _on_frames(lambda images: {None: network(images)})
 
 
@@ -83,7 +81,7 @@ def _variant(label: str | None) -> Callable[[str, Sources], Method]:
     """UniRestore in another form, with one prompt, that gives its image under ``label``."""
 
     def make(name: str, sources: Sources) -> Method:
-        network = load_rival(name, sources.rival(name))
+        network = load_baseline(name, sources.baseline(name))
         assert isinstance(network, UniRestore)
         return _prompted(_placed(network), {PERCEPTION: label})
 
@@ -95,9 +93,9 @@ METHODS: Mapping[str, Entry] = {
     CLEAN: Entry(_unchanged),
     "degraded": Entry(_unchanged),
     "classical": Entry(_classical),
-    "nafnet": Entry(_rival, "train nafnet"),
-    "promptir": Entry(_rival, "train promptir"),
-    "urie": Entry(_rival, "train urie"),
+    "nafnet": Entry(_baseline, "train nafnet"),
+    "promptir": Entry(_baseline, "train promptir"),
+    "urie": Entry(_baseline, "train urie"),
     "retrained": Entry(
         _unchanged,
         "train retrained-seg, retrained-det and retrained-cls",
@@ -118,7 +116,7 @@ def available(sources: Sources) -> tuple[str, ...]:
     return tuple(
         name
         for name, entry in METHODS.items()
-        if entry.trained_by is None or sources.rival(name).exists()
+        if entry.trained_by is None or sources.baseline(name).exists()
     )
 
 
@@ -127,11 +125,11 @@ def check(names: Iterable[str], sources: Sources) -> None:
     for name in names:
         if name not in METHODS:
             raise ValueError(f"method {name!r} is not known: choose from {', '.join(NAMES)}")
-        needed, file = METHODS[name].trained_by, sources.rival(name)
+        needed, file = METHODS[name].trained_by, sources.baseline(name)
         if needed is not None and not file.exists():
             raise ValueError(
                 f"method {name!r} needs {file}, which is not there: `{needed}` makes it, "
-                f"then `train export-rivals {name}`"
+                f"then `train export-baselines {name}`"
             )
 
 
@@ -142,7 +140,7 @@ def make_methods(names: Sequence[str], sources: Sources) -> Mapping[str, Method]
 
 def judge_files(names: Iterable[str], sources: Sources) -> Mapping[str, Path]:
     """The files of the downstream networks of the methods that have their own."""
-    return {name: sources.rival(name) for name in names if METHODS[name].judged_by_itself}
+    return {name: sources.baseline(name) for name in names if METHODS[name].judged_by_itself}
 
 
 def _placed(network: Network) -> Network:

@@ -24,7 +24,7 @@ from unirestore_ros.export.parts import Adapter, Decoder, Part, Trunk
 from unirestore_ros.export.precision import DTYPES, in_precision
 from unirestore_ros.export.upsampling import transpose_upsampling
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.placing import placed
+from unirestore_ros.model.weights import placed
 from unirestore_ros.tasks import long_name, short_name
 
 PERCEPTION = "perception"

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from unirestore_ros.export.fold import copied
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.autoencoder import KLAutoencoder
-from unirestore_ros.model.cfrm import GroupAttentionBlock
+from unirestore_ros.model.blocks import GroupAttentionBlock
 from unirestore_ros.model.denoiser import FIRST_TIMESTEP, TRAIN_TIMESTEPS
 from unirestore_ros.model.tfa import PooledGate
 

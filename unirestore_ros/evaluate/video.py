@@ -22,8 +22,8 @@ from unirestore_ros.evaluate.flow import Motion, motion
 from unirestore_ros.evaluate.methods import Image
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.placing import placed
 from unirestore_ros.model.unirestore import pad_to_multiple
+from unirestore_ros.model.weights import placed
 from unirestore_ros.synthetic.driving import degrade, frame_rng
 from unirestore_ros.train.pairs import to_tensor
 

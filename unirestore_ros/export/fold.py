@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.naf import NAFBlock
+from unirestore_ros.model.blocks import NAFBlock
 from unirestore_ros.model.tfa import Gates, TaskFeatureAdapter
 
 

@@ -15,8 +15,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unirestore_ros.model.blocks import NAFBlock
 from unirestore_ros.model.config import AutoencoderConfig
-from unirestore_ros.model.naf import NAFBlock
 
 LATENT_CHANNELS = 4
 LATENT_STRIDE = 8

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unirestore_ros.model import denoiser
 from unirestore_ros.model.autoencoder import TinyAutoencoder, build_autoencoder
-from unirestore_ros.model.cfrm import CFRM, GroupAttentionBlock
+from unirestore_ros.model.blocks import CFRM, GroupAttentionBlock
 from unirestore_ros.model.config import Config
-from unirestore_ros.model.controller import Controller
-from unirestore_ros.model.denoiser import ControlledUNet
+from unirestore_ros.model.denoiser import ControlledUNet, Controller
 from unirestore_ros.model.tfa import Gates, TaskFeatureAdapter
 
 LEVELS = 3
@@ -74,17 +71,6 @@ class UniRestore(nn.Module):
                 nn.init.zeros_(parameter)
         features = finest.conv_out.out_channels
         nn.init.dirac_(finest.conv_out.weight[:, features:])
-
-    @classmethod
-    def from_released(
-        cls, sd_turbo: Path, stage1: Path, stage2: Path, null_embedding: Path
-    ) -> UniRestore:
-        """The published network: see ``unirestore_ros.model.published.from_released``."""
-        from unirestore_ros.model import published
-
-        return published.from_released(
-            Path(sd_turbo), Path(stage1), Path(stage2), Path(null_embedding)
-        )
 
     # --- the four pieces -------------------------------------------------------------------------
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import unirestore_ros
 from unirestore_ros.files import written_beside
@@ -18,6 +19,7 @@ from unirestore_ros.model.denoiser import alphas_cumprod
 from unirestore_ros.model.unirestore import UniRestore
 
 State = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 
 SHIPPED_WEIGHTS = Path(unirestore_ros.__file__).parents[1] / "engines" / "weights"
 """Folder of the weights that come with a checkout."""
@@ -67,6 +69,12 @@ def load_weights(file: Path) -> UniRestore:
         raise WeightsError(f"{file} is not a file of UniRestore weights: it has no {CONFIG_KEY}")
     config = Config.from_dict(json.loads(values[CONFIG_KEY]))
     return assemble(config, _read_float32(file), str(file))
+
+
+def placed(network: Network, device: torch.device | str = "cpu") -> Network:
+    """Move a network to the device, in the memory layout in which convolutions are fastest."""
+    moved: Network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 def read_sources(file: Path) -> dict[str, str]:

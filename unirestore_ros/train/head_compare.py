@@ -32,9 +32,8 @@ from unirestore_ros.model.heads import (
     SegmentationNetwork,
     enlarged,
 )
-from unirestore_ros.model.placing import placed
 from unirestore_ros.model.unirestore import pad_to_multiple
-from unirestore_ros.model.weights import load_weights
+from unirestore_ros.model.weights import load_weights, placed
 from unirestore_ros.tasks import SEGMENTATION_CLASSES
 from unirestore_ros.train.features import STRIDE
 from unirestore_ros.train.head_inputs import (

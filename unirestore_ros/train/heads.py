@@ -20,8 +20,7 @@ from unirestore_ros.model.heads import (
     make_head,
     save_head,
 )
-from unirestore_ros.model.placing import placed
-from unirestore_ros.model.weights import load_weights
+from unirestore_ros.model.weights import load_weights, placed
 from unirestore_ros.tasks import DETECTION_CLASSES, SEGMENTATION_CLASSES, UNLABELLED, long_name
 from unirestore_ros.train.downstream import class_weights, detection_loss
 from unirestore_ros.train.features import STRIDE, FeatureBatch, FeatureSampler, cache_features

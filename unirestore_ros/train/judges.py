@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from unirestore_ros.model.placing import placed
+from unirestore_ros.model.weights import placed
 from unirestore_ros.tasks import SEGMENTATION_CLASSES
 from unirestore_ros.train.downstream import (
     NEEDS_BOXES,

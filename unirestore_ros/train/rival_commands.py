@@ -7,8 +7,7 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from unirestore_ros.model.rivals.weights import KINDS
-from unirestore_ros.model.weights import SHIPPED_WEIGHTS
+from unirestore_ros.model.baselines import BASELINES, BASELINES_FOLDER
 from unirestore_ros.train.downstream import NETWORKS, Segmenter, save_downstream
 from unirestore_ros.train.judges import RETRAINED, frozen_judge, read_downstreams, train_judge
 from unirestore_ros.train.loop import training_device
@@ -19,17 +18,15 @@ from unirestore_ros.train.rivals import (
     RATES,
     TRIAL,
     Setting,
-    export_rival,
+    export_baseline,
     train_ablation,
     train_best_rate,
     train_restorer,
     train_urie,
 )
 
-RIVALS_FOLDER = SHIPPED_WEIGHTS / "rivals"
 
-
-def add_rivals(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_baselines(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     nafnet = commands.add_parser("nafnet", help="NAFNet of equal compute, its best of some rates")
     nafnet.add_argument("--iterations", type=int, default=PLANS["nafnet"].iterations)
     nafnet.add_argument(
@@ -57,11 +54,11 @@ def add_rivals(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ablation = commands.add_parser(name, help=about)
         add_plan(ablation, PLANS[name])
         ablation.set_defaults(act=_ablation, name=name)
-    about = "rivals and ablations, as fp16 safetensors, for `evaluate`"
-    export = commands.add_parser("export-rivals", help=about)
-    export.add_argument("names", nargs="+", choices=(*KINDS, "retrained"), metavar="NAME",
-                        help=", ".join((*KINDS, "retrained")))  # fmt: skip
-    export.add_argument("--to", type=Path, default=RIVALS_FOLDER, help="folder")
+    about = "baselines and ablations, as fp16 safetensors, for `evaluate`"
+    export = commands.add_parser("export-baselines", help=about)
+    export.add_argument("names", nargs="+", choices=(*BASELINES, "retrained"), metavar="NAME",
+                        help=", ".join((*BASELINES, "retrained")))  # fmt: skip
+    export.add_argument("--to", type=Path, default=BASELINES_FOLDER, help="folder")
     export.set_defaults(act=_export)
 
 
@@ -98,5 +95,5 @@ def _export(arguments: argparse.Namespace) -> None:
         if name == "retrained":
             save_downstream(read_downstreams(arguments.work, RETRAINED), file)
         else:
-            export_rival(arguments.work, name, file)
+            export_baseline(arguments.work, name, file)
         logging.info("%s", file)

@@ -1,5 +1,7 @@
-"""Training of what UniRestore is compared with: rivals of equal compute, on the same crops by the
-same image loss (the URIE-like one by a frozen segmenter's), and UniRestore with a part taken out.
+"""Training of what UniRestore is compared with.
+
+Baselines of equal compute learn on the same crops by the same image loss (the URIE-like one by a
+frozen segmenter's); ablations are UniRestore with a part taken out.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from torch.optim.swa_utils import update_bn
 
 from unirestore_ros.files import written_beside
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.placing import placed
-from unirestore_ros.model.rivals.weights import KINDS, save_rival
+from unirestore_ros.model.baselines import BASELINES, save_baseline
+from unirestore_ros.model.weights import placed
 from unirestore_ros.train import stages
 from unirestore_ros.train.downstream import Segmenter
 from unirestore_ros.train.judges import NORM_BATCHES, averaged
@@ -73,7 +75,7 @@ class Setting:
     def fresh(self, name: str) -> nn.Module:
         """The same numbers for every learning rate."""
         torch.manual_seed(self.seed)
-        return placed(KINDS[name].make(), self.device)
+        return placed(BASELINES[name].make(), self.device)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +202,7 @@ def run_folder(work: Path, name: str) -> Path:
     return work / name.removeprefix("unirestore-")
 
 
-def export_rival(work: Path, name: str, file: Path) -> None:
+def export_baseline(work: Path, name: str, file: Path) -> None:
     """The averaged weights of a run as they stand, with how they came about."""
     folder = run_folder(work, name)
     checkpoint = folder / "checkpoint.pt"
@@ -208,9 +210,9 @@ def export_rival(work: Path, name: str, file: Path) -> None:
         command = name.removeprefix("unirestore-")
         raise ValueError(f"{checkpoint} is not there: run `train {command}` first")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    network = KINDS[name].make()
+    network = BASELINES[name].make()
     network.load_state_dict(state["average"])
-    save_rival(name, network, _training(folder, state), file)
+    save_baseline(name, network, _training(folder, state), file)
 
 
 def _training(folder: Path, state: dict[str, Any]) -> dict[str, Any]:

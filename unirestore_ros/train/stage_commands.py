@@ -12,10 +12,9 @@ from torch import nn
 
 from unirestore_ros.files import written_beside
 from unirestore_ros.model import TINY, Config, UniRestore
-from unirestore_ros.model.placing import Network, placed
+from unirestore_ros.model.baselines import SinglePrompt
 from unirestore_ros.model.published import from_sd_turbo
-from unirestore_ros.model.rivals.ablations import SinglePrompt
-from unirestore_ros.model.weights import load_weights, save_weights
+from unirestore_ros.model.weights import Network, load_weights, placed, save_weights
 from unirestore_ros.train import stages
 from unirestore_ros.train.downstream import NEEDS_BOXES
 from unirestore_ros.train.judges import averaged, frozen_judge

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unirestore_ros.model.rivals.weights import KINDS, load_rival, read_rival
+from unirestore_ros.model.baselines import BASELINES, load_baseline, read_baseline
 from unirestore_ros.train.command import main
 from unirestore_ros.train.downstream import load_downstream
 from unirestore_ros.train.loop import Plan
@@ -32,7 +32,7 @@ def train(work: Path, *words: str) -> int:
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames of the drive and a segmenter to learn from."""
-    folder = tmp_path_factory.mktemp("rivals")
+    folder = tmp_path_factory.mktemp("baselines")
     assert train(folder, "prepare", "--drive", "1") == 0
     for stage in ("seg", "cls", "det", "stage0", "stage1"):
         assert train(folder, stage, "--iterations", "2") == 0
@@ -41,15 +41,15 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORDS)
-def test_a_rival_learns_and_is_exported(work: Path, tmp_path: Path, name: str) -> None:
+def test_a_baseline_learns_and_is_exported(work: Path, tmp_path: Path, name: str) -> None:
     assert train(work, *WORDS[name]) == 0
-    assert train(work, "export-rivals", name, "--to", str(tmp_path)) == 0
+    assert train(work, "export-baselines", name, "--to", str(tmp_path)) == 0
     file = tmp_path / f"{name}.safetensors"
     torch.manual_seed(0)
-    fresh, learned = KINDS[name].make().state_dict(), load_rival(name, file).state_dict()
+    fresh, learned = BASELINES[name].make().state_dict(), load_baseline(name, file).state_dict()
     same = [torch.equal(value, fresh[key].half().float()) for key, value in learned.items()]
     assert not all(same), "nothing was learned"
-    training = read_rival(file)["training"]
+    training = read_baseline(file)["training"]
     assert training["iterations"] == int(WORDS[name][2])
     assert training["losses"] and all(loss > 0 for loss in training["losses"].values())
 
@@ -72,7 +72,7 @@ def test_an_ablation_starts_from_what_stage_1_gave(work: Path, tmp_path: Path, n
 def test_downstream_networks_are_trained_on_with_degraded_crops(work: Path, tmp_path: Path) -> None:
     for task in ("seg", "det", "cls"):
         assert train(work, f"retrained-{task}", "--iterations", "2") == 0
-    assert train(work, "export-rivals", "retrained", "--to", str(tmp_path)) == 0
+    assert train(work, "export-baselines", "retrained", "--to", str(tmp_path)) == 0
     assert train(work, "export-downstream", str(tmp_path / "clean.safetensors")) == 0
     retrained = load_downstream(tmp_path / "retrained.safetensors")
     for network, before in zip(
@@ -99,9 +99,9 @@ def test_the_best_rate_is_trained_on_and_all_curves_are_kept(work: Path) -> None
 def test_what_was_not_trained_is_not_exported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(tmp_path, "export-rivals", "nafnet", "--to", str(tmp_path)) == 1
+    assert train(tmp_path, "export-baselines", "nafnet", "--to", str(tmp_path)) == 1
     assert "run `train nafnet` first" in capsys.readouterr().err
-    assert train(tmp_path, "export-rivals", "unirestore-control", "--to", str(tmp_path)) == 1
+    assert train(tmp_path, "export-baselines", "unirestore-control", "--to", str(tmp_path)) == 1
     assert "run `train control` first" in capsys.readouterr().err
     assert train(tmp_path, "urie") == 1
     assert "run `train seg` first" in capsys.readouterr().err

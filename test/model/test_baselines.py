@@ -1,4 +1,4 @@
-"""Rivals and ablations: equal compute, any size, weights on disk."""
+"""Baselines and ablations: equal compute, any size, weights on disk."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unirestore_ros.model import TINY, UniRestore
-from unirestore_ros.model.rivals.ablations import SinglePrompt
-from unirestore_ros.model.rivals.weights import KINDS, load_rival, read_rival, save_rival
+from unirestore_ros.model.baselines import (
+    BASELINES,
+    SinglePrompt,
+    load_baseline,
+    read_baseline,
+    save_baseline,
+)
 
-RIVALS = ("nafnet", "urie", "promptir")
+NETWORKS = ("nafnet", "urie", "promptir")
 FRAME = (1, 3, 368, 480)
 
 
 def fresh(name: str) -> nn.Module:
     """Random also where training starts at zero, so that every part moves the output."""
     torch.manual_seed(1)
-    network = KINDS[name].make()
+    network = BASELINES[name].make()
     for parameter in network.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.05)
@@ -41,50 +46,50 @@ def ours() -> int:
     return compute(UniRestore(TINY))
 
 
-@pytest.mark.parametrize("name", RIVALS)
-def test_a_rival_has_the_compute_of_trunk_and_one_decode(name: str, ours: int) -> None:
-    assert compute(KINDS[name].make()) == pytest.approx(ours, rel=0.05)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_baseline_has_the_compute_of_trunk_and_one_decode(name: str, ours: int) -> None:
+    assert compute(BASELINES[name].make()) == pytest.approx(ours, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["unirestore-without-cfrm", "unirestore-without-denoise"])
 def test_an_ablation_does_without_what_was_taken_out(name: str, ours: int) -> None:
-    assert compute(KINDS[name].make()) < 0.9 * ours
+    assert compute(BASELINES[name].make()) < 0.9 * ours
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("height", "width"), [(64, 80), (70, 91), (33, 121)])
-def test_a_rival_keeps_any_size(name: str, height: int, width: int) -> None:
+def test_a_baseline_keeps_any_size(name: str, height: int, width: int) -> None:
     images = torch.rand(1, 3, height, width)
     restored = fresh(name)(images)
     assert restored.shape == images.shape
     assert not torch.allclose(restored, images, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", RIVALS)
-def test_a_rival_starts_from_the_image_that_it_is_given(name: str) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_baseline_starts_from_the_image_that_it_is_given(name: str) -> None:
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
-        torch.testing.assert_close(KINDS[name].make().eval()(images), images)
+        torch.testing.assert_close(BASELINES[name].make().eval()(images), images)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_weights_come_back_with_how_they_came_about(name: str, tmp_path: Path) -> None:
     network, file = fresh(name), tmp_path / f"{name}.safetensors"
-    save_rival(name, network, {"iterations": 7, "rate": 1e-3}, file)
-    assert read_rival(file)["training"] == {"iterations": 7, "rate": 1e-3}
-    loaded, images = load_rival(name, file), torch.rand(1, 3, 64, 64)
+    save_baseline(name, network, {"iterations": 7, "rate": 1e-3}, file)
+    assert read_baseline(file)["training"] == {"iterations": 7, "rate": 1e-3}
+    loaded, images = load_baseline(name, file), torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(loaded(images), network(images), rtol=0.02, atol=0.02)
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
-def test_weights_of_another_rival_or_kind_are_refused(tmp_path: Path) -> None:
-    save_rival("urie", fresh("urie"), {}, tmp_path / "urie.safetensors")
+def test_weights_of_another_baseline_or_kind_are_refused(tmp_path: Path) -> None:
+    save_baseline("urie", fresh("urie"), {}, tmp_path / "urie.safetensors")
     with pytest.raises(ValueError, match="holds the weights of urie, not of nafnet"):
-        load_rival("nafnet", tmp_path / "urie.safetensors")
+        load_baseline("nafnet", tmp_path / "urie.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match="holds no rival's weights"):
-        load_rival("nafnet", tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="holds no baseline's weights"):
+        load_baseline("nafnet", tmp_path / "x.safetensors")
 
 
 def test_a_single_prompt_serves_every_task() -> None:

@@ -1,1 +1,0 @@
-"""Networks that `evaluate` compares UniRestore with: rivals of equal compute, and ablations."""
