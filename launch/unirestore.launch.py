@@ -8,7 +8,6 @@ ros2 launch unirestore_ros unirestore.launch.py --show-args
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,9 @@ from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
 
 from unirestore_ros.msgs.cameras import Camera, camera_info_beside, read_cameras
+from unirestore_ros.msgs.transport import has_transport, profile_path, profile_variable
 
 SHARE = Path(get_package_share_directory("unirestore_ros"))
-PROFILE = SHARE / "config" / "fastdds.xml"
-# Fast DDS 2 (Humble to Jazzy) knows its old name only; Fast DDS 3 warns of it.
-OLD_NAME = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
-PROFILE_VARIABLE = f"{'FASTRTPS' if OLD_NAME else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
-# Whoever has set any of these has chosen.
-TRANSPORT_VARIABLES = (
-    "FASTDDS_DEFAULT_PROFILES_FILE",
-    "FASTRTPS_DEFAULT_PROFILES_FILE",
-    "FASTDDS_BUILTIN_TRANSPORTS",
-)
 
 ARGUMENTS = [
     DeclareLaunchArgument("image", default_value="image", description="camera's image topic"),
@@ -105,12 +95,11 @@ def environment(transport: str) -> dict[str, str]:
     if transport == "default":
         return {}
     if transport == "large_images":
-        chosen = any(os.environ.get(name) for name in TRANSPORT_VARIABLES)
-        return {} if chosen else {PROFILE_VARIABLE: str(PROFILE)}
+        return {} if has_transport() else {profile_variable(): str(profile_path())}
     profile = Path(transport).expanduser().resolve()
     if not profile.is_file():
         raise ValueError(f"transport: {transport!r} is not large_images, default or an XML file")
-    return {PROFILE_VARIABLE: str(profile)}
+    return {profile_variable(): str(profile)}
 
 
 def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, then renamed into it."""
+"""Files that are whole or absent, written beside their place; where the package's own are."""
 
 from __future__ import annotations
 
@@ -9,14 +9,26 @@ import hashlib
 import logging
 import os
 import shutil
+import site
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import unirestore_ros
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 _log = logging.getLogger(__name__)
+
+
+def share_folders() -> Iterator[Path]:
+    """Where ``config/`` and ``engines/`` may lie: the checkout, the ROS prefixes, this Python's."""
+    yield Path(unirestore_ros.__file__).resolve().parent.parent
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    for prefix in dict.fromkeys((*filter(None, prefixes), sys.prefix, site.getuserbase())):
+        yield Path(prefix) / "share" / "unirestore_ros"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import pytest
 from unirestore_ros.demo.conduct import Play, child_environment, conduct
 from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.spool import Entry, Spool, finish, save_frame
-from unirestore_ros.demo.transport import fast_dds_profile, with_image_transport
 from unirestore_ros.engine.locate import find_bundle
 
 
@@ -28,14 +27,6 @@ def make_spool(folder: Path, size: tuple[int, int]) -> Spool:
     for index in range(3):
         save_frame(folder, index, np.full((size[1], size[0], 3), 100, np.uint8))
     return finish(folder, [Entry(index * 10**8, "grey", False) for index in range(3)])
-
-
-def test_profile_is_set_unless_a_transport_is_chosen() -> None:
-    name = "FASTDDS_DEFAULT_PROFILES_FILE"
-    assert with_image_transport({})[name] == str(fast_dds_profile())
-    assert with_image_transport({"ROS_DISTRO": "jazzy"})["FASTRTPS_DEFAULT_PROFILES_FILE"]
-    for chosen in ({name: "mine.xml"}, {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}):
-        assert with_image_transport(chosen) == chosen
 
 
 def test_children_inherit_what_the_user_set(

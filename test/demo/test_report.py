@@ -11,7 +11,7 @@ import pytest
 from unirestore_ros.demo.names import features_topic
 from unirestore_ros.demo.quality import StretchReport, best_classical, measure_stretch
 from unirestore_ros.demo.record import Record
-from unirestore_ros.demo.report import Report, make_report, rate, table
+from unirestore_ros.demo.report import Report, make_report, table
 from unirestore_ros.demo.spool import Spool
 
 # Levels off everywhere: 2 (restored), 20 (fog) and 10 (rain).
@@ -110,10 +110,3 @@ def test_report_is_json_and_a_table(report: Report) -> None:
     (fog,) = (line for line in lines if line.startswith("fog"))
     assert fog.split() == ["fog", "22.11", "28.13", "42.11", "3", "2", "less", "ten"]
     assert lines[-1].split()[0] == "all"
-
-
-@pytest.mark.parametrize(
-    ("times", "expected"), [([], None), ([5], None), ([5, 5], None), ([0, 10**9, 2 * 10**9], 1.0)]
-)
-def test_rate(times: list[int], expected: float | None) -> None:
-    assert rate(times) == expected

@@ -11,7 +11,7 @@ import ros_parameter_file
 from rclpy.parameter import Parameter
 
 from unirestore_ros.display.parameters import DisplayParameters
-from unirestore_ros.node.parameter_struct import ParameterRefused
+from unirestore_ros.msgs.parameter_struct import ParameterRefused
 
 TOKEN = "0123456789abcdef"
 

@@ -9,7 +9,7 @@ from display_frames import flat, held
 from unirestore_ros.display.frames import Held
 from unirestore_ros.display.overlay import Area, Box, Boxes
 from unirestore_ros.display.selection import Verdict
-from unirestore_ros.display.sources import Rate, Sources
+from unirestore_ros.display.sources import Sources
 from unirestore_ros.display.view import Sign
 from unirestore_ros.node.mode import Mode
 
@@ -85,12 +85,3 @@ def test_forgets_all(sources: Sources) -> None:
     look = sources.look()
     assert (look.driver.picture, look.driver.sign) == (None, Sign.WAITING)
     assert look.boxes is None and look.pair is None
-
-
-def test_the_rate_is_of_the_last_seconds() -> None:
-    rate = Rate()
-    assert rate.hz(0.0) == 0.0
-    for step in range(100):
-        rate.add(step / 10)
-    assert rate.hz(9.9) == pytest.approx(10)
-    assert rate.hz(20.0) == 0.0

@@ -8,7 +8,7 @@ import pytest
 from ros_parameter_file import check_agrees
 
 from unirestore_ros.heads import detection_head, segmentation_head
-from unirestore_ros.node.parameter_struct import NodeParameters
+from unirestore_ros.msgs.parameter_struct import NodeParameters
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ messages = pytest.importorskip("sensor_msgs.msg", reason="there is no ROS 2 here
 
 from launched import Launched, arguments  # noqa: E402
 
+from unirestore_ros.msgs.transport import profile_path, profile_variable  # noqa: E402
 from unirestore_ros.node.launching import load_launch_file  # noqa: E402
 
 TIMEOUT_S = 60.0
@@ -91,8 +92,7 @@ def test_a_profile_that_the_user_chose_stays(
 ) -> None:
     for name in module.TRANSPORT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    assert module.environment("large_images") == {module.PROFILE_VARIABLE: str(module.PROFILE)}
-    assert module.PROFILE.is_file()
+    assert module.environment("large_images") == {profile_variable(): str(profile_path())}
     monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
     assert module.environment("large_images") == {}
 

@@ -16,7 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from ros_parameter_file import check_agrees
 
-from unirestore_ros.node.parameter_struct import Change, ParameterRefused
+from unirestore_ros.msgs.parameter_struct import Change, ParameterRefused
 from unirestore_ros.node.parameters import Parameters, fixed_while_configured
 
 SPECS = Parameters.specs()

@@ -34,7 +34,7 @@ VEHICLE = {
         "engine", "msgs", "node", "display", "recordings", "synthetic",
         "evaluate.metrics", "evaluate.classical",
     },
-    "doctor": {"engine", "msgs", "node", "demo"},
+    "doctor": {"engine", "msgs", "node"},
 }  # fmt: skip
 WORKSHOP = {
     "synthetic": set[str](),
@@ -42,7 +42,7 @@ WORKSHOP = {
     "export": {"model", "engine", "synthetic"},
     "train": {"model", "synthetic", "evaluate.metrics"},
     "evaluate": {
-        "model", "train", "export", "engine", "node", "display", "recordings", "synthetic",
+        "model", "train", "export", "engine", "msgs", "node", "display", "recordings", "synthetic",
     },
 }  # fmt: skip
 MAY_IMPORT = VEHICLE | WORKSHOP

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from rclpy.parameter import Parameter
 
-from unirestore_ros.node.parameter_struct import NodeParameters
+from unirestore_ros.msgs.parameter_struct import NodeParameters
 
 KINDS = {
     bool: "boolean",

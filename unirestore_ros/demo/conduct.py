@@ -14,12 +14,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from unirestore_ros.demo import names
+from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.journal import Entry, JournalReader
-from unirestore_ros.demo.pacing import mean_rate
 from unirestore_ros.demo.processes import Child, Children, children
 from unirestore_ros.demo.record import Record, read_record
 from unirestore_ros.demo.spool import Spool
-from unirestore_ros.demo.transport import with_image_transport
+from unirestore_ros.msgs.rates import mean_rate
+from unirestore_ros.msgs.transport import ProfileMissing, with_image_transport
 
 _LOOK_EVERY_S = 0.1
 # A processor may take longer for a frame than the vehicle's GPU, for which the defaults are: the
@@ -86,7 +87,10 @@ def conduct(play: Play) -> Record:
 
 def child_environment(log_folder: Path) -> dict[str, str]:
     """The parent's environment, with what images over DDS need where the user has not set it."""
-    environment = with_image_transport(os.environ)
+    try:
+        environment = with_image_transport(os.environ)
+    except ProfileMissing as error:
+        raise DemoError(str(error)) from error
     environment.setdefault("ROS_LOG_DIR", str(log_folder))
     # ament_index_python needs it to be set, also where ROS comes as wheels.
     environment.setdefault("AMENT_PREFIX_PATH", sys.prefix)

@@ -12,8 +12,8 @@ from unirestore_ros.demo.feature_view import principal_pictures
 from unirestore_ros.demo.overlay import Glance, draw_overlay
 from unirestore_ros.demo.quality import StretchReport, mean_quality
 from unirestore_ros.demo.record import Record, Shown
-from unirestore_ros.demo.report import rate
 from unirestore_ros.demo.spool import Spool
+from unirestore_ros.msgs.rates import mean_rate
 from unirestore_ros.recordings.figure import Row, draw_figure
 
 _FPS_WINDOW_NS = 2_000_000_000
@@ -28,7 +28,7 @@ def overlay_pictures(spool: Spool, record: Record) -> Iterator[np.ndarray]:
         glance = Glance(
             mode=shown.mode,
             stretch=spool.entries[shown.index].stretch.replace("_", " "),
-            fps=rate(received[first : number + 1]),
+            fps=mean_rate(received[first : number + 1]),
             age_ms=shown.age_ms,
         )
         yield draw_overlay(spool.camera(shown.index), shown.picture(), glance)

@@ -20,9 +20,3 @@ def paced(offsets_ns: Sequence[int | None], rate: float) -> list[int]:
     for offset in known:
         due.append(max(due[-1] if due else 0, round((offset - known[0]) * slowing)))
     return due
-
-
-def mean_rate(offsets_ns: Sequence[int]) -> float | None:
-    """Frames a second; None where there is no time between them."""
-    span = offsets_ns[-1] - offsets_ns[0] if offsets_ns else 0
-    return (len(offsets_ns) - 1) * 1e9 / span if span > 0 else None

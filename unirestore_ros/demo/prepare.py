@@ -11,8 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from unirestore_ros.demo.errors import DemoError
-from unirestore_ros.demo.pacing import mean_rate, paced
+from unirestore_ros.demo.pacing import paced
 from unirestore_ros.demo.spool import Entry, Spool, finish, save_frame
+from unirestore_ros.msgs.rates import mean_rate
 from unirestore_ros.recordings import scaling
 from unirestore_ros.recordings.degradation import Degrade
 from unirestore_ros.recordings.scaling import Size

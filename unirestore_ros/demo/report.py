@@ -9,6 +9,7 @@ import numpy as np
 
 from unirestore_ros.demo.quality import StretchReport, mean_quality
 from unirestore_ros.demo.record import Record
+from unirestore_ros.msgs.rates import mean_rate
 
 Report = dict[str, Any]
 
@@ -23,8 +24,8 @@ def make_report(
         "frames_in": len(record.played_ns),
         "frames_out": len(restored),
         "frames_camera": len(record.shown) - len(restored),
-        "rate": rounded(rate(record.played_ns), 2),
-        "fps": rounded(rate([shown.received_ns for shown in restored]), 2),
+        "rate": rounded(mean_rate(record.played_ns), 2),
+        "fps": rounded(mean_rate([shown.received_ns for shown in restored]), 2),
         "latency_ms": _percentiles([shown.latency_ms for shown in restored]),
         "backend": record.diagnostics.get("backend"),
         "bundle": record.diagnostics.get("bundle"),
@@ -41,13 +42,6 @@ def make_report(
         },
         **about,
     }
-
-
-def rate(times_ns: Sequence[int]) -> float | None:
-    """Events a second between the first and the last; None for fewer than two."""
-    if len(times_ns) < 2 or times_ns[-1] <= times_ns[0]:
-        return None
-    return (len(times_ns) - 1) * 1e9 / (times_ns[-1] - times_ns[0])
 
 
 def rounded(value: float | None, digits: int) -> float | None:

@@ -15,17 +15,15 @@ from unirestore_ros.display.overlay import Area, Box
 from unirestore_ros.display.packet import Stream, write_packet
 from unirestore_ros.display.parameters import DisplayParameters
 from unirestore_ros.display.selection import Choice
-from unirestore_ros.display.sources import Look, Rate, Sources
+from unirestore_ros.display.sources import Look, Sources
 from unirestore_ros.display.view import Sign, View
 from unirestore_ros.display.window import Window
 from unirestore_ros.msgs.cdr import new_compressed, new_image
 from unirestore_ros.msgs.compressed import encode_jpeg, jpeg_format
 from unirestore_ros.msgs.errors import MalformedMessage
 from unirestore_ros.msgs.image_conversion import Pixels
-from unirestore_ros.msgs.newest import NewestWins
-from unirestore_ros.msgs.topic import Topic
-from unirestore_ros.node.statistics import Summary
-from unirestore_ros.node.statistics import Window as Series
+from unirestore_ros.msgs.publishing import LatestOnlyWorker, Topic
+from unirestore_ros.msgs.rates import RecentSeries, Summary
 
 # A stale picture is composed anew so often: its age is to be seen growing.
 _STALE_EVERY_S = 0.5
@@ -80,10 +78,10 @@ class Compositor:
         self._page: dict[Stream, object] = {}
         self._canvas: object = None
         self._last = -1
-        self._rate = Rate()
+        self._shown = RecentSeries(window_s=2.0)
         self._lock = threading.Lock()
-        self._age, self._compose, self._share = Series(), Series(), Series()
-        self._worker: NewestWins[None] = NewestWins(self._turn, "compositor")
+        self._age, self._compose, self._share = RecentSeries(), RecentSeries(), RecentSeries()
+        self._worker: LatestOnlyWorker[None] = LatestOnlyWorker(self._turn, "compositor")
 
     def poke(self) -> None:
         """Something has changed, or some time has passed."""
@@ -99,7 +97,7 @@ class Compositor:
         now = time.monotonic()
         with self._lock:
             series = (self._age, self._compose, self._share)
-            return Figures(self._rate.hz(now), *(each.summary(now) for each in series))
+            return Figures(self._shown.rate_hz(now), *(each.summary(now) for each in series))
 
     def _turn(self, _: None) -> None:
         began = time.monotonic()
@@ -109,7 +107,7 @@ class Compositor:
         if picture is not None and is_new:
             self._last = picture.frame.number
             with self._lock:
-                self._rate.add(look.now)
+                self._shown.add(0.0, look.now)
         try:
             made = self._make_page(look)
             made = self._make_canvas(look) or made
@@ -227,7 +225,7 @@ class Compositor:
 
     def _hz(self, now: float) -> float:
         with self._lock:
-            return self._rate.hz(now)
+            return self._shown.rate_hz(now)
 
     def _send_canvas(self, canvas: Pixels, picture: Held | None) -> None:
         """With the header of the picture that it shows; without one there is none to send."""

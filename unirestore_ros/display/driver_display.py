@@ -26,8 +26,8 @@ from unirestore_ros.display.server import PageError, PageServer
 from unirestore_ros.display.sources import Sources
 from unirestore_ros.display.view import View
 from unirestore_ros.display.window import Window, WindowError
-from unirestore_ros.msgs.topic import Topic
-from unirestore_ros.node.parameter_struct import ParameterRefused
+from unirestore_ros.msgs.parameter_struct import ParameterRefused
+from unirestore_ros.msgs.publishing import Topic
 from unirestore_ros.node.process import StopRequests, keep_image_buffers, run_node, wait_for_stop
 
 NODE_NAME = "driver_display"

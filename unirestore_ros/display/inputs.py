@@ -19,7 +19,7 @@ from unirestore_ros.display.sources import Sources
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 from unirestore_ros.msgs.cdr import view_image
 from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
-from unirestore_ros.node.camera_input import TopicInput
+from unirestore_ros.msgs.subscribing import OnDemandSubscription
 from unirestore_ros.node.mode import Mode
 from unirestore_ros.node.report import AgeClock
 
@@ -62,7 +62,7 @@ class Inputs:
         for topic in self._topics:
             topic.close()
 
-    def _make_topics(self, node: Node, parameters: DisplayParameters) -> list[TopicInput]:
+    def _make_topics(self, node: Node, parameters: DisplayParameters) -> list[OnDemandSubscription]:
         compressed = parameters.input_transport == "compressed"
         kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
         camera = node.resolve_topic_name("image") + suffix
@@ -80,7 +80,7 @@ class Inputs:
             listened.append((markers, topic, self._hear_markers, False))
         reliability = parameters.input_reliability
         return [
-            TopicInput(node, kind, node.resolve_topic_name(topic), hear, reliability, raw)
+            OnDemandSubscription(node, kind, node.resolve_topic_name(topic), hear, reliability, raw)
             for kind, topic, hear, raw in listened
         ]
 

@@ -6,7 +6,7 @@ import dataclasses
 import ipaddress
 
 from unirestore_ros.display.view import View
-from unirestore_ros.node.parameter_struct import (
+from unirestore_ros.msgs.parameter_struct import (
     Change,
     NodeParameters,
     ParameterRefused,

@@ -14,7 +14,6 @@ from unirestore_ros.display.frames import Held, RecentFrames
 from unirestore_ros.display.overlay import Area, Boxes
 from unirestore_ros.display.selection import Choice, Selection, Verdict
 
-_RATE_S = 2.0
 # Of what machines saw, the frames that are kept to be drawn over the picture of the same frame.
 _SEEN = 16
 # Seen so much earlier or later, a car is somewhere else in the picture.
@@ -126,19 +125,3 @@ class Sources:
         if nearest is None or abs(nearest.stamp_ns - stamp_ns) * 1e-9 > _SEEN_WITHIN_S:
             return None
         return nearest
-
-
-class Rate:
-    """Events a second, over the last two."""
-
-    def __init__(self) -> None:
-        self._times: deque[float] = deque(maxlen=256)
-
-    def add(self, now: float) -> None:
-        self._times.append(now)
-
-    def hz(self, now: float) -> float:
-        recent = [at for at in self._times if at > now - _RATE_S]
-        if len(recent) < 2:
-            return 0.0
-        return (len(recent) - 1) / max(recent[-1] - recent[0], 1e-3)

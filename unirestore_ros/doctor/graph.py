@@ -25,6 +25,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from unirestore_ros.msgs.cdr import view_compressed, view_image
 from unirestore_ros.msgs.errors import MalformedMessage
+from unirestore_ros.msgs.rates import mean_rate
+from unirestore_ros.msgs.subscribing import offered_reliability
 
 NAME = "unirestore_doctor"
 IMAGES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
@@ -123,12 +125,13 @@ def _full_name(info: object) -> str:
 def _listen(
     node: Node, executor: SingleThreadedExecutor, cameras: list[Camera], seconds: float
 ) -> None:
-    times: dict[str, list[float]] = {}
+    times: dict[str, list[int]] = {}
     subscriptions = []
     for camera in (camera for camera in cameras if camera.measured):
         arrivals = times[camera.topic] = []
         hear = partial(_hear, camera, arrivals)
-        qos = QoSProfile(depth=10, reliability=_offered(node, camera.topic))
+        reliability = offered_reliability(node, camera.topic) or ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=10, reliability=reliability)
         kind = IMAGES[camera.kind]
         subscriptions.append(node.create_subscription(kind, camera.topic, hear, qos, raw=True))
     if subscriptions:
@@ -136,21 +139,13 @@ def _listen(
     for camera in cameras:
         arrivals = times.get(camera.topic, [])
         camera.frames = len(arrivals)
-        if len(arrivals) > 1:
-            camera.hz = (len(arrivals) - 1) / max(arrivals[-1] - arrivals[0], 1e-6)
+        camera.hz = mean_rate(arrivals)
     for subscription in subscriptions:
         node.destroy_subscription(subscription)
 
 
-def _offered(node: Node, topic: str) -> ReliabilityPolicy:
-    """Reliable if every publisher offers it, as restore_node subscribes."""
-    infos = node.get_publishers_info_by_topic(topic)
-    reliable = all(i.qos_profile.reliability == ReliabilityPolicy.RELIABLE for i in infos)
-    return ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-
-
-def _hear(camera: Camera, arrivals: list[float], message: bytes) -> None:
-    arrivals.append(time.monotonic())
+def _hear(camera: Camera, arrivals: list[int], message: bytes) -> None:
+    arrivals.append(time.monotonic_ns())
     if camera.encoding or camera.problem:
         return
     try:

@@ -8,9 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
 
-from unirestore_ros.demo.errors import DemoError
-from unirestore_ros.demo.transport import PROFILE_VARIABLES, fast_dds_profile
 from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding, ProbeError, probe
+from unirestore_ros.msgs.transport import BUILTIN_TRANSPORTS, chosen_variable, how_to_set_profile
 
 _INSTALLED = Path("/opt/ros")
 _LEAST_SEGMENT_BYTES = 16 << 20
@@ -41,25 +40,29 @@ def check_transport(middleware: str, environment: Mapping[str, str]) -> Finding:
     check = "DDS transport"
     if not middleware.startswith("rmw_fastrtps"):
         return Finding(check, OK, "config/fastdds.xml is not for this middleware")
-    if environment.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA"):
+    if environment.get(BUILTIN_TRANSPORTS, "").startswith("LARGE_DATA"):
         return Finding(check, OK, "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA")
-    variable = next((name for name in PROFILE_VARIABLES if environment.get(name)), None)
+    variable = chosen_variable(environment)
     if variable is None:
         return Finding(
             check,
             NOTE,
             "no Fast DDS profile is set: best-effort images over 0.5 MB get lost",
-            f"for every camera and consumer: {_how_to_set_profile()}",
+            f"for every camera and consumer: {how_to_set_profile(environment)}",
         )
-    return _check_profile(check, variable, Path(environment[variable]))
+    return _check_profile(check, variable, environment)
 
 
-def _check_profile(check: str, variable: str, path: Path) -> Finding:
+def _check_profile(check: str, variable: str, environment: Mapping[str, str]) -> Finding:
+    path = Path(environment[variable])
     try:
         sizes = segment_sizes(path)
     except (OSError, ElementTree.ParseError) as error:
         return Finding(
-            check, ERROR, f"{variable}={path} cannot be read: {error}", _how_to_set_profile()
+            check,
+            ERROR,
+            f"{variable}={path} cannot be read: {error}",
+            how_to_set_profile(environment),
         )
     if max(sizes, default=0) >= _LEAST_SEGMENT_BYTES:
         return Finding(check, OK, f"{variable}={path}")
@@ -67,7 +70,7 @@ def _check_profile(check: str, variable: str, path: Path) -> Finding:
         check,
         NOTE,
         f"{path} has no shared-memory segment of {_LEAST_SEGMENT_BYTES >> 20} MiB for images",
-        _how_to_set_profile(),
+        how_to_set_profile(environment),
     )
 
 
@@ -76,13 +79,6 @@ def segment_sizes(path: Path) -> list[int]:
     elements = ElementTree.parse(path).iter()
     texts = [each.text or "" for each in elements if each.tag.rpartition("}")[2] == "segment_size"]
     return [int(text) for text in texts if text.strip().isdigit()]
-
-
-def _how_to_set_profile() -> str:
-    try:
-        return f"export FASTDDS_DEFAULT_PROFILES_FILE={fast_dds_profile()}"
-    except DemoError as error:
-        return str(error)
 
 
 def _how_to_get_ros() -> str:

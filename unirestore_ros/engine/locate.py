@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import site
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import unirestore_ros
 from unirestore_ros.engine.errors import BundleError, build_command
+from unirestore_ros.files import share_folders
 
 
 def find_bundle(bundle: str | Path) -> Path:
@@ -30,7 +28,4 @@ def find_bundle(bundle: str | Path) -> Path:
 
 def engine_folders() -> Iterator[Path]:
     """Folders of bundles: the checkout's, those of the ROS prefixes, those of this Python's."""
-    yield Path(unirestore_ros.__file__).resolve().parent.parent / "engines"
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    for prefix in dict.fromkeys((*filter(None, prefixes), sys.prefix, site.getuserbase())):
-        yield Path(prefix) / "share" / "unirestore_ros" / "engines"
+    return (folder / "engines" for folder in share_folders())

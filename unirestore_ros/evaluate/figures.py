@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import unirestore_ros
 from unirestore_ros.evaluate.node_processes import Processes, processes
 from unirestore_ros.files import written_beside
+from unirestore_ros.msgs.rates import mean_rate
 
 # The first seconds are those of discovery and of memory that is taken for the first time.
 SETTLE_S = 5.0
@@ -36,8 +37,7 @@ def latency(seen: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def rate(seen: NDArray[np.int64]) -> float:
     """Arrivals a second, after the first seconds."""
-    times = settled(seen)[:, 1]
-    return round((len(times) - 1) / (times[-1] - times[0]) * 1e9, 2) if len(times) > 1 else 0.0
+    return round(mean_rate(settled(seen)[:, 1]) or 0.0, 2)
 
 
 def percentiles(values: NDArray[np.float64]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import unirestore_ros
+from unirestore_ros.msgs.transport import profile_path, profile_variable
 
 END_LIMIT_S = 20.0
 NODE_NAME = "unirestore"
@@ -110,14 +110,8 @@ def has_loaded(pid: int, library: str) -> bool:
 
 def _environment() -> dict[str, str]:
     """The profile under which images arrive, and glibc's thresholds for who is not the node."""
-    checkout = Path(unirestore_ros.__file__).resolve().parents[1]
-    installed = Path(sys.prefix) / "share" / "unirestore_ros"
-    profile = Path("config") / "fastdds.xml"
-    folder = checkout if (checkout / profile).is_file() else installed
-    # Fast DDS 2 (Humble) knows the second name only, later ones warn of it.
-    prefix = "FASTRTPS" if os.environ.get("ROS_DISTRO") == "humble" else "FASTDDS"
     return {
-        f"{prefix}_DEFAULT_PROFILES_FILE": str(folder / profile),
+        profile_variable(): str(profile_path()),
         "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
         "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
         "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", str(1 + os.getpid() % 101)),

@@ -23,13 +23,13 @@ from unirestore_ros.engine.bundle import read_bundle, steadily
 from unirestore_ros.engine.head import Array, Head
 from unirestore_ros.engine.locate import find_bundle
 from unirestore_ros.heads.features import read_features
-from unirestore_ros.node.camera_input import TopicInput
-from unirestore_ros.node.parameter_struct import (
+from unirestore_ros.msgs.parameter_struct import (
     Change,
     NodeParameters,
     ParameterRefused,
     parameter,
 )
+from unirestore_ros.msgs.subscribing import OnDemandSubscription
 from unirestore_ros.node.process import keep_image_buffers, run_node
 
 _LOOK_EVERY_S = 0.5
@@ -83,10 +83,12 @@ class HeadNode(Node):
         """To be written by the subclass: what to publish of the head's outputs."""
         raise NotImplementedError
 
-    def input(self, topic: str, callback: Callable[[Image], None]) -> TopicInput:
+    def input(self, topic: str, callback: Callable[[Image], None]) -> OnDemandSubscription:
         """A topic that is subscribed as long as ``update(True)`` says so; may be remapped."""
         name = self.resolve_topic_name(topic)
-        return TopicInput(self, Image, name, callback, self.settings.input_reliability, raw=False)
+        return OnDemandSubscription(
+            self, Image, name, callback, self.settings.input_reliability, raw=False
+        )
 
     def output(self, kind: type, topic: str) -> Publisher:
         publisher: Publisher = self.create_publisher(kind, f"~/{topic}", OUT)

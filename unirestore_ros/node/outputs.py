@@ -10,7 +10,7 @@ from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from unirestore_ros.msgs.topic import Topic
+from unirestore_ros.msgs.publishing import Topic
 from unirestore_ros.node.parameters import Parameters
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from unirestore_ros.node.parameter_struct import (
+from unirestore_ros.msgs.parameter_struct import (
     Change,
     NodeParameters,
     ParameterRefused,

@@ -9,7 +9,7 @@ from rclpy.clock import Clock
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from unirestore_ros.msgs.camera_frame import CameraFrame
-from unirestore_ros.msgs.topic import Topic
+from unirestore_ros.msgs.publishing import Topic
 from unirestore_ros.node.mode import Mode
 from unirestore_ros.node.statistics import Statistics
 

@@ -18,10 +18,10 @@ from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 from std_srvs.srv import SetBool, Trigger
 
-from unirestore_ros.msgs.topic import Topic
+from unirestore_ros.msgs.parameter_struct import ParameterRefused
+from unirestore_ros.msgs.publishing import Topic
 from unirestore_ros.node.diagnostics import UNCONFIGURED, Diagnosis
 from unirestore_ros.node.frame_flow import FrameFlow
-from unirestore_ros.node.parameter_struct import ParameterRefused
 from unirestore_ros.node.parameters import Parameters, fixed_while_configured
 from unirestore_ros.node.process import keep_image_buffers, run_node
 from unirestore_ros.node.report import diagnostic

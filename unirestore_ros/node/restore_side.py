@@ -11,8 +11,7 @@ from unirestore_ros.engine import BundleError, Engine, InferenceError
 from unirestore_ros.msgs.camera_frame import CameraFrame
 from unirestore_ros.msgs.cdr import Bytes
 from unirestore_ros.msgs.errors import MalformedMessage
-from unirestore_ros.msgs.newest import NewestWins
-from unirestore_ros.msgs.topic import Topic
+from unirestore_ros.msgs.publishing import LatestOnlyWorker, Topic
 from unirestore_ros.node.bundle_holder import BundleHolder
 from unirestore_ros.node.mode import Mode
 from unirestore_ros.node.parameters import Parameters
@@ -28,7 +27,7 @@ class RestoreSide:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._restorer = Restorer(shared.outputs)
-        self._worker = NewestWins(self._take_turn, "restore")
+        self._worker = LatestOnlyWorker(self._take_turn, "restore")
 
     @property
     def is_alive(self) -> bool:

@@ -13,7 +13,7 @@ from unirestore_ros.msgs.camera_info import ScaledInfo, with_header
 from unirestore_ros.msgs.cdr import Bytes
 from unirestore_ros.msgs.image_conversion import Pixels, ScratchImage
 from unirestore_ros.msgs.picture import Picture, feature_message
-from unirestore_ros.msgs.topic import Topic
+from unirestore_ros.msgs.publishing import Topic
 from unirestore_ros.node.bundle_holder import DRIVERS_TASK
 from unirestore_ros.node.outputs import Demand, Outputs, TaskDemand
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from enum import Enum
-from typing import NamedTuple
 
-import numpy as np
+from unirestore_ros.msgs.rates import RecentSeries
 
-_WINDOW = 512
 _WINDOW_S = 10.0
 
 
@@ -22,51 +20,15 @@ class Drop(Enum):
     FAILED = "failed"
 
 
-class Summary(NamedTuple):
-    """Of the last seconds; nan where there was nothing."""
-
-    rate_hz: float
-    median: float
-    p99: float
-
-
-class Window:
-    """The last values of a series and when they came: at most `_WINDOW`, none older than 10 s."""
-
-    def __init__(self) -> None:
-        self._times = np.full(_WINDOW, -np.inf)
-        self._values = np.zeros(_WINDOW)
-        self._next = 0
-
-    def add(self, value: float, now: float) -> None:
-        self._times[self._next], self._values[self._next] = now, value
-        self._next = (self._next + 1) % _WINDOW
-
-    def summary(self, now: float) -> Summary:
-        recent = self._times > now - _WINDOW_S
-        if not recent.any():
-            return Summary(0.0, float("nan"), float("nan"))
-        median, p99 = np.percentile(self._values[recent], (50, 99))
-        return Summary(self._rate(self._times[recent], now), float(median), float(p99))
-
-    def _rate(self, times: np.ndarray, now: float) -> float:
-        """Per second; a series that has stopped fades, since its silence counts too."""
-        if len(times) < 2:
-            return 0.0
-        first, last = times.min(), times.max()
-        period = (last - first) / (len(times) - 1)
-        return float((len(times) - 1) / max(now - first - period, last - first))
-
-
 class Statistics:
     """Counted from several threads. Times in seconds of the steady clock, durations in ms."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._arrivals = Window()
-        self._latency = Window()
-        self._age = Window()
-        self._inference = Window()
+        self._arrivals = RecentSeries()
+        self._latency = RecentSeries()
+        self._age = RecentSeries()
+        self._inference = RecentSeries()
         self._drops = dict.fromkeys(Drop, 0)
         self._last_drop: dict[Drop, float] = {}
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from unirestore_ros.msgs.rates import mean_rate
+
 
 class Series:
     """Times of one topic, in nanoseconds; a message without a header has a stamp of None."""
@@ -26,7 +28,7 @@ class Series:
         return {
             "type": self.kind,
             "messages": len(self.times),
-            "hz": rate_hz(self.times),
+            "hz": _rounded(mean_rate(self.times)),
             "gap_ms": percentiles_ms(np.diff(sorted(self.times))),
             "age_ms": self._ages(),
         }
@@ -44,12 +46,6 @@ class Series:
         if not self.stamps or len(self.stamps) != len(self.times):
             return None
         return percentiles_ms(np.subtract(self.times, self.stamps))
-
-
-def rate_hz(times_ns: Sequence[int]) -> float | None:
-    """Messages a second between the first and the last."""
-    span = max(times_ns) - min(times_ns) if times_ns else 0
-    return round((len(times_ns) - 1) * 1e9 / span, 3) if span > 0 else None
 
 
 def percentiles_ms(values_ns: np.ndarray) -> dict[str, float] | None:
@@ -82,6 +78,10 @@ def topic_rows(topics: dict[str, dict[str, Any]]) -> list[list[object]]:
 
 
 TOPIC_HEAD = ("topic", "messages", "Hz", "gap p50", "p99 ms", "age p50", "p99 ms")
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 3)
 
 
 def _pair(figures: dict[str, float] | None) -> list[object]:

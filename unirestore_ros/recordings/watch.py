@@ -18,10 +18,11 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
 from unirestore_ros.files import written_beside
+from unirestore_ros.msgs.subscribing import offered_reliability
 from unirestore_ros.node.process import keep_image_buffers
 from unirestore_ros.node.script import ros_node
 from unirestore_ros.recordings.errors import MediaError
@@ -117,15 +118,12 @@ class Watcher:
             if topic in self._series or name not in graph:
                 continue
             kind = message_class(graph[name][0])
-            publishers = self._node.get_publishers_info_by_topic(name)
-            if kind is None or not publishers:
+            reliability = offered_reliability(self._node, name)
+            if kind is None or reliability is None:
                 continue
             self._series[topic] = Series(graph[name][0])
-            offered = {each.qos_profile.reliability for each in publishers}
-            reliable = offered == {ReliabilityPolicy.RELIABLE}
-            wanted = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
             hear = partial(self._hear, topic, header_place(kind), kind is DiagnosticArray)
-            qos = QoSProfile(depth=_DEPTH, reliability=wanted)
+            qos = QoSProfile(depth=_DEPTH, reliability=reliability)
             self._node.create_subscription(kind, name, hear, qos, raw=True)
 
     def _hear(self, topic: str, place: int | None, diagnostics: bool, data: bytes) -> None:

@@ -1,0 +1,78 @@
+"""The Fast DDS profile that delivers images: where it is, and which variable names it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from unirestore_ros.files import share_folders
+
+PROFILE = Path("config") / "fastdds.xml"
+NEW_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+OLD_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+PROFILE_VARIABLES = (NEW_VARIABLE, OLD_VARIABLE)
+BUILTIN_TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
+# These come with Fast DDS 2, which reads the old name only. Fast DDS 3 (Kilted and later) reads
+# both and warns of the old one.
+_WITH_FAST_DDS_2 = ("humble", "iron", "jazzy")
+_FIRST_RCLPY_WITH_FAST_DDS_3 = 8
+
+
+class ProfileMissing(RuntimeError):
+    """The package's profile is not installed."""
+
+
+def profile_path() -> Path:
+    """The package's own profile; ProfileMissing, with the places, where there is none."""
+    places = [folder / PROFILE for folder in share_folders()]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ProfileMissing(
+        f"the package's {PROFILE}, without which images get lost, is missing from"
+        f" {' and '.join(str(place.parent) for place in places)}: install the package again"
+    )
+
+
+def profile_variable(environment: Mapping[str, str] = os.environ) -> str:
+    """The environment variable in which this ROS distribution's Fast DDS looks for a profile."""
+    distribution = environment.get("ROS_DISTRO")
+    if distribution:
+        return OLD_VARIABLE if distribution in _WITH_FAST_DDS_2 else NEW_VARIABLE
+    return OLD_VARIABLE if _is_rclpy_before_kilted() else NEW_VARIABLE
+
+
+def chosen_variable(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The variable by which the user has chosen a profile; None where he has not."""
+    return next((name for name in PROFILE_VARIABLES if environment.get(name)), None)
+
+
+def has_transport(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment chooses a profile or a transport already."""
+    return chosen_variable(environment) is not None or bool(environment.get(BUILTIN_TRANSPORTS))
+
+
+def with_image_transport(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """A copy of the environment with the profile set, unless a transport is chosen already."""
+    if has_transport(environment):
+        return dict(environment)
+    return {**environment, profile_variable(environment): str(profile_path())}
+
+
+def how_to_set_profile(environment: Mapping[str, str] = os.environ) -> str:
+    """The command for the user's shell, or why there is none."""
+    try:
+        return f"export {profile_variable(environment)}={profile_path()}"
+    except ProfileMissing as error:
+        return str(error)
+
+
+def _is_rclpy_before_kilted() -> bool:
+    """Whether the wheels of rclpy are older than Kilted's; they set no ROS_DISTRO."""
+    try:
+        major = metadata.version("ros-rclpy").partition(".")[0]
+    except metadata.PackageNotFoundError:
+        return False
+    return int(major) < _FIRST_RCLPY_WITH_FAST_DDS_3
