@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 PSNR_CAP_DB = 100.0
@@ -22,6 +23,22 @@ def psnr(image: np.ndarray, reference: np.ndarray) -> float:
     if error == 0.0:
         return PSNR_CAP_DB
     return min(PSNR_CAP_DB, 10.0 * float(np.log10(255.0**2 / error)))
+
+
+def phase_deviation(image: np.ndarray, period: int) -> float:
+    """How strong a grid of that period is in a uint8 image (H, W) or (H, W, 3), in grey levels.
+
+    The grey image less its Gaussian blur (sigma 4 pixels) is averaged over all pixels of one phase
+    (x mod period, y mod period); the standard deviation over the phases. Photographs: about 0.05 at
+    a period of 2, and 0.4 at 8 where they were JPEGs.
+    """
+    grey = image.astype(np.float32)
+    if grey.ndim == 3:
+        grey = grey.mean(axis=2)
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), 4)
+    height, width = (side // period for side in fine.shape)
+    cells = fine[: height * period, : width * period].reshape(height, period, width, period)
+    return float(cells.mean(axis=(0, 2)).std())
 
 
 def confusion(found: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:

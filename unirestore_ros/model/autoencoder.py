@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from unirestore_ros.model.blocks import NAFBlock
 from unirestore_ros.model.config import AutoencoderConfig
+from unirestore_ros.model.notch import PhaseNotch
 
 LATENT_CHANNELS = 4
 LATENT_STRIDE = 8
@@ -102,6 +103,7 @@ class TinyAutoencoder(nn.Module):
             ]
         )
         self.conv_out = nn.Conv2d(c0, 12, 3, padding=1)
+        self.notch = PhaseNotch()
         _copy_cells_(self.conv_in.weight)
         nn.init.dirac_(self.conv_out.weight)
 
@@ -129,7 +131,7 @@ class TinyAutoencoder(nn.Module):
         return layer
 
     def to_image(self, x: Tensor) -> Tensor:
-        return (F.pixel_shuffle(self.conv_out(x), 2) + 1) / 2
+        return (F.pixel_shuffle(self.notch(self.conv_out(x)), 2) + 1) / 2
 
 
 @torch.no_grad()

@@ -11,8 +11,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from unirestore_ros.model.autoencoder import TinyAutoencoder
 from unirestore_ros.model.config import Config
 from unirestore_ros.model.denoiser import alphas_cumprod, stored_noise
+from unirestore_ros.model.notch import PhaseNotch
 from unirestore_ros.model.unirestore import UniRestore
 
 BRANCH_SCALE = 0.3
@@ -40,6 +42,8 @@ def random_network(config: Config, seed: int = 0) -> UniRestore:
     if network.null_embedding is not None:
         network.null_embedding.normal_(generator=generator)
     network.alphas, network.noise = alphas_cumprod(), stored_noise()
+    if isinstance(network.autoencoder, TinyAutoencoder):
+        network.autoencoder.notch = PhaseNotch()
     return network.eval().requires_grad_(False)
 
 
