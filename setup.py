@@ -54,9 +54,8 @@ TEST = [
 ]
 EXTRAS = {
     "ros": ROS,
-    # One OpenCV to an environment: the two wheels hold the same files.
+    # Only where no other OpenCV is installed: the wheels and apt's package hold the same files.
     "headless": ["opencv-python-headless>=4.5"],
-    "display": ["opencv-python>=4.5"],
     "page": ["aiohttp>=3.8"],
     "bag": ["rosbags>=0.11"],
     "ray": ["ray>=2.9"],

@@ -1,7 +1,6 @@
 """Starts `driver_display`, the driver's picture, beside a `restore_node` that runs already.
 
 ros2 launch unirestore_ros driver_display.launch.py image:=/camera/image_raw
-ros2 launch unirestore_ros driver_display.launch.py image:=/camera/image_raw window:=true
 ros2 launch unirestore_ros driver_display.launch.py --show-args
 """
 
@@ -21,7 +20,7 @@ restoring = load_launch_file(Path(__file__).resolve().parent / "unirestore.launc
 
 # Of the same meaning as there.
 SHARED = ("image", "namespace", "use_sim_time", "transport", "respawn")
-SWITCHES = ("window", "page")
+SWITCHES = ("page",)
 NUMBERS = ("page_port",)
 WORDS = ("input_transport", "view", "page_address", "page_token")
 ARGUMENTS = [
@@ -35,7 +34,6 @@ ARGUMENTS = [
         default_value=str(restoring.SHARE / "config" / "driver_display.yaml"),
         description="parameter file; the arguments below go before it where they are not empty",
     ),
-    DeclareLaunchArgument("window", default_value="", description="true: a full-screen window"),
     DeclareLaunchArgument("page", default_value="", description="false: no page"),
     DeclareLaunchArgument("page_port", default_value="", description="port of the page"),
     DeclareLaunchArgument(

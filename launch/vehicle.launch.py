@@ -59,9 +59,6 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "view", default_value="", description="of the displays: restored, split, side or raw"
     ),
-    DeclareLaunchArgument(
-        "window", default_value="false", choices=["true", "false"], description="full screen"
-    ),
 ]
 
 
@@ -104,7 +101,7 @@ def for_display(camera: Camera, port: str, arguments: dict[str, str]) -> dict[st
         "params_file": arguments["display_params_file"],
         "page_port": port,
     }
-    same = ("view", "window", "input_transport", "use_sim_time", "transport", "respawn")
+    same = ("view", "input_transport", "use_sim_time", "transport", "respawn")
     return said | {name: arguments[name] for name in same}
 
 

@@ -26,7 +26,7 @@ COMMANDS = {
     ),
     "driver_display": Command(
         "unirestore_ros.display.driver_display:main",
-        "the driver's picture: topics, a window, a page (takes --ros-args)",
+        "the driver's picture on topics and on a page (takes --ros-args)",
     ),
     "segmentation_head": Command(
         "unirestore_ros.heads.segmentation_head:main", "features to labels (an example node)"

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import ros_fixtures
 from display_drive import PATIENT, SIZE, Display
+from display_page import TOKEN
 from rclpy.context import Context
 from ros_process import NodeProcess
 from ros_station import Station
+
+from unirestore_ros.display.server import PageServer
 
 context = ros_fixtures.context
 miniature = ros_fixtures.miniature
@@ -36,3 +39,26 @@ def display_of(
     yield make
     for station in stations:
         station.close()
+
+
+@pytest.fixture
+def enabled() -> list[bool]:
+    """What clients have asked for."""
+    return []
+
+
+@pytest.fixture
+def server(enabled: list[bool]) -> Iterator[PageServer]:
+    server = PageServer("127.0.0.1", 0, "", enabled.append)
+    server.start()
+    yield server
+    server.check()
+    server.stop()
+
+
+@pytest.fixture
+def guarded() -> Iterator[PageServer]:
+    server = PageServer("127.0.0.1", 0, TOKEN, lambda _: None)
+    server.start()
+    yield server
+    server.stop()

@@ -1,4 +1,4 @@
-"""The composed picture: views, divider, strip, and what is said of it."""
+"""The composed image: views, divider, strip, and what is said of it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import numpy as np
 import pytest
 from display_frames import flat
 
-from unirestore_ros.display.canvas import COLOURS, Scene, compose, picture_span
+from unirestore_ros.display.canvas import COLOURS, Scene, compose
 from unirestore_ros.display.overlay import Area, Box
-from unirestore_ros.display.view import Sign, View
+from unirestore_ros.display.parameters import View
+from unirestore_ros.display.selection import FrameStatus
 from unirestore_ros.msgs.image_conversion import Pixels
 
 SIZE = (1280, 720)
 STRIP = 72
-PICTURE, CAMERA = 200, 60
+IMAGE, CAMERA = 200, 60
+BEGIN, END = 208, 1072  # columns of a 4:3 image on the canvas
 SCENE = Scene(
     View.RESTORED,
-    Sign.RESTORED,
+    FrameStatus.RESTORED,
     "",
-    flat(PICTURE, (480, 360)),
+    flat(IMAGE, (480, 360)),
     flat(CAMERA, (480, 360)),
     age_ms=120.0,
     fps=29.6,
@@ -34,7 +36,7 @@ def drawn(**changes: object) -> Pixels:
 
 
 def row(canvas: Pixels) -> Pixels:
-    """Levels along the middle of the picture."""
+    """Levels along the middle of the image."""
     return canvas[(SIZE[1] - STRIP) // 2 + 40, :, 0]
 
 
@@ -49,56 +51,62 @@ def test_any_size(size: tuple[int, int]) -> None:
 
 def test_the_picture_keeps_its_shape_in_the_middle() -> None:
     levels = row(drawn())
-    begin, end = picture_span(flat(0, (480, 360)), SIZE)
-    assert (end - begin, begin) == (864, 208)
-    assert (levels[begin:end] == PICTURE).all()
-    assert (levels[:begin] != PICTURE).all() and (levels[end:] != PICTURE).all()
+    begin, end = BEGIN, END
+    assert (levels[begin:end] == IMAGE).all()
+    assert (levels[:begin] != IMAGE).all() and (levels[end:] != IMAGE).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
 def test_the_divider_divides(share: float) -> None:
     levels = row(drawn(view=View.SPLIT, divider=share))
-    begin, end = picture_span(flat(0, (480, 360)), SIZE)
+    begin, end = BEGIN, END
     at = begin + round(share * (end - begin))
     assert (levels[begin : max(begin, at - 5)] == CAMERA).all()
-    assert (levels[min(end, at + 5) : end] == PICTURE).all()
+    assert (levels[min(end, at + 5) : end] == IMAGE).all()
 
 
 def test_side_by_side() -> None:
     levels = row(drawn(view=View.SIDE))
-    assert (levels[20:620] == CAMERA).all() and (levels[660:1260] == PICTURE).all()
+    assert (levels[20:620] == CAMERA).all() and (levels[660:1260] == IMAGE).all()
 
 
 @pytest.mark.parametrize("view", [View.SPLIT, View.SIDE])
 def test_a_camera_that_is_not_there_leaves_its_part_dark(view: View) -> None:
     canvas = drawn(view=view, camera=None)
-    assert PICTURE in row(canvas)[700:] and PICTURE not in row(canvas)[220:600]
+    assert IMAGE in row(canvas)[700:] and IMAGE not in row(canvas)[220:600]
 
 
-def test_each_sign_has_its_colour() -> None:
-    for sign in Sign:
-        assert strip_colour(drawn(sign=sign)) == COLOURS[sign]
-    assert len({COLOURS[sign] for sign in (Sign.RESTORED, Sign.CAMERA, Sign.STALE)}) == 3
+def test_each_status_has_its_colour() -> None:
+    for status in FrameStatus:
+        assert strip_colour(drawn(status=status)) == COLOURS[status]
+    assert (
+        len(
+            {
+                COLOURS[status]
+                for status in (FrameStatus.RESTORED, FrameStatus.CAMERA, FrameStatus.STALE)
+            }
+        )
+        == 3
+    )
 
 
 def test_a_stale_picture_is_dark_framed_and_named() -> None:
-    canvas = drawn(sign=Sign.STALE, age_ms=2500.0)
-    picture = canvas[: -STRIP - 1]
-    assert tuple(picture[6, 640].tolist()) == COLOURS[Sign.STALE]
-    begin, _ = picture_span(flat(0, (480, 360)), SIZE)
-    assert picture[60, begin + 60, 0] == round(PICTURE * 0.4)
-    assert (picture[250:400] == (245, 245, 245)).all(axis=2).any(), "the word"
+    canvas = drawn(status=FrameStatus.STALE, age_ms=2500.0)
+    image = canvas[: -STRIP - 1]
+    assert tuple(image[6, 640].tolist()) == COLOURS[FrameStatus.STALE]
+    assert image[60, BEGIN + 60, 0] == round(IMAGE * 0.4)
+    assert (image[250:400] == (245, 245, 245)).all(axis=2).any(), "the word"
 
 
 def test_without_a_picture_there_is_a_word() -> None:
-    canvas = drawn(sign=Sign.WAITING, picture=None, reason="no picture yet")
+    canvas = drawn(status=FrameStatus.WAITING, image=None, reason="no image yet")
     assert canvas[:-STRIP].max() > 100
-    assert strip_colour(canvas) == COLOURS[Sign.WAITING]
+    assert strip_colour(canvas) == COLOURS[FrameStatus.WAITING]
 
 
 def test_words_that_are_too_long_do_not_run_into_the_figures() -> None:
-    said = drawn(sign=Sign.CAMERA, reason="word " * 100)[-STRIP:, 980:]
-    nothing = drawn(sign=Sign.CAMERA, reason="")[-STRIP:, 980:]
+    said = drawn(status=FrameStatus.CAMERA, reason="word " * 100)[-STRIP:, 980:]
+    nothing = drawn(status=FrameStatus.CAMERA, reason="")[-STRIP:, 980:]
     np.testing.assert_array_equal(said, nothing)
 
 
@@ -112,13 +120,13 @@ def test_overlays_are_drawn_on_every_picture() -> None:
 
 
 def test_the_sources_are_left_as_they_were() -> None:
-    before = SCENE.picture.copy() if SCENE.picture is not None else None
-    drawn(sign=Sign.STALE, area=Area(0, np.full((9, 12), 255, np.uint8)))
-    np.testing.assert_array_equal(SCENE.picture, before)
+    before = SCENE.image.copy() if SCENE.image is not None else None
+    drawn(status=FrameStatus.STALE, area=Area(0, np.full((9, 12), 255, np.uint8)))
+    np.testing.assert_array_equal(SCENE.image, before)
 
 
 def test_a_picture_of_the_canvas_size_is_not_blurred() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (648, 1280, 3), np.uint8)
-    canvas = compose(dataclasses.replace(SCENE, picture=noise, camera=None), SIZE)
+    canvas = compose(dataclasses.replace(SCENE, image=noise, camera=None), SIZE)
     assert np.array_equal(canvas[:-STRIP], noise)
     assert cv2.Laplacian(canvas, cv2.CV_64F).std() > 0

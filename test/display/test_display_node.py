@@ -20,7 +20,7 @@ from ros_station import values_of
 from sensor_msgs.msg import CompressedImage, Image
 
 from unirestore_ros.display.canvas import COLOURS
-from unirestore_ros.display.view import Sign
+from unirestore_ros.display.selection import FrameStatus
 
 pytestmark = pytest.mark.dds
 
@@ -34,14 +34,14 @@ def pixels(message: Image) -> np.ndarray:
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
 
 
-def sign_of(message: Image) -> Sign | None:
-    """By the colour of the strip."""
+def status_of(message: Image) -> FrameStatus | None:
+    """Read the status off the colour of the strip."""
     colour = tuple(pixels(message)[-4, 4].tolist())
-    return next((sign for sign in Sign if COLOURS[sign] == colour), None)
+    return next((status for status in FrameStatus if COLOURS[status] == colour), None)
 
 
-def test_the_composed_picture_is_the_restored_one(drive: Display) -> None:
-    shown = drive.hear(Image, "image", lambda m: sign_of(m) is Sign.RESTORED)
+def test_the_composed_image_is_the_restored_one(drive: Display) -> None:
+    shown = drive.hear(Image, "image", lambda m: status_of(m) is FrameStatus.RESTORED)
     assert (shown.width, shown.height, shown.encoding) == (*SIZE, "bgr8")
     assert shown.header.frame_id == "front"
     restored = cv2.resize(expected_image(FRAME)[..., ::-1], (272, 204))
@@ -57,7 +57,7 @@ def test_a_jpeg_of_it(drive: Display) -> None:
 
 
 def test_its_own_diagnostics(drive: Display) -> None:
-    drive.hear(Image, "image", lambda m: sign_of(m) is Sign.RESTORED)
+    drive.hear(Image, "image", lambda m: status_of(m) is FrameStatus.RESTORED)
     name = f"{drive.station.namespace}/driver_display"
     ear = drive.station.listen("/diagnostics", DiagnosticArray)
 
@@ -101,9 +101,9 @@ def difference(jpeg: bytes, rgb: np.ndarray) -> float:
     return float(np.abs(decoded(jpeg).astype(int) - rgb).mean())
 
 
-def test_the_page_gets_the_restored_picture_and_its_camera_frame(drive: Display) -> None:
+def test_the_page_gets_the_restored_image_and_its_camera_frame(drive: Display) -> None:
     async def watch(viewer: Viewer) -> None:
-        header, parts = await viewer.until(lambda h: h["sign"] == "restored")
+        header, parts = await viewer.until(lambda h: h["status"] == "restored")
         assert header["size"] == [WIDTH, HEIGHT] and header["frame_id"] == "front"
         assert 0 < header["age_ms"] < 10000
         assert difference(parts["driver"], expected_image(FRAME)) < 4
@@ -115,30 +115,30 @@ def test_the_page_gets_the_restored_picture_and_its_camera_frame(drive: Display)
         await viewer.say("stream", "camera")
         while "driver" in parts:
             header, parts = await viewer.frame()
-        assert header["sign"] == "camera" and difference(parts["camera"], FRAME) < 4
+        assert header["status"] == "camera" and difference(parts["camera"], FRAME) < 4
 
     run_page(drive, watch)
 
 
 def test_restoring_is_switched_off_and_on_again_from_the_page(drive: Display) -> None:
     async def watch(viewer: Viewer) -> None:
-        await viewer.until(lambda h: h["sign"] == "restored")
+        await viewer.until(lambda h: h["status"] == "restored")
         await viewer.say("enable", False)
-        header, parts = await viewer.until(lambda h: h["sign"] == "camera")
+        header, parts = await viewer.until(lambda h: h["status"] == "camera")
         assert header["reason"] == "disabled"
         assert difference(parts["driver"], FRAME) < 4
         viewer.states.clear()
         while not any(state["enabled"] is False for state in viewer.states):
             await viewer.frame()
         await viewer.say("enable", True)
-        await viewer.until(lambda h: h["sign"] == "restored")
+        await viewer.until(lambda h: h["status"] == "restored")
 
     run_page(drive, watch)
 
 
 def test_the_view_may_change_at_run_time(drive: Display) -> None:
     set_view(drive, "raw")
-    shown = drive.hear(Image, "image", lambda m: sign_of(m) is Sign.CAMERA)
+    shown = drive.hear(Image, "image", lambda m: status_of(m) is FrameStatus.CAMERA)
     camera = cv2.resize(FRAME[..., ::-1], (272, 204))
     assert np.abs(pixels(shown)[:204, 24 : 24 + 272].astype(int) - camera).mean() < 2
     set_view(drive, "restored")
@@ -161,16 +161,16 @@ def test_falls_back_to_the_camera_and_says_stale_in_the_end(
     display_of: Callable[..., Display],
 ) -> None:
     drive = display_of("max_age_ms:=1500", "fallback_after_ms:=1000")
-    drive.hear(Image, "image", lambda m: sign_of(m) is Sign.RESTORED)
+    drive.hear(Image, "image", lambda m: status_of(m) is FrameStatus.RESTORED)
     drive.restorer.end()
-    fallen = drive.hear(Image, "image", lambda m: sign_of(m) is Sign.CAMERA)
+    fallen = drive.hear(Image, "image", lambda m: status_of(m) is FrameStatus.CAMERA)
     camera = cv2.resize(FRAME[..., ::-1], (272, 204))
     assert np.abs(pixels(fallen)[:204, 24 : 24 + 272].astype(int) - camera).mean() < 2
     topic = f"{drive.station.namespace}/driver_display/image"
     ear = drive.station.listen(topic)
     drive.hear(CompressedImage, "image/compressed", lambda m: True)  # the camera's last frame
     stale = drive.station.wait(
-        lambda: next((m for m in ear.heard if sign_of(m) is Sign.STALE), None), "STALE"
+        lambda: next((m for m in ear.heard if status_of(m) is FrameStatus.STALE), None), "STALE"
     )
     assert pixels(stale)[:204].mean() < pixels(fallen)[:204].mean()
     assert drive.display.end() == 0
@@ -180,14 +180,13 @@ def test_falls_back_to_the_camera_and_says_stale_in_the_end(
     ("parameters", "why"),
     [
         (("page_address:=0.0.0.0",), "page_token must be set"),
-        (("window:=true",), "window: there is no screen here"),
         (("view:=best",), "view: 'best' is not one of"),
     ],
 )
 def test_refuses_to_start_with_a_reason(
     start_node: Callable[..., NodeProcess], parameters: tuple[str, ...], why: str
 ) -> None:
-    display = start_node(*parameters, command="driver_display", DISPLAY="", WAYLAND_DISPLAY="")
+    display = start_node(*parameters, command="driver_display")
     assert display.process.wait(60) == 2
     assert why in display.said() and "Traceback" not in display.said()
 
@@ -200,7 +199,7 @@ def test_json_is_what_it_says(drive: Display) -> None:
             await viewer.frame()
         state = viewer.states[-1]
         assert json.loads(json.dumps(state))["kind"] == "state"
-        assert {"sign", "reason", "enabled", "restorer", "tasks", "view", "divider"} <= set(state)
+        assert {"status", "reason", "enabled", "restorer", "tasks", "view", "divider"} <= set(state)
         assert {"max_age_ms", "notice"} <= set(state)
         assert state["restorer"]["name"] == f"{drive.station.namespace}/unirestore"
 

@@ -71,8 +71,8 @@ class Browser:
     def text(self, name: str) -> str:
         return self.driver.find_element(By.ID, name).text
 
-    def sign(self) -> str | None:
-        return self.driver.find_element(By.TAG_NAME, "body").get_attribute("data-sign")
+    def status(self) -> str | None:
+        return self.driver.find_element(By.TAG_NAME, "body").get_attribute("data-status")
 
     def click(self, selector: str) -> None:
         self.driver.find_element(By.CSS_SELECTOR, selector).click()
@@ -86,7 +86,7 @@ class Browser:
     def wait(self, condition: Callable[[], object], what: str) -> None:
         end = time.monotonic() + LIMIT_S
         while not condition():
-            said = f"{self.sign()}, {self.text('reason')!r}"
+            said = f"{self.status()}, {self.text('reason')!r}"
             assert time.monotonic() < end, f"waited for {what}; the page says {said}"
             time.sleep(0.05)
 
@@ -147,7 +147,7 @@ def open_browser(
 @pytest.fixture(scope="module")
 def browser(camera: Camera, open_browser: Callable[[], Browser]) -> Browser:
     browser = open_browser()
-    browser.wait(lambda: browser.sign() == "restored", "the restored picture")
+    browser.wait(lambda: browser.status() == "restored", "the restored picture")
     return browser
 
 
@@ -155,7 +155,7 @@ def test_the_restored_picture_appears(browser: Browser) -> None:
     browser.click("[data-view=restored]")
     for across in (0.2, 0.8):
         browser.wait(lambda across=across: browser.shows(RESTORED, across), "restored pixels")
-    assert browser.text("sign") == "RESTORED"
+    assert browser.text("status") == "RESTORED"
     assert browser.text("age").replace(".", "").isdigit()
     browser.wait(lambda: float(browser.text("fps")) > 0, "a rate")
 
@@ -164,7 +164,7 @@ def test_the_raw_view_is_the_cameras(browser: Browser) -> None:
     browser.click("[data-view=raw]")
     for across in (0.2, 0.8):
         browser.wait(lambda across=across: browser.shows(FRAME, across), "the camera's pixels")
-    browser.wait(lambda: browser.sign() == "camera", "the sign CAMERA")
+    browser.wait(lambda: browser.status() == "camera", "the status CAMERA")
 
 
 def test_the_divider_follows_the_finger(browser: Browser) -> None:
@@ -182,17 +182,26 @@ def test_the_divider_follows_the_finger(browser: Browser) -> None:
     browser.wait(lambda: browser.shows(RESTORED, 0.4), "the divider where it was left")
 
 
+def test_the_browser_remembers_to_show_the_image_only(browser: Browser) -> None:
+    for shown in (False, True):
+        browser.click("#focus")
+        browser.driver.refresh()
+        browser.wait(lambda: browser.status() == "restored", "the page again")
+        assert browser.driver.find_element(By.TAG_NAME, "aside").is_displayed() is shown
+        assert browser.driver.find_element(By.ID, "badge").is_displayed() is not shown
+
+
 def test_restoration_is_switched_from_the_page(browser: Browser) -> None:
     browser.click("[data-view=restored]")
-    for wanted, sign in (("false", "camera"), ("true", "restored")):
+    for wanted, status in (("false", "camera"), ("true", "restored")):
         browser.wait(
             lambda: browser.driver.find_element(By.ID, "enable").is_enabled(), "the switch"
         )
         browser.click("#enable")
-        browser.wait(lambda sign=sign: browser.sign() == sign, sign)
+        browser.wait(lambda status=status: browser.status() == status, status)
         switch = browser.driver.find_element(By.ID, "enable")
         assert switch.get_attribute("aria-checked") == wanted
-        if sign == "camera":
+        if status == "camera":
             browser.wait(lambda: browser.text("reason") == "disabled", "why")
             assert browser.shows(FRAME, 0.8)
 
@@ -201,25 +210,27 @@ def test_two_clients_at_once_and_nothing_from_elsewhere(
     browser: Browser, open_browser: Callable[[], Browser], url: str
 ) -> None:
     other = open_browser()
-    other.wait(lambda: other.sign() == "restored" and other.shows(RESTORED, 0.5), "the other's")
+    other.wait(lambda: other.status() == "restored" and other.shows(RESTORED, 0.5), "the other's")
     for one in (browser, other):
-        one.wait(lambda one=one: one.sign() == "restored" and float(one.text("fps")) > 0, "frames")
+        one.wait(
+            lambda one=one: one.status() == "restored" and float(one.text("fps")) > 0, "frames"
+        )
     loaded = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
     names = other.driver.execute_script(loaded)
     assert len(names) >= 5 and all(name.startswith(url) for name in names)
     other.driver.get("about:blank")
-    assert browser.sign() == "restored"
+    assert browser.status() == "restored"
 
 
 def test_stale_when_nothing_comes_and_when_the_node_is_stopped(
     browser: Browser, camera: Camera, drive: Display
 ) -> None:
     camera.runs.clear()
-    browser.wait(lambda: browser.sign() == "stale", "STALE")
+    browser.wait(lambda: browser.status() == "stale", "STALE")
     assert browser.driver.find_element(By.ID, "alarm").is_displayed()
     camera.runs.set()
-    browser.wait(lambda: browser.sign() == "restored", "the picture again")
+    browser.wait(lambda: browser.status() == "restored", "the picture again")
     assert not browser.driver.find_element(By.ID, "alarm").is_displayed()
     assert drive.display.end() == 0
-    browser.wait(lambda: browser.sign() == "stale", "STALE")
+    browser.wait(lambda: browser.status() == "stale", "STALE")
     browser.wait(lambda: "no connection" in browser.text("reason"), "why")

@@ -1,4 +1,4 @@
-"""Which picture is shown, and under which sign."""
+"""Which frame is shown, and with which status."""
 
 from __future__ import annotations
 
@@ -6,45 +6,53 @@ from dataclasses import dataclass
 
 import pytest
 
-from unirestore_ros.display.selection import Choice, Selection, Verdict
-from unirestore_ros.display.view import Sign
+from unirestore_ros.display.selection import (
+    STATUS_WAIT_S,
+    FrameSelector,
+    FrameStatus,
+    Selected,
+    StatusMatcher,
+    StatusReport,
+)
 from unirestore_ros.node.mode import FRAMES_TO_RETURN, Mode
 
 MAX_AGE, FALLBACK = 0.5, 0.25
 PERIOD = 0.1
-RESTORED = Verdict(Mode.RESTORED)
+SOON = STATUS_WAIT_S / 2
+RESTORED = StatusReport(Mode.RESTORED)
+CAMERA = StatusReport(Mode.CAMERA, "disabled")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Frame:
     kind: str
     captured: float
 
 
 class Drive:
-    """Time passes in periods of the camera, in which restorer and camera may be silent."""
+    """Let time pass in periods of the camera, in which restorer and camera may be silent."""
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.selection = Selection[Picture](self.now, MAX_AGE, FALLBACK)
+        self.selector = FrameSelector[Frame](self.now, MAX_AGE, FALLBACK)
 
     def go(
         self,
         seconds: float,
         camera: bool = True,
-        verdict: Verdict | None = RESTORED,
+        report: StatusReport | None = RESTORED,
         latency: float = 0.05,
-    ) -> list[Choice[Picture]]:
-        """What is seen at the end of each period."""
+    ) -> list[Selected[Frame]]:
+        """Return what is shown at the end of each period."""
         seen = []
         for _ in range(round(seconds / PERIOD)):
             self.now += PERIOD
             if camera:
-                self.selection.camera_arrived(Picture("camera", self.now), self.now)
-            if verdict is not None:
-                picture = Picture("restored", self.now - latency)
-                self.selection.restored_arrived(picture, verdict, self.now)
-            seen.append(self.selection.look(self.now))
+                self.selector.add_camera_frame(Frame("camera", self.now), self.now)
+            if report is not None:
+                frame = Frame("restored", self.now - latency)
+                self.selector.add_restored_frame(frame, report, self.now)
+            seen.append(self.selector.select(self.now))
         return seen
 
 
@@ -53,110 +61,158 @@ def drive() -> Drive:
     return Drive()
 
 
-def kinds(seen: list[Choice[Picture]]) -> list[tuple[str | None, Sign]]:
-    return [(each.picture and each.picture.kind, each.sign) for each in seen]
+def kinds(seen: list[Selected[Frame]]) -> list[tuple[str | None, FrameStatus]]:
+    return [(each.frame and each.frame.kind, each.status) for each in seen]
 
 
 def test_waits_where_nothing_came(drive: Drive) -> None:
-    assert set(kinds(drive.go(2, camera=False, verdict=None))) == {(None, Sign.WAITING)}
+    assert set(kinds(drive.go(2, camera=False, report=None))) == {(None, FrameStatus.WAITING)}
 
 
-def test_the_restored_picture_while_it_comes(drive: Drive) -> None:
-    assert set(kinds(drive.go(3))) == {("restored", Sign.RESTORED)}
+def test_the_restored_frame_while_it_comes(drive: Drive) -> None:
+    assert set(kinds(drive.go(3))) == {("restored", FrameStatus.RESTORED)}
 
 
 def test_the_cameras_until_the_first_is_restored(drive: Drive) -> None:
-    seen = drive.go(0.3, verdict=None)
-    assert set(kinds(seen)) == {("camera", Sign.CAMERA)}
+    seen = drive.go(0.3, report=None)
+    assert set(kinds(seen)) == {("camera", FrameStatus.CAMERA)}
     assert seen[0].reason == "nothing restored yet"
-    assert kinds(drive.go(0.1)) == [("restored", Sign.RESTORED)]
+    assert kinds(drive.go(0.1)) == [("restored", FrameStatus.RESTORED)]
 
 
-def test_what_the_restorer_passes_on_is_called_so(drive: Drive) -> None:
-    (seen,) = drive.go(0.1, verdict=Verdict(Mode.CAMERA, "disabled"))
-    assert (seen.picture and seen.picture.kind, seen.sign) == ("restored", Sign.CAMERA)
+def test_what_the_restorer_relays_is_called_so(drive: Drive) -> None:
+    (seen,) = drive.go(0.1, report=StatusReport(Mode.CAMERA, "disabled"))
+    assert (seen.frame and seen.frame.kind, seen.status) == ("restored", FrameStatus.CAMERA)
     assert seen.reason == "disabled"
 
 
 def test_without_a_status_nothing_is_called_restored(drive: Drive) -> None:
-    (seen,) = drive.go(0.1, verdict=Verdict(None, "silent"))
-    assert (seen.sign, seen.reason) == (Sign.UNCONFIRMED, "silent")
+    (seen,) = drive.go(0.1, report=StatusReport(None, "silent"))
+    assert (seen.status, seen.reason) == (FrameStatus.UNCONFIRMED, "silent")
 
 
 def test_falls_back_to_the_camera_when_the_restorer_stops(drive: Drive) -> None:
     drive.go(2)
     stopped = drive.now
-    seen = kinds(drive.go(2, verdict=None))
-    assert seen[0] == ("restored", Sign.RESTORED)
-    first = seen.index(("camera", Sign.CAMERA))
+    seen = kinds(drive.go(2, report=None))
+    assert seen[0] == ("restored", FrameStatus.RESTORED)
+    first = seen.index(("camera", FrameStatus.CAMERA))
     assert (first + 1) * PERIOD <= FALLBACK + 2 * PERIOD
-    assert set(seen[first:]) == {("camera", Sign.CAMERA)}
-    assert drive.selection.look(drive.now).reason == "no output for 250 ms of input"
+    assert set(seen[first:]) == {("camera", FrameStatus.CAMERA)}
+    assert drive.selector.select(drive.now).reason == "no output for 250 ms of input"
     assert drive.now == pytest.approx(stopped + 2)
 
 
-def test_pictures_that_come_too_old_are_not_shown(drive: Drive) -> None:
+def test_frames_that_come_too_old_are_not_shown(drive: Drive) -> None:
     drive.go(2)
     seen = drive.go(2, latency=MAX_AGE + 0.1)
-    assert ("restored", Sign.RESTORED) not in kinds(seen[6:])
-    assert seen[-1].sign is Sign.CAMERA
-    assert seen[-1].reason == "no fresh picture from the restorer"
+    assert ("restored", FrameStatus.RESTORED) not in kinds(seen[6:])
+    assert seen[-1].status is FrameStatus.CAMERA
+    assert seen[-1].reason == "no fresh image from the restorer"
 
 
 def test_comes_back_after_some_frames_and_a_second(drive: Drive) -> None:
     drive.go(2)
-    drive.go(2, verdict=None)
+    drive.go(2, report=None)
     seen = kinds(drive.go(3))
-    back = seen.index(("restored", Sign.RESTORED))
+    back = seen.index(("restored", FrameStatus.RESTORED))
     assert back + 1 >= FRAMES_TO_RETURN
-    assert set(seen[back:]) == {("restored", Sign.RESTORED)}
+    assert set(seen[back:]) == {("restored", FrameStatus.RESTORED)}
 
 
 def test_does_not_flicker_with_a_restorer_that_is_now_and_then_too_late(drive: Drive) -> None:
     changes, before = 0, None
     for _ in range(10):
         for late in (False, False, True, True):
-            drive.go(0.3, verdict=None if late else RESTORED)
-            sign = drive.selection.look(drive.now).sign
-            changes += before is not None and sign is not before
-            before = sign
+            drive.go(0.3, report=None if late else RESTORED)
+            status = drive.selector.select(drive.now).status
+            changes += before is not None and status is not before
+            before = status
     assert changes <= 10 * 1.2 * 1.0 + 1  # once a second at most, over 12 s
 
 
 def test_stale_when_nothing_comes_and_never_before(drive: Drive) -> None:
     drive.go(2)
     newest = drive.now
-    seen = drive.go(2, camera=False, verdict=None)
+    seen = drive.go(2, camera=False, report=None)
     for step, each in enumerate(seen, 1):
-        assert each.picture is not None
-        is_old = newest + step * PERIOD - each.picture.captured > MAX_AGE
-        assert (each.sign is Sign.STALE) == is_old
-    assert seen[-1].sign is Sign.STALE
+        assert each.frame is not None
+        is_old = newest + step * PERIOD - each.frame.captured > MAX_AGE
+        assert (each.status is FrameStatus.STALE) == is_old
+    assert seen[-1].status is FrameStatus.STALE
 
 
 def test_what_is_stale_is_the_newest_there_was(drive: Drive) -> None:
     drive.go(1)
-    drive.go(1, verdict=None)
-    (*_, last) = drive.go(2, camera=False, verdict=None)
-    assert (last.picture and last.picture.kind, last.sign) == ("camera", Sign.STALE)
+    drive.go(1, report=None)
+    (*_, last) = drive.go(2, camera=False, report=None)
+    assert (last.frame and last.frame.kind, last.status) == ("camera", FrameStatus.STALE)
 
 
 def test_a_restorer_alone_is_shown_and_goes_stale(drive: Drive) -> None:
     """Nobody publishes the camera's topic, or it is remapped wrongly."""
-    assert set(kinds(drive.go(2, camera=False))) == {("restored", Sign.RESTORED)}
-    assert drive.go(1, camera=False, verdict=None)[-1].sign is Sign.STALE
+    assert set(kinds(drive.go(2, camera=False))) == {("restored", FrameStatus.RESTORED)}
+    assert drive.go(1, camera=False, report=None)[-1].status is FrameStatus.STALE
 
 
 def test_the_raw_view_shows_the_camera_whatever_the_restorer_does(drive: Drive) -> None:
     drive.go(1)
-    choice = drive.selection.look_at_camera(drive.now)
-    assert (choice.picture and choice.picture.kind, choice.sign) == ("camera", Sign.CAMERA)
+    choice = drive.selector.select_camera(drive.now)
+    assert (choice.frame and choice.frame.kind, choice.status) == ("camera", FrameStatus.CAMERA)
     drive.go(1, camera=False)
-    assert drive.selection.look_at_camera(drive.now).sign is Sign.STALE
-    assert drive.selection.look(drive.now).sign is Sign.RESTORED
+    assert drive.selector.select_camera(drive.now).status is FrameStatus.STALE
+    assert drive.selector.select(drive.now).status is FrameStatus.RESTORED
 
 
 def test_limits_may_change(drive: Drive) -> None:
     drive.go(1)
-    drive.selection.set_limits(5.0, 5.0)
-    assert drive.go(2, camera=False, verdict=None)[-1].sign is Sign.RESTORED
+    drive.selector.set_limits(5.0, 5.0)
+    assert drive.go(2, camera=False, report=None)[-1].status is FrameStatus.RESTORED
+
+
+def test_a_frame_waits_for_its_status() -> None:
+    matcher = StatusMatcher[str]()
+    assert matcher.add_frame(1, "one", 0.0) == []
+    assert matcher.add_report(1, RESTORED, SOON) == [("one", RESTORED)]
+    assert matcher.take_due(10.0) == []
+
+
+def test_the_status_may_come_first() -> None:
+    matcher = StatusMatcher[str]()
+    assert matcher.add_report(1, CAMERA, 0.0) == []
+    assert matcher.add_frame(1, "one", SOON) == [("one", CAMERA)]
+
+
+def test_another_frames_status_says_nothing() -> None:
+    matcher = StatusMatcher[str]()
+    matcher.add_report(1, RESTORED, 0.0)
+    assert matcher.add_frame(2, "two", 0.0) == []
+    assert matcher.take_due(SOON) == []
+    ((frame, report),) = matcher.take_due(2 * STATUS_WAIT_S)
+    assert (frame, report.mode) == ("two", None)
+
+
+def test_one_that_was_lost_does_not_hold_up_the_next() -> None:
+    matcher = StatusMatcher[str]()
+    matcher.add_frame(1, "one", 0.0)
+    matcher.add_frame(2, "two", 0.0)
+    (lost, confirmed) = matcher.add_report(2, RESTORED, SOON)
+    assert lost[0] == "one" and lost[1].mode is None
+    assert confirmed == ("two", RESTORED)
+
+
+def test_frames_leave_in_their_order() -> None:
+    matcher = StatusMatcher[int]()
+    left = []
+    for number in range(20):
+        left += matcher.add_frame(number, number, number * 0.01)
+    left += matcher.take_due(10.0)
+    assert [number for number, _ in left] == list(range(20))
+
+
+def test_nothing_grows() -> None:
+    matcher = StatusMatcher[int]()
+    for number in range(1000):
+        matcher.add_report(number, RESTORED, 0.0)
+        matcher.add_frame(-number - 1, number, 0.0)
+    assert len(matcher._reports) <= 32 and len(matcher._frames) <= 9

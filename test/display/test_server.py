@@ -1,53 +1,52 @@
-"""The page's server, as clients see it: real sockets, and a hub that the test fills."""
+"""The page's server, as clients see it, and who may use it."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-from collections.abc import Iterator
 
 import aiohttp
 import pytest
-from display_page import Viewer, with_session
+from display_page import TOKEN, until_wanted, with_session
 
-from unirestore_ros.display.hub import QUICK_S
-from unirestore_ros.display.packet import Stream, write_packet
-from unirestore_ros.display.server import MOST_CLIENTS, PageError, PageServer
+from unirestore_ros.display.hub import Stream
+from unirestore_ros.display.server import MAX_CLIENTS, Access, PageError, PageServer
 
-TOKEN = "0123456789abcdef"
-LARGE = bytes(2_000_000)
-
-
-@pytest.fixture
-def wishes() -> list[bool]:
-    return []
+LOCAL = Access("", is_local=True)
+OPEN = Access(TOKEN, is_local=False)
 
 
-@pytest.fixture
-def server(wishes: list[bool]) -> Iterator[PageServer]:
-    server = PageServer("127.0.0.1", 0, "", wishes.append)
-    server.start()
-    yield server
-    server.check()
-    server.stop()
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "[::1]:8080", "127.0.0.2"])
+def test_this_machine_by_its_names(host: str) -> None:
+    assert LOCAL.refusal(host, None) is None
+    assert LOCAL.refusal(host, f"http://{host}") is None
 
 
-@pytest.fixture
-def guarded() -> Iterator[PageServer]:
-    server = PageServer("127.0.0.1", 0, TOKEN, lambda _: None)
-    server.start()
-    yield server
-    server.stop()
+@pytest.mark.parametrize("host", ["evil.example:8080", "192.168.1.5", "", None, "127.0.0.1.evil.x"])
+def test_a_foreign_name_of_this_machine(host: str | None) -> None:
+    """DNS rebinding: the browser believes that it talks to the other site."""
+    refusal = LOCAL.refusal(host, None)
+    assert refusal is not None and "this machine only" in refusal
 
 
-async def until_wanted(server: PageServer, *streams: Stream) -> None:
-    while server.hub.wanted() != frozenset(streams):
-        await asyncio.sleep(0.005)
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://127.0.0.1:9999", "null", "http://127.0.0.1"]
+)
+def test_a_script_of_another_page(origin: str) -> None:
+    refusal = LOCAL.refusal("127.0.0.1:8080", origin)
+    assert refusal is not None and "may not use this one" in refusal
 
 
-def publish(server: PageServer, number: int, content: bytes = b"jpeg") -> None:
-    server.hub.publish(Stream.DRIVER, write_packet({"number": number}, {"driver": content}))
+def test_another_address_goes_by_its_own_name() -> None:
+    assert OPEN.refusal("10.0.0.7:8080", "http://10.0.0.7:8080") is None
+    assert OPEN.refusal("10.0.0.7:8080", "http://evil.example") is not None
+
+
+def test_the_token() -> None:
+    assert OPEN.admits(TOKEN)
+    for wrong in (None, "", TOKEN[:-1], TOKEN + "0", "ÿ" * 16):
+        assert not OPEN.admits(wrong)
+    assert LOCAL.admits(None)
 
 
 def test_every_file_of_the_page_is_served(server: PageServer) -> None:
@@ -74,136 +73,6 @@ def test_the_page_needs_nothing_from_elsewhere(server: PageServer) -> None:
     for name, content in server._files.items():
         text = content.decode().replace("http://www.w3.org/2000/svg", "")
         assert "http://" not in text and "https://" not in text and "//cdn" not in text, name
-
-
-def test_a_frame_reaches_every_client_of_its_stream(server: PageServer) -> None:
-    async def watch(session: aiohttp.ClientSession) -> None:
-        async with session.ws_connect("/frames") as one, session.ws_connect("/frames") as other:
-            viewers = Viewer(one), Viewer(other)
-            await viewers[1].say("stream", "both")
-            await until_wanted(server, Stream.DRIVER, Stream.BOTH)
-            publish(server, 1)
-            pair = {"driver": b"restored", "camera": b"raw"}
-            server.hub.publish(Stream.BOTH, write_packet({"number": 2}, pair))
-            assert await viewers[0].frame() == ({"number": 1}, {"driver": b"jpeg"})
-            assert await viewers[1].frame() == ({"number": 2}, pair)
-
-    with_session(server.url, watch)
-
-
-def test_a_slow_client_gets_the_newest_and_no_backlog(server: PageServer) -> None:
-    async def watch(session: aiohttp.ClientSession) -> None:
-        async with session.ws_connect("/frames", max_msg_size=0) as slow:
-            viewer = Viewer(slow)
-            await until_wanted(server, Stream.DRIVER)
-            for number in range(100):
-                publish(server, number, LARGE)
-                await asyncio.sleep(0.001)
-            first, _ = await viewer.frame()
-            second, _ = await viewer.frame()
-            assert first["number"] < 99 and second["number"] == 99
-            with pytest.raises(asyncio.TimeoutError):
-                await slow.receive(0.2)
-
-    with_session(server.url, watch)
-
-
-def test_a_quick_client_has_a_second_frame_on_its_way(server: PageServer) -> None:
-    """And a slow one loses that again."""
-
-    async def watch(session: aiohttp.ClientSession) -> None:
-        async with session.ws_connect("/frames") as socket:
-            viewer = Viewer(socket)
-            await until_wanted(server, Stream.DRIVER)
-
-            async def sent(number: int, acknowledge: bool) -> None:
-                publish(server, number)
-                assert (await viewer.frame(acknowledge))[0] == {"number": number}
-
-            (client,) = server.hub.clients
-            while client._most == 1 or client._on_the_way:  # a busy machine may be slow at first
-                await sent(1, acknowledge=True)
-                await asyncio.sleep(0.01)
-            await sent(2, acknowledge=False)
-            await sent(3, acknowledge=False)
-            publish(server, 4)
-            with pytest.raises(asyncio.TimeoutError):
-                await socket.receive(2 * QUICK_S)
-            for _ in range(2):
-                await viewer.say("ack")
-            assert (await viewer.frame(acknowledge=False))[0] == {"number": 4}
-            publish(server, 5)
-            with pytest.raises(asyncio.TimeoutError):
-                await socket.receive(2 * QUICK_S)
-
-    with_session(server.url, watch)
-
-
-def test_a_client_that_does_not_read_slows_nobody(server: PageServer) -> None:
-    async def watch(session: aiohttp.ClientSession) -> None:
-        async with session.ws_connect("/frames") as stuck, session.ws_connect("/frames") as live:
-            viewer = Viewer(live)
-            while len(server.hub.clients) < 2:
-                await asyncio.sleep(0.005)
-            for number in range(50):
-                publish(server, number, LARGE)
-                header, _ = await viewer.frame()
-                assert header["number"] == number
-            assert not stuck.closed
-
-    with_session(server.url, watch)
-
-
-def test_an_old_frame_of_a_stream_is_not_kept_for_who_comes_later(server: PageServer) -> None:
-    async def watch(session: aiohttp.ClientSession) -> None:
-        async with session.ws_connect("/frames") as first:
-            await until_wanted(server, Stream.DRIVER)
-            publish(server, 1)
-            await Viewer(first).frame()
-        await until_wanted(server)
-        publish(server, 2)  # nobody is there: not even kept
-        async with session.ws_connect("/frames") as second:
-            await until_wanted(server, Stream.DRIVER)
-            publish(server, 3)
-            assert (await Viewer(second).frame())[0] == {"number": 3}
-
-    with_session(server.url, watch)
-
-
-def test_state_is_told_at_once_and_to_who_comes_later(server: PageServer) -> None:
-    async def watch(session: aiohttp.ClientSession) -> None:
-        async with session.ws_connect("/frames") as one, session.ws_connect("/frames") as other:
-            while len(server.hub.clients) < 2:
-                await asyncio.sleep(0.005)
-            server.hub.tell({"kind": "state", "sign": "camera"})
-            for client in (one, other):
-                assert json.loads((await client.receive(10)).data)["sign"] == "camera"
-            async with session.ws_connect("/frames") as late:
-                assert json.loads((await late.receive(10)).data)["sign"] == "camera"
-
-    with_session(server.url, watch)
-
-
-def test_clocks_are_compared(server: PageServer) -> None:
-    async def watch(session: aiohttp.ClientSession) -> None:
-        async with session.ws_connect("/frames") as client:
-            await Viewer(client).say("ping", 12.5)
-            pong = json.loads((await client.receive(10)).data)
-            assert (pong["kind"], pong["sent"]) == ("pong", 12.5) and pong["now"] > 0
-
-    with_session(server.url, watch)
-
-
-def test_restoring_is_switched(server: PageServer, wishes: list[bool]) -> None:
-    async def watch(session: aiohttp.ClientSession) -> None:
-        async with session.ws_connect("/frames") as client:
-            for wish in (False, True):
-                await Viewer(client).say("enable", wish)
-            while len(wishes) < 2:
-                await asyncio.sleep(0.005)
-
-    with_session(server.url, watch)
-    assert wishes == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +132,7 @@ def test_the_token_is_taken_out_of_the_address(guarded: PageServer) -> None:
 
 def test_clients_are_bounded(server: PageServer) -> None:
     async def crowd(session: aiohttp.ClientSession) -> None:
-        held = [await session.ws_connect("/frames") for _ in range(MOST_CLIENTS)]
+        held = [await session.ws_connect("/frames") for _ in range(MAX_CLIENTS)]
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect("/frames")
         assert refused.value.status == 503

@@ -35,16 +35,16 @@ def module(launch_file: Path) -> ModuleType:
 
 
 def test_only_what_is_said_goes_before_the_parameter_file(module: ModuleType) -> None:
-    said = arguments(module, restorer="front", page_port="0", window="true", params_file="/p.yaml")
+    said = arguments(module, restorer="front", page_port="0", page="false", params_file="/p.yaml")
     assert module.parameters(said) == [
         "/p.yaml",
-        {"restorer": "front", "use_sim_time": False, "page_port": 0, "window": True},
+        {"restorer": "front", "use_sim_time": False, "page_port": 0, "page": False},
     ]
 
 
 def test_a_switch_that_is_neither_on_nor_off_is_refused(module: ModuleType) -> None:
-    with pytest.raises(ValueError, match="window: 'maybe' is neither true nor false"):
-        module.parameters(arguments(module, window="maybe"))
+    with pytest.raises(ValueError, match="page: 'maybe' is neither true nor false"):
+        module.parameters(arguments(module, page="maybe"))
 
 
 def test_the_vehicle_says_only_what_there_is(module: ModuleType, repository: Path) -> None:

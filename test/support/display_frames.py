@@ -7,7 +7,7 @@ from builtin_interfaces.msg import Time
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from unirestore_ros.display.frames import Held
+from unirestore_ros.display.sources import BufferedFrame
 from unirestore_ros.msgs.camera_frame import read_frame
 from unirestore_ros.msgs.compressed import encode_jpeg
 from unirestore_ros.msgs.image_conversion import Pixels, image_message
@@ -25,12 +25,14 @@ def image(pixels: Pixels, stamp_ns: int = 0, encoding: str = "bgr8") -> Image:
     return message
 
 
-def held(
+def buffered(
     pixels: Pixels, stamp_s: float = 0.0, captured: float = 0.0, number: int = 0, jpeg: bool = False
-) -> Held:
+) -> BufferedFrame:
     message = image(pixels, round(stamp_s * 1e9))
     if jpeg:
         data = encode_jpeg(pixels, 95).tobytes()
         compressed = CompressedImage(header=message.header, format="jpeg", data=data)
-        return Held(read_frame(serialize_message(compressed), True, captured, number), captured)
-    return Held(read_frame(serialize_message(message), False, captured, number), captured)
+        return BufferedFrame(
+            read_frame(serialize_message(compressed), True, captured, number), captured
+        )
+    return BufferedFrame(read_frame(serialize_message(message), False, captured, number), captured)

@@ -10,9 +10,11 @@ from typing import Any
 
 import aiohttp
 
-from unirestore_ros.display.packet import read_packet
+from unirestore_ros.display.hub import Stream, read_packet
+from unirestore_ros.display.server import PageServer
 
 LIMIT_S = 30.0
+TOKEN = "0123456789abcdef"
 
 
 def with_session(url: str, act: Callable[[aiohttp.ClientSession], Awaitable[Any]]) -> Any:
@@ -23,6 +25,12 @@ def with_session(url: str, act: Callable[[aiohttp.ClientSession], Awaitable[Any]
             return await asyncio.wait_for(act(session), LIMIT_S)
 
     return asyncio.run(run())
+
+
+async def until_wanted(server: PageServer, *streams: Stream) -> None:
+    """Wait until clients want just these streams."""
+    while server.hub.wanted() != frozenset(streams):
+        await asyncio.sleep(0.005)
 
 
 class Viewer:

@@ -1,1 +1,1 @@
-"""The driver's display: restored or camera picture, in a window, on topics and on a page."""
+"""The driver's display: the restored or the camera's image, on topics and on a web page."""

@@ -1,8 +1,11 @@
-"""Between the thread that composes and the page's clients: the newest of each stream, once.
+"""From the compositor to the page's clients: packets, and the newest of each stream, once.
 
-A client is sent the newest packet when it has taken up the one before; where that takes it a moment
-only, a second one is on its way meanwhile. So nothing queues up for a slow client, and no client
-slows another.
+A packet is one binary message: 4 bytes, big-endian, the length of a JSON header; the header; the
+parts one after another. The header's ``parts`` are pairs of a name and a length in bytes:
+``driver`` and ``camera`` are JPEG images, ``area`` is a transparent PNG to lay over them.
+
+A client is sent the newest packet when it has acknowledged the one before; a client that is quick
+has two on their way. So nothing queues up for a slow client, and no client slows another.
 """
 
 from __future__ import annotations
@@ -11,25 +14,57 @@ import asyncio
 import contextlib
 import itertools
 import json
+import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
+from enum import Enum
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from unirestore_ros.display.packet import Stream
-
-# A client that takes a packet up within this time may have a second one on its way: at 30 frames a
-# second over a wireless network, one alone would wait for its own acknowledgement.
+# A client that acknowledges a packet within this time may have a second one on its way: at 30
+# frames a second over a wireless network, one alone would wait for its own acknowledgement.
 QUICK_S = 0.15
+_LENGTH = struct.Struct(">I")
+
+
+class Stream(Enum):
+    """Which images a client is sent."""
+
+    DRIVER = "driver"
+    CAMERA = "camera"
+    BOTH = "both"
+
+
+def write_packet(header: Mapping[str, Any], parts: Mapping[str, bytes]) -> bytes:
+    lengths = [[name, len(content)] for name, content in parts.items()]
+    text = json.dumps({**header, "parts": lengths}, separators=(",", ":")).encode()
+    return b"".join((_LENGTH.pack(len(text)), text, *parts.values()))
+
+
+def read_packet(message: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Read header and parts; ValueError where the message is cut short or too long."""
+    if len(message) < _LENGTH.size:
+        raise ValueError("the packet has no header")
+    (length,) = _LENGTH.unpack_from(message)
+    position = _LENGTH.size + length
+    header: dict[str, Any] = json.loads(message[_LENGTH.size : position])
+    parts = {}
+    for name, size in header.pop("parts"):
+        parts[name] = message[position : position + size]
+        position += size
+    if position != len(message):
+        raise ValueError(f"the packet has {len(message)} bytes, its header says {position}")
+    return header, parts
 
 
 class BadRequest(ValueError):
-    """A client sent what makes no sense."""
+    """A message of a client that is not understood."""
 
 
-class _Slot(NamedTuple):
+class _Packet(NamedTuple):
     number: int
     message: bytes
 
@@ -43,12 +78,13 @@ class Client:
         self._hub = hub
         self._socket = socket
         self._sent = -1
-        self._on_the_way: deque[float] = deque()
-        self._most = 1
+        self._sent_at: deque[float] = deque()
+        """When each packet was sent that is not acknowledged yet."""
+        self._max_unacknowledged = 1
         self._state: str | None = None
 
     async def send_newest(self) -> None:
-        """Until the connection ends."""
+        """Send state and packets until the connection ends."""
         with contextlib.suppress(ConnectionResetError):
             while True:
                 self.news.clear()
@@ -56,109 +92,37 @@ class Client:
                 if state is not self._state and state is not None:
                     self._state = state
                     await self._socket.send_str(state)
-                slot = self._hub.newest(self.stream)
-                is_free = len(self._on_the_way) < self._most
-                if slot is not None and is_free and slot.number > self._sent:
-                    self._sent = slot.number
-                    self._on_the_way.append(time.monotonic())
-                    await self._socket.send_bytes(slot.message)
+                packet = self._hub.newest(self.stream)
+                is_free = len(self._sent_at) < self._max_unacknowledged
+                if packet is not None and is_free and packet.number > self._sent:
+                    self._sent = packet.number
+                    self._sent_at.append(time.monotonic())
+                    await self._socket.send_bytes(packet.message)
                 await self.news.wait()
 
-    async def hear(self, text: str) -> bool | None:
-        """What the client says; returns whether restoring is to be enabled, where it asks for that.
-        BadRequest where it makes no sense."""
+    async def receive(self, text: str) -> bool | None:
+        """Act on a message; return whether to enable restoring, where it asks for that.
+
+        Raises BadRequest where the message is not understood.
+        """
         kind, value = _read_request(text)
         if kind == "ack":
-            self._take_up()
+            if self._sent_at:
+                took = time.monotonic() - self._sent_at.popleft()
+                self._max_unacknowledged = 2 if took < QUICK_S else 1
         elif kind == "stream":
             self.stream = _read_stream(value)
             self._sent = -1
             self._hub.count_wanted()
         elif kind == "ping":
-            await self._socket.send_str(
-                json.dumps({"kind": "pong", "sent": value, "now": time.monotonic() * 1e3})
-            )
+            pong = {"kind": "pong", "sent": value, "now": time.monotonic() * 1e3}
+            await self._socket.send_str(json.dumps(pong))
         elif kind == "enable" and isinstance(value, bool):
             return value
         else:
             raise BadRequest(f"{kind!r} is not ack, stream, ping or enable")
         self.news.set()
         return None
-
-    def _take_up(self) -> None:
-        if self._on_the_way:
-            took = time.monotonic() - self._on_the_way.popleft()
-            self._most = 2 if took < QUICK_S else 1
-
-
-class Hub:
-    """Packets and state from any thread; clients in the server's."""
-
-    def __init__(self) -> None:
-        self.clients: set[Client] = set()
-        self.state: str | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = threading.Lock()
-        self._numbers = itertools.count()
-        self._slots: dict[Stream, _Slot] = {}
-        self._wanted: frozenset[Stream] = frozenset()
-        self._is_waking = False
-
-    def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """The loop that clients are served in; None at its end."""
-        with self._lock:
-            self._loop = loop
-
-    def wanted(self) -> frozenset[Stream]:
-        """Streams that have clients."""
-        return self._wanted
-
-    def publish(self, stream: Stream, message: bytes) -> None:
-        with self._lock:
-            if stream in self._wanted:
-                self._slots[stream] = _Slot(next(self._numbers), message)
-                self._wake()
-
-    def tell(self, state: dict[str, Any]) -> None:
-        """What all clients are to know, in place of what they were told before."""
-        text = json.dumps(state, separators=(",", ":"))
-        with self._lock:
-            if text != self.state:
-                self.state = text
-                self._wake()
-
-    def newest(self, stream: Stream) -> _Slot | None:
-        with self._lock:
-            return self._slots.get(stream)
-
-    def add(self, client: Client) -> None:
-        self.clients.add(client)
-        self.count_wanted()
-
-    def remove(self, client: Client) -> None:
-        self.clients.discard(client)
-        self.count_wanted()
-        if not self.clients:
-            self.state = None  # old when the next one comes
-
-    def count_wanted(self) -> None:
-        with self._lock:
-            self._wanted = frozenset(client.stream for client in self.clients)
-            # What nobody was sent any more is old when somebody wants it again.
-            for stream in set(self._slots) - self._wanted:
-                del self._slots[stream]
-
-    def _wake(self) -> None:
-        """One call at most waits in the loop's own queue."""
-        if self._loop is not None and not self._is_waking:
-            self._is_waking = True
-            self._loop.call_soon_threadsafe(self._tell_clients)
-
-    def _tell_clients(self) -> None:
-        with self._lock:
-            self._is_waking = False
-        for client in self.clients:
-            client.news.set()
 
 
 def _read_request(text: str) -> tuple[str, Any]:
@@ -176,3 +140,73 @@ def _read_stream(name: Any) -> Stream:
         return Stream(name)
     except ValueError:
         raise BadRequest(f"there is no stream {name!r}") from None
+
+
+class Hub:
+    """Takes packets and state from any thread; holds the clients, in the server's thread."""
+
+    def __init__(self) -> None:
+        self.clients: set[Client] = set()
+        self.state: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._packets: dict[Stream, _Packet] = {}
+        self._wanted: frozenset[Stream] = frozenset()
+        self._is_waking = False
+
+    def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Set the loop that serves the clients; None at its end."""
+        with self._lock:
+            self._loop = loop
+
+    def wanted(self) -> frozenset[Stream]:
+        """Return the streams that have clients."""
+        return self._wanted
+
+    def publish(self, stream: Stream, message: bytes) -> None:
+        with self._lock:
+            if stream in self._wanted:
+                self._packets[stream] = _Packet(next(self._numbers), message)
+                self._wake()
+
+    def publish_state(self, state: Mapping[str, Any]) -> None:
+        """Send the state to all clients, and to those that connect later."""
+        text = json.dumps(state, separators=(",", ":"))
+        with self._lock:
+            if text != self.state:
+                self.state = text
+                self._wake()
+
+    def newest(self, stream: Stream) -> _Packet | None:
+        with self._lock:
+            return self._packets.get(stream)
+
+    def add(self, client: Client) -> None:
+        self.clients.add(client)
+        self.count_wanted()
+
+    def remove(self, client: Client) -> None:
+        self.clients.discard(client)
+        self.count_wanted()
+        if not self.clients:
+            self.state = None  # out of date when the next client comes
+
+    def count_wanted(self) -> None:
+        with self._lock:
+            self._wanted = frozenset(client.stream for client in self.clients)
+            # A packet of a stream without clients is out of date when one wants it again.
+            for stream in set(self._packets) - self._wanted:
+                del self._packets[stream]
+
+    def _wake(self) -> None:
+        """Wake the clients from another thread; at most one call waits in the loop's queue."""
+        if self._loop is not None and not self._is_waking:
+            self._is_waking = True
+            self._loop.call_soon_threadsafe(self._wake_clients)
+
+    def _wake_clients(self) -> None:
+        with self._lock:
+            self._is_waking = False
+        for client in self.clients:
+            client.news.set()

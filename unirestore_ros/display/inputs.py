@@ -1,22 +1,26 @@
-"""The topics that the display listens to, while somebody looks at it."""
+"""What the display receives and requests: frames, status, labels and boxes while somebody watches,
+and the restorer's diagnostics, tasks and switch."""
 
 from __future__ import annotations
 
 import importlib
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.client import Client
 from rclpy.node import Node
+from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool
 
-from unirestore_ros.display.frames import Held
 from unirestore_ros.display.overlay import read_area, read_boxes
 from unirestore_ros.display.parameters import DisplayParameters
-from unirestore_ros.display.selection import Verdict
-from unirestore_ros.display.sources import Sources
-from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
+from unirestore_ros.display.selection import StatusReport
+from unirestore_ros.display.sources import BufferedFrame, Sources
+from unirestore_ros.msgs.camera_frame import read_frame
 from unirestore_ros.msgs.cdr import view_image
 from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
 from unirestore_ros.msgs.subscribing import OnDemandSubscription
@@ -25,11 +29,16 @@ from unirestore_ros.node.report import AgeClock
 
 _LOG_EVERY_S = 5.0
 _MODES = {mode.value: mode for mode in Mode}
+_SILENT_AFTER_S = 3.0
+_ANSWER_WITHIN_S = 5.0
+_FEATURES = "/features"
 
 
 class Inputs:
-    """Subscribes, reads what comes and puts it into the sources. Calls ``changed`` after each
-    message. For ROS's thread."""
+    """Subscribe, read what arrives and add it to the sources, then call ``changed``.
+
+    For the ROS thread.
+    """
 
     def __init__(
         self,
@@ -40,20 +49,24 @@ class Inputs:
     ) -> None:
         self.parameters = parameters
         """Replaced as a whole when one changes."""
-        self.told = Verdict(None)
-        """What the restorer last said."""
+        self.last_report = StatusReport(None)
+        """What the restorer said about its latest frame."""
         self._logger = node.get_logger()
         self._ages = AgeClock(node.get_clock(), self._logger)
         self._sources = sources
         self._changed = changed
-        self._numbers = 0
+        self._frame_count = 0
         self._wanted = False
+        self._compressed = parameters.input_transport == "compressed"
         self._topics = self._make_topics(node, parameters)
 
     def update(self, wanted: bool) -> None:
-        """To be called some times a second; ``wanted``: somebody looks."""
+        """Subscribe or unsubscribe as needed; call it some times a second.
+
+        ``wanted``: somebody watches the display.
+        """
         if wanted and not self._wanted:
-            self._sources.forget()
+            self._sources.reset()
         self._wanted = wanted
         for topic in self._topics:
             topic.update(wanted)
@@ -63,64 +76,54 @@ class Inputs:
             topic.close()
 
     def _make_topics(self, node: Node, parameters: DisplayParameters) -> list[OnDemandSubscription]:
-        compressed = parameters.input_transport == "compressed"
-        kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
+        kind, suffix = (CompressedImage, "/compressed") if self._compressed else (Image, "")
+        restorer, sources = parameters.restorer, self._sources
+        # image_transport derives the compressed name from the resolved one, so after remapping.
         camera = node.resolve_topic_name("image") + suffix
-        restored = f"{parameters.restorer}/image{suffix}"
-        listened = [
-            (kind, camera, self._hear_camera, True),
-            (kind, restored, self._hear_restored, True),
-            (DiagnosticArray, f"{parameters.restorer}/status", self._hear_status, False),
+        restored = f"{restorer}/image{suffix}"
+        # Type, topic, callback, and whether the callback takes serialized messages.
+        inputs: list[tuple[type, str, Callable[..., None], bool]] = [
+            (kind, camera, lambda m: self._receive_frame(m, sources.add_camera_frame), True),
+            (kind, restored, lambda m: self._receive_frame(m, sources.add_restored_frame), True),
+            (DiagnosticArray, f"{restorer}/status", self._receive_status, False),
         ]
         if parameters.segmentation:
-            labels = f"{parameters.segmentation}/labels"
-            listened.append((Image, labels, self._hear_labels, True))
+            inputs.append((Image, f"{parameters.segmentation}/labels", self._receive_labels, True))
         if parameters.detection and (markers := _marker_array()) is not None:
-            topic = f"{parameters.detection}/markers"
-            listened.append((markers, topic, self._hear_markers, False))
+            inputs.append((markers, f"{parameters.detection}/markers", self._receive_boxes, False))
         reliability = parameters.input_reliability
         return [
-            OnDemandSubscription(node, kind, node.resolve_topic_name(topic), hear, reliability, raw)
-            for kind, topic, hear, raw in listened
+            OnDemandSubscription(
+                node, kind, node.resolve_topic_name(topic), callback, reliability, raw
+            )
+            for kind, topic, callback, raw in inputs
         ]
 
-    def _hear_camera(self, message: bytes) -> None:
-        if (held := self._read(message)) is not None:
-            self._sources.camera_frame(held)
-            self._changed()
-
-    def _hear_restored(self, message: bytes) -> None:
-        if (held := self._read(message)) is not None:
-            self._sources.restored_frame(held)
-            self._changed()
-
-    def _read(self, message: bytes) -> Held | None:
-        """None where the frame cannot be shown, which is logged."""
-        compressed = self.parameters.input_transport == "compressed"
+    def _receive_frame(self, message: bytes, add: Callable[[BufferedFrame], None]) -> None:
         arrived = time.monotonic()
-        self._numbers += 1
+        self._frame_count += 1
         try:
-            frame: CameraFrame = read_frame(message, compressed, arrived, self._numbers)
+            frame = read_frame(message, self._compressed, arrived, self._frame_count)
         except MalformedMessage as error:
             self._warn(f"a malformed image: {error}")
-            return None
+            return
         if frame.unfit is not None:
             self._warn(f"an image that cannot be shown: {frame.unfit}")
-            return None
-        return Held(frame, arrived - self._ages.age_s(frame))
+            return
+        add(BufferedFrame(frame, arrived - self._ages.age_s(frame)))
+        self._changed()
 
-    def _hear_status(self, message: DiagnosticArray) -> None:
+    def _receive_status(self, message: DiagnosticArray) -> None:
         for status in message.status:
             values = {pair.key: pair.value for pair in status.values}
             mode = _MODES.get(values.get("mode", ""))
-            # In restored mode the message is the mode's name, which the sign says already.
-            reason = status.message if mode is Mode.CAMERA else ""
-            self.told = Verdict(mode, reason)
+            # In restored mode the message is the mode's name, which the display shows anyway.
+            self.last_report = StatusReport(mode, status.message if mode is Mode.CAMERA else "")
             stamp = message.header.stamp
-            self._sources.status(stamp.sec * 10**9 + stamp.nanosec, self.told)
+            self._sources.add_report(stamp.sec * 10**9 + stamp.nanosec, self.last_report)
             self._changed()
 
-    def _hear_labels(self, message: bytes) -> None:
+    def _receive_labels(self, message: bytes) -> None:
         try:
             area = read_area(view_image(message), self.parameters.drivable_class)
         except (MalformedMessage, UnsupportedFrame) as error:
@@ -129,20 +132,89 @@ class Inputs:
         self._sources.add_area(area)
         self._changed()
 
-    def _hear_markers(self, message: Any) -> None:
-        boxes = read_boxes(message.markers)
-        if boxes is not None:
+    def _receive_boxes(self, message: Any) -> None:
+        if (boxes := read_boxes(message.markers)) is not None:
             self._sources.add_boxes(boxes)
             self._changed()
 
-    def _warn(self, words: str) -> None:
-        self._logger.warning(words, throttle_duration_sec=_LOG_EVERY_S)
+    def _warn(self, text: str) -> None:
+        self._logger.warning(text, throttle_duration_sec=_LOG_EVERY_S)
 
 
 def _marker_array() -> Any:
-    """`visualization_msgs/MarkerArray`; None where that package is not installed, as on a ROS that
-    holds the core only."""
+    """Import `visualization_msgs/MarkerArray`; None where that package is not installed."""
     try:
         return importlib.import_module("visualization_msgs.msg").MarkerArray
     except ModuleNotFoundError:
         return None
+
+
+class RestorerClient:
+    """The restorer's diagnostics and tasks, and requests to switch it on or off.
+
+    For the ROS thread, except `request_enabled`.
+    """
+
+    def __init__(self, node: Node, name: str, notify: Callable[[str], None]) -> None:
+        """``notify`` receives messages for the viewer when a request fails."""
+        self.name: str = node.resolve_topic_name(name)
+        """With its namespace."""
+        self._node = node
+        self._notify = notify
+        self._values: dict[str, str] = {}
+        self._received_at = -_SILENT_AFTER_S
+        # A page may send requests at any rate: the newest is kept, and one call is in progress.
+        self._requests: deque[bool] = deque(maxlen=1)
+        self._call: Future[SetBool.Response] | None = None
+        self._called_at = 0.0
+        self._set_enabled: Client = node.create_client(SetBool, f"{self.name}/set_enabled")
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._receive_diagnostics, 10)
+
+    def values(self) -> dict[str, str]:
+        """Return its diagnostics and their ``message``; empty after some seconds of silence."""
+        return self._values if time.monotonic() - self._received_at < _SILENT_AFTER_S else {}
+
+    def tasks(self) -> dict[str, bool]:
+        """Return its machine tasks, and whether anybody subscribes to their features: otherwise
+        they are not computed."""
+        start = self.name + "/"
+        topics = [name for name, _ in self._node.get_topic_names_and_types()]
+        return {
+            topic[len(start) : -len(_FEATURES)]: self._node.count_subscribers(topic) > 0
+            for topic in sorted(topics)
+            if topic.startswith(start) and topic.endswith(_FEATURES)
+        }
+
+    def request_enabled(self, enabled: bool) -> None:
+        """Have `send_request` switch it on or off; from any thread. The newest request counts."""
+        self._requests.append(enabled)
+
+    def send_request(self) -> None:
+        """Call the service if there is a request and no call in progress; to be called often."""
+        if self._call is not None and not self._call.done():
+            if time.monotonic() - self._called_at < _ANSWER_WITHIN_S:
+                return
+            self._set_enabled.remove_pending_request(self._call)
+            self._notify(f"{self.name} has not answered in {_ANSWER_WITHIN_S:.0f} s")
+        self._call = None
+        if not self._requests:
+            return
+        enabled = self._requests.pop()
+        if not self._set_enabled.service_is_ready():
+            self._notify(f"{self.name} does not answer: is restore_node running?")
+            return
+        self._called_at = time.monotonic()
+        self._call = self._set_enabled.call_async(SetBool.Request(data=enabled))
+        self._call.add_done_callback(self._receive_answer)
+
+    def _receive_answer(self, call: Future[SetBool.Response]) -> None:
+        answer = call.result()
+        if answer is not None and not answer.success:
+            self._notify(f"{self.name}: {answer.message}")
+
+    def _receive_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == self.name:
+                self._values = {pair.key: pair.value for pair in status.values}
+                self._values["message"] = status.message
+                self._received_at = time.monotonic()

@@ -1,11 +1,11 @@
-"""The parameters of `driver_display`; who applies a change is the node."""
+"""Parameters of `driver_display`: declared and checked here, applied by the node."""
 
 from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from enum import Enum
 
-from unirestore_ros.display.view import View
 from unirestore_ros.msgs.parameter_struct import (
     Change,
     NodeParameters,
@@ -13,16 +13,27 @@ from unirestore_ros.msgs.parameter_struct import (
     parameter,
 )
 
-# So long that guessing it is hopeless: 16 characters of `openssl rand -hex 16` are 64 bits.
+# Too long to guess: 16 characters of `openssl rand -hex 16` are 64 bits.
 SHORTEST_TOKEN = 16
+
+
+class View(Enum):
+    RESTORED = "restored"
+    """The driver's frame alone."""
+    SPLIT = "split"
+    """The camera's left of a divider, the driver's right of it."""
+    SIDE = "side"
+    """The camera's and the driver's side by side."""
+    RAW = "raw"
+    """The camera's alone."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DisplayParameters(NodeParameters):
-    """Values of one moment."""
+    """The values at one moment."""
 
     restorer: str = parameter(
-        "unirestore", "Name of the restore_node whose pictures are shown", Change.AT_START
+        "unirestore", "Name of the restore_node whose images are shown", Change.AT_START
     )
     segmentation: str = parameter(
         "segmentation_head",
@@ -52,7 +63,7 @@ class DisplayParameters(NodeParameters):
     )
     view: str = parameter(
         "restored",
-        "What the topics and the window show, and what the page shows first",
+        "What ~/image shows, and what the page shows first",
         Change.AT_ONCE,
         choices=tuple(view.value for view in View),
     )
@@ -66,7 +77,7 @@ class DisplayParameters(NodeParameters):
     )
     max_age_ms: int = parameter(
         500,
-        "A picture older than this is never shown without the sign STALE",
+        "An image older than this is never shown without the word STALE",
         Change.AT_ONCE,
         unit="ms",
         lowest=50,
@@ -74,7 +85,7 @@ class DisplayParameters(NodeParameters):
     )
     fallback_after_ms: int = parameter(
         500,
-        "Camera frames without any of the restorer for this long bring up the camera's own picture",
+        "The camera's image is shown when it sends frames and the restorer none for this long",
         Change.AT_ONCE,
         unit="ms",
         lowest=50,
@@ -88,7 +99,7 @@ class DisplayParameters(NodeParameters):
     )
     jpeg_quality: int = parameter(
         85,
-        "Quality of ~/image/compressed and of the page's pictures",
+        "JPEG quality of ~/image/compressed and of the page's images",
         Change.AT_ONCE,
         unit="%",
         lowest=1,
@@ -96,14 +107,11 @@ class DisplayParameters(NodeParameters):
     )
     page_width: int = parameter(
         1280,
-        "Pictures wider than this are scaled down for the page",
+        "Images wider than this are scaled down for the page",
         Change.AT_ONCE,
         unit="pixels",
         lowest=160,
         highest=3840,
-    )
-    window: bool = parameter(
-        False, "Whether a full-screen window is opened, with OpenCV's HighGUI", Change.AT_START
     )
     page: bool = parameter(True, "Whether the page is served", Change.AT_START)
     page_address: str = parameter(

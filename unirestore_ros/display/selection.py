@@ -1,109 +1,178 @@
-"""Which picture is shown, and what is said of it.
+"""Which frame the driver sees, and what the display says about it.
 
-A state machine without a clock, without ROS and without pixels: whoever uses it says what arrived,
-and when.
+State machines without a clock, ROS or pixels: callers say what arrived, and when, in seconds of one
+steady clock.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from enum import Enum
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from unirestore_ros.display.view import Sign
 from unirestore_ros.node.mode import Mode, ModeSwitch
+
+# The restorer publishes the status right after the image, from another thread: it arrives some
+# milliseconds later, on a busy machine some tens.
+STATUS_WAIT_S = 0.1
+_MAX_REPORTS = 32
+_MAX_UNMATCHED = 8
+
+
+class FrameStatus(Enum):
+    """What the viewer is told about the shown frame."""
+
+    RESTORED = "restored"
+    CAMERA = "camera"
+    UNCONFIRMED = "unconfirmed"
+    """Published by the restorer, without a message on its status topic."""
+    STALE = "stale"
+    """Older than the largest age that may be shown as current."""
+    WAITING = "waiting"
+    """No frame has arrived yet."""
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """What the restorer says about a frame that it published."""
+
+    mode: Mode | None
+    """None: it has said nothing."""
+    reason: str = ""
 
 
 class Captured(Protocol):
     @property
     def captured(self) -> float:
-        """When the camera took it: seconds of the steady clock."""
+        """When the camera took the frame, in seconds of the steady clock."""
 
 
-T = TypeVar("T", bound=Captured)
+T = TypeVar("T")
+C = TypeVar("C", bound=Captured)
 
-_SIGNS = {Mode.RESTORED: Sign.RESTORED, Mode.CAMERA: Sign.CAMERA, None: Sign.UNCONFIRMED}
+_NO_REPORT = StatusReport(None, "nothing on its status topic")
+_STATUS_OF_MODE = {
+    Mode.RESTORED: FrameStatus.RESTORED,
+    Mode.CAMERA: FrameStatus.CAMERA,
+    None: FrameStatus.UNCONFIRMED,
+}
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the restorer says of a picture that it sent; no mode where it has not said."""
+class Selected(Generic[T]):
+    """The frame to show (None: there is none) and what to say about it."""
 
-    mode: Mode | None
+    frame: T | None
+    status: FrameStatus
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Choice(Generic[T]):
-    """A picture to show, or none, and what to say of it."""
+class FrameSelector(Generic[C]):
+    """Choose the restorer's frame while frames come and are fresh, else the camera's, else the
+    newest of both, as STALE.
 
-    picture: T | None
-    sign: Sign
-    reason: str = ""
-
-
-class Selection(Generic[T]):
-    """The restorer's picture while it comes and is fresh, else the camera's, else the newest that
-    there was, as STALE. Times are seconds of one steady clock.
-
-    The camera's stays until the restorer has been back for a second, by the same rules as in the
-    restorer itself.
+    Once the camera's is shown, it stays until the restorer has been back for a second, by the same
+    rules as in the restorer itself.
     """
 
     def __init__(self, now: float, max_age: float, fallback_after: float) -> None:
         self.max_age = max_age
         self._switch = ModeSwitch(now, fallback_after)
         self._switch.set_wanted(True)
-        self._camera: T | None = None
-        self._restored: T | None = None
-        self._verdict = Verdict(None)
+        self._camera: C | None = None
+        self._restored: C | None = None
+        self._report = _NO_REPORT
 
     def set_limits(self, max_age: float, fallback_after: float) -> None:
         self.max_age = max_age
         self._switch.fallback_after = fallback_after
 
-    def camera_arrived(self, picture: T, now: float) -> None:
-        self._camera = picture
+    def add_camera_frame(self, frame: C, now: float) -> None:
+        self._camera = frame
         self._switch.frame_arrived(now)
 
-    def restored_arrived(self, picture: T, verdict: Verdict, now: float) -> None:
-        """A picture of the restorer, in whichever mode."""
-        self._restored, self._verdict = picture, verdict
-        fresh = self._is_fresh(picture, now)
+    def add_restored_frame(self, frame: C, report: StatusReport, now: float) -> None:
+        """Add a frame that the restorer published, in either mode."""
+        self._restored, self._report = frame, report
+        fresh = self._is_fresh(frame, now)
         if fresh:
             self._switch.output_produced()
         self._switch.frame_tried(fresh, now)
 
-    def look(self, now: float) -> Choice[T]:
-        """What the driver sees now."""
+    def select(self, now: float) -> Selected[C]:
+        """Select what the driver sees now."""
         self._switch.check_stall(now)
+        camera_is_fresh = self._is_fresh(self._camera, now)
         if self._is_fresh(self._restored, now):
-            if self._switch.mode is Mode.RESTORED or not self._is_fresh(self._camera, now):
-                return Choice(self._restored, _SIGNS[self._verdict.mode], self._verdict.reason)
-        elif self._restored is not None and self._is_fresh(self._camera, now):
-            self._give_up_restored(now)
-        if self._is_fresh(self._camera, now):
-            return Choice(self._camera, Sign.CAMERA, self._switch.reason or "nothing restored yet")
-        return self._stale(self._newest())
+            if self._switch.mode is Mode.RESTORED or not camera_is_fresh:
+                status = _STATUS_OF_MODE[self._report.mode]
+                return Selected(self._restored, status, self._report.reason)
+        elif self._restored is not None and camera_is_fresh and self._switch.mode is Mode.RESTORED:
+            # The frame on screen is too old: do not wait until the stall is noticed.
+            self._switch.frame_arrived(now, unfit="no fresh image from the restorer")
+        if camera_is_fresh:
+            reason = self._switch.reason or "nothing restored yet"
+            return Selected(self._camera, FrameStatus.CAMERA, reason)
+        frames = [frame for frame in (self._restored, self._camera) if frame is not None]
+        return self._stale(max(frames, key=lambda frame: frame.captured, default=None))
 
-    def look_at_camera(self, now: float) -> Choice[T]:
-        """What is to be seen of the camera now, whatever the restorer does."""
+    def select_camera(self, now: float) -> Selected[C]:
+        """Select the camera's frame, whatever the restorer does."""
         if self._is_fresh(self._camera, now):
-            return Choice(self._camera, Sign.CAMERA, "raw view")
+            return Selected(self._camera, FrameStatus.CAMERA, "raw view")
         return self._stale(self._camera)
 
-    def _give_up_restored(self, now: float) -> None:
-        """At once, before the next stall would be noticed: the picture shown is too old."""
-        if self._switch.mode is Mode.RESTORED:
-            self._switch.frame_arrived(now, unfit="no fresh picture from the restorer")
+    def _stale(self, frame: C | None) -> Selected[C]:
+        if frame is None:
+            return Selected(None, FrameStatus.WAITING, "no image yet")
+        return Selected(frame, FrameStatus.STALE, "no new image")
 
-    def _stale(self, picture: T | None) -> Choice[T]:
-        if picture is None:
-            return Choice(None, Sign.WAITING, "no picture yet")
-        return Choice(picture, Sign.STALE, "no new picture")
+    def _is_fresh(self, frame: C | None, now: float) -> bool:
+        return frame is not None and now - frame.captured <= self.max_age
 
-    def _newest(self) -> T | None:
-        there = [picture for picture in (self._restored, self._camera) if picture is not None]
-        return max(there, key=lambda picture: picture.captured, default=None)
 
-    def _is_fresh(self, picture: T | None, now: float) -> bool:
-        return picture is not None and now - picture.captured <= self.max_age
+class _Unmatched(NamedTuple, Generic[T]):
+    stamp: int
+    frame: T
+    since: float
+
+
+class StatusMatcher(Generic[T]):
+    """Pair each frame of the restorer with the status report of the same stamp (nanoseconds).
+
+    A frame waits `STATUS_WAIT_S` for its report. Both queues are bounded.
+    """
+
+    def __init__(self) -> None:
+        self._reports: OrderedDict[int, StatusReport] = OrderedDict()
+        self._frames: deque[_Unmatched[T]] = deque()
+
+    def add_frame(self, stamp: int, frame: T, now: float) -> list[tuple[T, StatusReport]]:
+        """Add a frame; return those that wait no longer, oldest first."""
+        self._frames.append(_Unmatched(stamp, frame, now))
+        return self.take_due(now)
+
+    def add_report(
+        self, stamp: int, report: StatusReport, now: float
+    ) -> list[tuple[T, StatusReport]]:
+        """Add a report; return the frames that wait no longer, oldest first."""
+        self._reports[stamp] = report
+        while len(self._reports) > _MAX_REPORTS:
+            self._reports.popitem(last=False)
+        return self.take_due(now)
+
+    def take_due(self, now: float) -> list[tuple[T, StatusReport]]:
+        """Remove and return the frames that have a report or have waited long enough."""
+        due = []
+        while self._frames and self._is_due(self._frames[0], now):
+            stamp, frame, _ = self._frames.popleft()
+            due.append((frame, self._reports.pop(stamp, _NO_REPORT)))
+        return due
+
+    def _is_due(self, oldest: _Unmatched[T], now: float) -> bool:
+        # A frame whose report is there does not wait for an older one whose report was lost.
+        has_report = any(each.stamp in self._reports for each in self._frames)
+        return (
+            has_report or now - oldest.since >= STATUS_WAIT_S or len(self._frames) > _MAX_UNMATCHED
+        )

@@ -1,4 +1,4 @@
-"""What has come from camera, restorer and machines, and which of it is to be shown now."""
+"""Frames, boxes and labels that have arrived, and a snapshot of what is to be shown now."""
 
 from __future__ import annotations
 
@@ -7,35 +7,98 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
-from unirestore_ros.display.confirmation import Confirmation
-from unirestore_ros.display.frames import Held, RecentFrames
-from unirestore_ros.display.overlay import Area, Boxes
-from unirestore_ros.display.selection import Choice, Selection, Verdict
+import cv2
+import numpy as np
 
-# Of what machines saw, the frames that are kept to be drawn over the picture of the same frame.
-_SEEN = 16
-# Seen so much earlier or later, a car is somewhere else in the picture.
-_SEEN_WITHIN_S = 0.25
-Seen = TypeVar("Seen", Boxes, Area)
+from unirestore_ros.display.overlay import Area, Boxes
+from unirestore_ros.display.selection import FrameSelector, Selected, StatusMatcher, StatusReport
+from unirestore_ros.msgs.camera_frame import CameraFrame
+from unirestore_ros.msgs.compressed import encode_jpeg
+from unirestore_ros.msgs.image_conversion import Pixels
+
+# Boxes and labels are kept for this many frames: they arrive after the frame or before it.
+_KEPT_OVERLAYS = 16
+# Boxes and labels further than this from the shown frame are left out: the car has moved on.
+_OVERLAY_WITHIN_S = 0.25
+Overlay = TypeVar("Overlay", Boxes, Area)
+
+
+class BufferedFrame:
+    """A frame with its decoded pixels and JPEG, each made once, when first needed.
+
+    Not safe for several threads: only the compositor's reads pixels.
+    """
+
+    def __init__(self, frame: CameraFrame, captured: float) -> None:
+        """``captured``: when the camera took it, in seconds of the steady clock."""
+        self.frame = frame
+        self.captured = captured
+        self._jpegs: dict[tuple[int, int], bytes] = {}
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """BGR (H,W,3) uint8, read-only: it may be the message's own memory.
+
+        Raises MalformedMessage where a compressed frame does not decode.
+        """
+        return self.frame.bgr(np.empty((self.frame.height, self.frame.width, 3), np.uint8))
+
+    def jpeg(self, quality: int, max_width: int) -> bytes:
+        """Encode as JPEG, scaled down to ``max_width`` pixels where the frame is wider."""
+        key = quality, max_width
+        if key not in self._jpegs:
+            pixels = self.pixels
+            height, width = pixels.shape[:2]
+            if width > max_width:
+                size = max_width, max(1, round(height * max_width / width))
+                pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+            self._jpegs = {key: encode_jpeg(pixels, quality).tobytes()}
+        return self._jpegs[key]
+
+
+class FrameHistory:
+    """The camera's latest frames, so that a restored frame can be shown beside its own input."""
+
+    def __init__(self, seconds: float, max_bytes: int = 64 << 20) -> None:
+        self.seconds = seconds
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._frames: deque[BufferedFrame] = deque()
+
+    def add(self, frame: BufferedFrame) -> None:
+        self._frames.append(frame)
+        self._bytes += len(frame.frame.message)
+        while len(self._frames) > 1 and (
+            self._bytes > self._max_bytes
+            or frame.captured - self._frames[0].captured > self.seconds
+        ):
+            self._bytes -= len(self._frames.popleft().frame.message)
+
+    def nearest(self, stamp_ns: int) -> BufferedFrame | None:
+        """Return the frame of that stamp, or of the nearest; None where there is no frame."""
+        return min(
+            self._frames, key=lambda other: abs(other.frame.stamp_ns - stamp_ns), default=None
+        )
 
 
 @dataclass(frozen=True)
-class Look:
-    """One moment."""
+class Snapshot:
+    """What is to be shown at one moment."""
 
     now: float
-    driver: Choice[Held]
-    camera: Choice[Held]
-    pair: Held | None
-    """The camera's frame of the driver's picture."""
+    driver: Selected[BufferedFrame]
+    camera: Selected[BufferedFrame]
+    driver_input: BufferedFrame | None
+    """The camera's frame that the driver's was made from."""
     boxes: Boxes | None
     area: Area | None
 
 
 class Sources:
-    """Filled from ROS's thread, looked at from the thread that composes."""
+    """Collect what arrives (in the ROS thread) and take snapshots (in the compositor's thread)."""
 
     def __init__(
         self,
@@ -43,44 +106,45 @@ class Sources:
         fallback_after: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``max_age`` and ``fallback_after`` in seconds."""
         self._clock = clock
         self._lock = threading.Lock()
         self._limits = max_age, fallback_after
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Begin anew, as when nobody has watched for a while."""
+    def reset(self) -> None:
+        """Forget everything, as when nobody has watched for a while."""
         with self._lock:
             max_age, fallback_after = self._limits
-            self._selection = Selection[Held](self._clock(), max_age, fallback_after)
-            self._recent = RecentFrames(max_age)
-            self._confirmation = Confirmation[Held]()
-            self._boxes: deque[Boxes] = deque(maxlen=_SEEN)
-            self._areas: deque[Area] = deque(maxlen=_SEEN)
+            self._selector = FrameSelector[BufferedFrame](self._clock(), max_age, fallback_after)
+            self._history = FrameHistory(max_age)
+            self._matcher = StatusMatcher[BufferedFrame]()
+            self._boxes: deque[Boxes] = deque(maxlen=_KEPT_OVERLAYS)
+            self._areas: deque[Area] = deque(maxlen=_KEPT_OVERLAYS)
 
     def set_limits(self, max_age: float, fallback_after: float) -> None:
-        """In seconds."""
+        """Change both limits, in seconds."""
         with self._lock:
             self._limits = max_age, fallback_after
-            self._selection.set_limits(max_age, fallback_after)
-            self._recent.seconds = max_age
+            self._selector.set_limits(max_age, fallback_after)
+            self._history.seconds = max_age
 
-    def camera_frame(self, held: Held) -> None:
+    def add_camera_frame(self, frame: BufferedFrame) -> None:
         with self._lock:
-            self._recent.add(held)
-            self._selection.camera_arrived(held, self._clock())
+            self._history.add(frame)
+            self._selector.add_camera_frame(frame, self._clock())
 
-    def restored_frame(self, held: Held) -> None:
-        """A picture of the restorer, in whichever mode; shown once its status is there too."""
-        with self._lock:
-            now = self._clock()
-            self._take(self._confirmation.picture(held.frame.stamp_ns, held, now), now)
-
-    def status(self, stamp_ns: int, verdict: Verdict) -> None:
-        """What the restorer says of the picture of that stamp."""
+    def add_restored_frame(self, frame: BufferedFrame) -> None:
+        """Add a frame of the restorer, in either mode; it is shown once its status is there too."""
         with self._lock:
             now = self._clock()
-            self._take(self._confirmation.status(stamp_ns, verdict, now), now)
+            self._add_matched(self._matcher.add_frame(frame.frame.stamp_ns, frame, now), now)
+
+    def add_report(self, stamp_ns: int, report: StatusReport) -> None:
+        """Add what the restorer says about the frame of that stamp."""
+        with self._lock:
+            now = self._clock()
+            self._add_matched(self._matcher.add_report(stamp_ns, report, now), now)
 
     def add_boxes(self, boxes: Boxes) -> None:
         with self._lock:
@@ -90,38 +154,38 @@ class Sources:
         with self._lock:
             self._areas.append(area)
 
-    def look(self) -> Look:
+    def snapshot(self) -> Snapshot:
         with self._lock:
             now = self._clock()
-            self._take(self._confirmation.due(now), now)
-            driver = self._selection.look(now)
-            camera = self._selection.look_at_camera(now)
-            stamp = None if driver.picture is None else driver.picture.frame.stamp_ns
-            return Look(
+            self._add_matched(self._matcher.take_due(now), now)
+            driver = self._selector.select(now)
+            stamp = None if driver.frame is None else driver.frame.frame.stamp_ns
+            own = None if stamp is None else self._history.nearest(stamp)
+            if own is not None and not _is_within(own.frame.stamp_ns, stamp, self._limits[0]):
+                own = None
+            return Snapshot(
                 now=now,
                 driver=driver,
-                camera=camera,
-                pair=self._pair(driver.picture),
-                boxes=self._nearest(self._boxes, stamp),
-                area=self._nearest(self._areas, stamp),
+                camera=self._selector.select_camera(now),
+                driver_input=own,
+                boxes=_nearest(self._boxes, stamp),
+                area=_nearest(self._areas, stamp),
             )
 
-    def _take(self, confirmed: list[tuple[Held, Verdict]], now: float) -> None:
-        for held, verdict in confirmed:
-            self._selection.restored_arrived(held, verdict, now)
+    def _add_matched(self, matched: list[tuple[BufferedFrame, StatusReport]], now: float) -> None:
+        for frame, report in matched:
+            self._selector.add_restored_frame(frame, report, now)
 
-    def _pair(self, picture: Held | None) -> Held | None:
-        pair = None if picture is None else self._recent.like(picture)
-        if picture is None or pair is None:
-            return None
-        apart = abs(pair.frame.stamp_ns - picture.frame.stamp_ns) * 1e-9
-        return pair if apart <= self._limits[0] else None
 
-    def _nearest(self, seen: Iterable[Seen], stamp_ns: int | None) -> Seen | None:
-        """What machines saw in that frame, or in the nearest."""
-        if stamp_ns is None:
-            return None
-        nearest = min(seen, key=lambda each: abs(each.stamp_ns - stamp_ns), default=None)
-        if nearest is None or abs(nearest.stamp_ns - stamp_ns) * 1e-9 > _SEEN_WITHIN_S:
-            return None
-        return nearest
+def _nearest(overlays: Iterable[Overlay], stamp_ns: int | None) -> Overlay | None:
+    """Return the overlay of that frame, or of the nearest one; None where none is near enough."""
+    if stamp_ns is None:
+        return None
+    nearest = min(overlays, key=lambda overlay: abs(overlay.stamp_ns - stamp_ns), default=None)
+    if nearest is None or not _is_within(nearest.stamp_ns, stamp_ns, _OVERLAY_WITHIN_S):
+        return None
+    return nearest
+
+
+def _is_within(stamp_ns: int, other_ns: int | None, seconds: float) -> bool:
+    return other_ns is not None and abs(stamp_ns - other_ns) * 1e-9 <= seconds

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from unirestore_ros.display.packet import read_packet
+from unirestore_ros.display.hub import read_packet
 from unirestore_ros.files import written_beside
 
 _RETRY_S = 0.02
@@ -40,7 +40,7 @@ class Viewer:
             header, _ = read_packet(message.data)
             seconds, _, nanoseconds = header["stamp"].partition(".")
             stamp = int(seconds) * 10**9 + int(nanoseconds)
-            self.frames.append((stamp, time.time_ns(), header["sign"] == "restored"))
+            self.frames.append((stamp, time.time_ns(), header["status"] == "restored"))
             await asyncio.sleep(self._pause_s)
             await socket.send_str(json.dumps({"kind": "ack", "value": None}))
 

@@ -1,104 +1,104 @@
-// What is on the page: puts stream, picture and chart together, and says how old the picture is.
+// The page: connects stream, image and chart, and shows how old the image is.
 
 import { AgeChart } from "./chart.js";
 import { FrameStream } from "./stream.js";
-import { PictureView } from "./view.js";
+import { ImageView } from "./view.js";
 
 const STREAMS = { restored: "driver", split: "both", side: "both", raw: "camera" };
 const RATE_MS = 2000;
 const NOTICE_MS = 6000;
 
 const $ = (id) => document.getElementById(id);
-const picture = new PictureView($("view"));
+const imageView = new ImageView($("view"));
 const chart = new AgeChart($("chart"));
 
 let frame = null;          // the one that is shown
-let state = null;          // what the node last said
+let state = null;          // the latest from the node
 let isConnected = false;
-let shownAge = null;       // ms, of the last pictures when they were shown, smoothed
-let noticed = null;        // number of the last notice
-let asked = null;          // what restoration was switched to, until the node confirms it
-const shownAt = [];        // when pictures were shown, for the rate
+let shownAge = null;       // ms, of the last frames when they were shown, smoothed
+let lastNotice = null;     // number of the last notice
+let requested = null;      // what restoration was switched to, until the node confirms it
+const shownAt = [];        // when frames were shown, for the rate
 
-const kept = {
+const stored = {
   get(name) { return localStorage.getItem(`display.${name}`); },
   set(name, value) { localStorage.setItem(`display.${name}`, value); },
 };
 
 const stream = new FrameStream({
   frame(arrived) {
-    // A picture may come again, with boxes that were not there yet.
+    // A frame is sent again when its boxes arrive after it.
     const isAgain = frame !== null && frame.header.stamp === arrived.header.stamp;
     frame = arrived;
-    picture.show(arrived);
+    imageView.show(arrived);
     if (isAgain) return;
     const now = performance.now();
-    const age = now - arrived.taken;
+    const age = now - arrived.captured;
     shownAt.push(now);
-    chart.add(age, signNow());
+    chart.add(age, statusNow());
     shownAge = shownAge === null ? age : shownAge + 0.25 * (age - shownAge);
     const [width, height] = arrived.header.size;
     document.body.style.setProperty("--aspect", width / height);
   },
-  state(said) {
-    if (state === null) startAsTheNodeSays(said);
-    state = said;
-    chart.limit = said.max_age_ms;
-    if (noticed !== null && said.notice.number > noticed) tell(said.notice.text);
-    noticed = said.notice.number;
-    if (asked === said.enabled) asked = null;
+  state(received) {
+    if (state === null) applyDefaults(received);
+    state = received;
+    chart.limit = received.max_age_ms;
+    if (lastNotice !== null && received.notice.number > lastNotice) notify(received.notice.text);
+    lastNotice = received.notice.number;
+    if (requested === received.enabled) requested = null;
     showState();
   },
   connected(connected) {
     isConnected = connected;
-    if (!connected) { state = null; asked = null; showState(); }
+    if (!connected) { state = null; requested = null; showState(); }
   },
 });
 
-// STALE is this page's own finding too: it does not depend on a node that may have died.
-function signNow() {
+// The page decides by itself what is stale: the node may have died.
+function statusNow() {
   if (!frame) return "waiting";
   if (!isConnected) return "stale";
   const limit = state?.max_age_ms ?? chart.limit;
-  return performance.now() - frame.taken > limit ? "stale" : frame.header.sign;
+  return performance.now() - frame.captured > limit ? "stale" : frame.header.status;
 }
 
-function reasonNow(sign) {
+function reasonNow(status) {
   if (!isConnected) return frame ? "no connection to the node" : "connecting";
-  if (sign === "restored") {
+  if (status === "restored") {
     const took = Number(state?.restorer.latency_median_ms);
     return took > 0 ? `restoring takes ${took.toFixed(0)} ms` : "";
   }
-  if (sign === "waiting") return state?.reason ?? "";
-  return frame.header.sign === sign ? frame.header.reason : "no new picture";
+  if (status === "waiting") return state?.reason ?? "";
+  return frame.header.status === status ? frame.header.reason : "no new image";
 }
 
-function startAsTheNodeSays(said) {
-  if (!kept.get("view")) chooseView(said.view);
-  if (!kept.get("divider")) moveDivider(said.divider / 100);
+function applyDefaults(received) {
+  if (!stored.get("view")) chooseView(received.view);
+  if (!stored.get("divider")) moveDivider(received.divider / 100);
 }
 
 function chooseView(view) {
-  picture.view = document.body.dataset.view = view;
-  stream.want(STREAMS[view]);
+  imageView.view = document.body.dataset.view = view;
+  stream.selectStream(STREAMS[view]);
   for (const button of $("views").children) {
     button.setAttribute("aria-pressed", button.dataset.view === view);
   }
-  picture.draw();
+  imageView.draw();
 }
 
 function moveDivider(share) {
-  picture.divider = Math.min(1, Math.max(0, share));
-  $("divider").setAttribute("aria-valuenow", Math.round(picture.divider * 100));
-  picture.draw();
+  imageView.divider = Math.min(1, Math.max(0, share));
+  $("divider").setAttribute("aria-valuenow", Math.round(imageView.divider * 100));
+  imageView.draw();
 }
 
 function showState() {
-  const enabled = asked ?? state?.enabled ?? null;
+  const enabled = requested ?? state?.enabled ?? null;
   const button = $("enable");
   button.disabled = enabled === null;
   button.setAttribute("aria-checked", enabled === true);
-  button.setAttribute("aria-busy", asked !== null);
+  button.setAttribute("aria-busy", requested !== null);
   button.querySelector("b").textContent = enabled === null ? "–" : enabled ? "on" : "off";
   const { name = "", backend, bundle } = state?.restorer ?? {};
   $("restorer").textContent = [name, backend, bundle].filter(Boolean).join(" · ");
@@ -111,27 +111,27 @@ function showState() {
   $("tasks").replaceChildren(...items);
 }
 
-function tell(words) {
-  $("notice").textContent = words;
+function notify(text) {
+  $("notice").textContent = text;
   $("notice").hidden = false;
-  clearTimeout(tell.timer);
-  tell.timer = setTimeout(() => { $("notice").hidden = true; }, NOTICE_MS);
+  clearTimeout(notify.timer);
+  notify.timer = setTimeout(() => { $("notice").hidden = true; }, NOTICE_MS);
 }
 
-// Large, and changing so slowly that they can be read.
+// Called five times a second: figures that change faster cannot be read.
 function showFigures() {
   const now = performance.now();
   while (shownAt.length && shownAt[0] < now - RATE_MS) shownAt.shift();
-  const sign = signNow();
-  const age = frame ? now - frame.taken : null;
-  const isStale = sign === "stale";
-  document.body.dataset.sign = sign;
-  $("sign").textContent = sign.toUpperCase();
-  $("reason").textContent = reasonNow(sign);
+  const status = statusNow();
+  const age = frame ? now - frame.captured : null;
+  const isStale = status === "stale";
+  document.body.dataset.status = status;
+  $("status").textContent = status.toUpperCase();
+  $("reason").textContent = reasonNow(status);
   $("empty").hidden = frame !== null;
   $("alarm").hidden = !isStale;
   $("alarm").querySelector("span").textContent =
-    age === null ? "" : `${(age / 1000).toFixed(1)} s old, ${reasonNow(sign)}`;
+    age === null ? "" : `${(age / 1000).toFixed(1)} s old, ${reasonNow(status)}`;
   const shown = isStale ? age : shownAge;
   const isLong = shown !== null && shown >= 1000;
   const seconds = (shown / 1000).toFixed(shown < 99950 ? 1 : 0);
@@ -141,7 +141,7 @@ function showFigures() {
     : (1000 * (shownAt.length - 1)) / (shownAt.at(-1) - shownAt[0]);
   $("fps").textContent = frame === null ? "–" : rate.toFixed(rate < 9.95 ? 1 : 0);
   const badge = $("badge");
-  badge.firstElementChild.textContent = sign.toUpperCase();
+  badge.firstElementChild.textContent = status.toUpperCase();
   badge.lastElementChild.textContent = `${$("age").textContent} ${$("age-unit").textContent}`;
   const peak = chart.peak();
   $("peak").textContent = peak === null ? "" : `most ${Math.round(peak)} ms`;
@@ -149,71 +149,75 @@ function showFigures() {
 }
 
 function dragDivider(event) {
-  if (picture.view !== "split") return;
-  const place = picture.place;
+  if (imageView.view !== "split") return;
+  const place = imageView.place;
   const left = $("stage").getBoundingClientRect().left + place.x;
   moveDivider((event.clientX - left) / Math.max(1, place.width));
 }
 
 function placeDivider() {
   const divider = $("divider");
-  const { x, y, width, height } = picture.place;
-  divider.hidden = picture.view !== "split" || !frame || !frame.pictures.driver;
-  divider.style.left = `${x + width * picture.divider}px`;
+  const { x, y, width, height } = imageView.place;
+  divider.hidden = imageView.view !== "split" || !frame || !frame.images.driver;
+  divider.style.left = `${x + width * imageView.divider}px`;
   divider.style.top = `${y}px`;
   divider.style.height = `${height}px`;
 }
 
-function listen() {
+function addListeners() {
   const stage = $("stage");
   stage.addEventListener("pointerdown", (event) => {
-    if (event.target.closest("button") || picture.view !== "split") return;
+    if (event.target.closest("button") || imageView.view !== "split") return;
     stage.setPointerCapture(event.pointerId);
     dragDivider(event);
   });
   stage.addEventListener("pointermove", (event) => {
     if (stage.hasPointerCapture(event.pointerId)) dragDivider(event);
   });
-  stage.addEventListener("pointerup", () => kept.set("divider", picture.divider));
+  stage.addEventListener("pointerup", () => stored.set("divider", imageView.divider));
   $("divider").addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -0.02, ArrowRight: 0.02 }[event.key];
-    if (step) { moveDivider(picture.divider + step); kept.set("divider", picture.divider); }
+    if (step) { moveDivider(imageView.divider + step); stored.set("divider", imageView.divider); }
   });
   for (const button of $("views").children) {
     button.addEventListener("click", () => {
-      kept.set("view", button.dataset.view);
+      stored.set("view", button.dataset.view);
       chooseView(button.dataset.view);
     });
   }
-  listenToSwitch("boxes", (on) => { picture.showBoxes = on; picture.draw(); });
-  listenToSwitch("area", (on) => { picture.showArea = on; picture.draw(); });
+  addSwitch("boxes", (on) => { imageView.showBoxes = on; imageView.draw(); });
+  addSwitch("area", (on) => { imageView.showArea = on; imageView.draw(); });
   $("focus").addEventListener("click", () => {
-    $("focus").setAttribute("aria-pressed", document.body.classList.toggle("focus"));
+    const isFocused = document.body.classList.toggle("focus");
+    $("focus").setAttribute("aria-pressed", isFocused);
+    stored.set("focus", isFocused);
   });
+  // A kiosk shows the image only again after a restart.
+  if (stored.get("focus") === "true") $("focus").click();
   $("enable").addEventListener("click", () => {
-    asked = !(asked ?? state.enabled);
-    stream.enable(asked);
+    requested = !(requested ?? state.enabled);
+    stream.enable(requested);
     showState();
-    // Long enough for the node's answer; then the switch says again what is.
-    setTimeout(() => { asked = null; showState(); }, 4000);
+    // Long enough for the node's answer; then the switch shows the actual state again.
+    setTimeout(() => { requested = null; showState(); }, 4000);
   });
 }
 
-function listenToSwitch(id, apply) {
+function addSwitch(id, apply) {
   const button = $(id);
   const set = (on) => { button.setAttribute("aria-pressed", on); apply(on); };
-  set(kept.get(id) !== "false");
+  set(stored.get(id) !== "false");
   button.addEventListener("click", () => {
     const on = button.getAttribute("aria-pressed") !== "true";
-    kept.set(id, on);
+    stored.set(id, on);
     set(on);
   });
 }
 
-picture.onDrawn = placeDivider;
-listen();
-chooseView(kept.get("view") ?? "restored");
-moveDivider(Number(kept.get("divider") ?? 0.5));
+imageView.onDrawn = placeDivider;
+addListeners();
+chooseView(stored.get("view") ?? "restored");
+moveDivider(Number(stored.get("divider") ?? 0.5));
 showState();
 showFigures();
 setInterval(showFigures, 200);

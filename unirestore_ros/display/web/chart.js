@@ -1,10 +1,10 @@
-// Age of each picture when it was shown, over the last minute.
+// Chart the age of each frame when it was shown, over the last minute.
 
 const SPAN_MS = 60000;
-const MOST = 4000;
+const MAX_POINTS = 4000;
 
 export class AgeChart {
-  limit = 500;  // ms, over which a picture is stale
+  limit = 500;  // ms; an older frame is stale
   #points = [];
 
   constructor(canvas) {
@@ -12,19 +12,19 @@ export class AgeChart {
     this.context = canvas.getContext("2d");
   }
 
-  add(age, sign) {
-    this.#points.push({ at: performance.now(), age, sign });
-    if (this.#points.length > MOST) this.#points.shift();
+  add(age, status) {
+    this.#points.push({ at: performance.now(), age, status });
+    if (this.#points.length > MAX_POINTS) this.#points.shift();
   }
 
-  // The largest age of the last minute, in ms; null where there was none.
+  // Return the largest age of the last minute, in ms; null without frames.
   peak() {
-    this.#forget();
+    this.#removeOld();
     return this.#points.length ? Math.max(...this.#points.map((point) => point.age)) : null;
   }
 
   draw() {
-    this.#forget();
+    this.#removeOld();
     const { canvas, context } = this;
     const ratio = window.devicePixelRatio || 1;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
@@ -63,10 +63,10 @@ export class AgeChart {
       stale: style.getPropertyValue("--red"),
     };
     const bar = Math.max(1.5, width / 600);
-    for (const { at, age, sign } of this.#points) {
+    for (const { at, age, status } of this.#points) {
       const x = width * (1 - (now - at) / SPAN_MS);
       const top = y(age);
-      context.fillStyle = colours[sign] ?? style.getPropertyValue("--amber");
+      context.fillStyle = colours[status] ?? style.getPropertyValue("--amber");
       context.globalAlpha = 0.3;
       context.fillRect(x - bar, top, bar, height - top);
       context.globalAlpha = 1;
@@ -74,7 +74,7 @@ export class AgeChart {
     }
   }
 
-  #forget() {
+  #removeOld() {
     const oldest = performance.now() - SPAN_MS;
     const kept = this.#points.findIndex((point) => point.at >= oldest);
     this.#points.splice(0, kept < 0 ? this.#points.length : kept);

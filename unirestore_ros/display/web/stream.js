@@ -1,10 +1,10 @@
-// Frames and state from the display node: the newest only, over one WebSocket.
+// Receive frames and state from the display node over one WebSocket: the newest only.
 
 const RECONNECT_MS = [300, 600, 1200, 2500];
 const PINGS = 8;
 
-// Server times are put onto this page's clock, by the exchange with the shortest way of the last
-// few: so ages are right on a slow link too, and whatever the clocks say.
+// Converts the server's times to this page's clock, by the exchange with the shortest round trip of
+// the last few: so ages are right on a slow link too, and however the clocks are set.
 class ServerClock {
   #samples = [];
 
@@ -14,34 +14,35 @@ class ServerClock {
     if (this.#samples.length > PINGS) this.#samples.shift();
   }
 
-  toHere(serverTime) {
+  toLocal(serverTime) {
     if (!this.#samples.length) return null;
     const best = this.#samples.reduce((a, b) => (a.round <= b.round ? a : b));
     return serverTime + best.offset;
   }
 }
 
-// A frame: its header, decoded pictures by name, and when the camera took it on this page's clock.
+// Decode a packet: its header, its images by name, and when the camera took the frame, on this
+// page's clock. hub.py describes the format.
 async function decode(message, clock, received) {
   const view = new DataView(message);
   const length = view.getUint32(0);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(message, 4, length)));
   let position = 4 + length;
-  const pictures = {};
+  const images = {};
   await Promise.all(header.parts.map(([name, size]) => {
     const bytes = new Uint8Array(message, position, size);
     position += size;
     const type = name === "area" ? "image/png" : "image/jpeg";
-    return createImageBitmap(new Blob([bytes], { type })).then((made) => { pictures[name] = made; });
+    return createImageBitmap(new Blob([bytes], { type })).then((image) => { images[name] = image; });
   }));
-  const taken = (clock.toHere(header.made) ?? received) - header.age_ms;
-  return { header, pictures, taken };
+  const captured = (clock.toLocal(header.made) ?? received) - header.age_ms;
+  return { header, images, captured };
 }
 
 export class FrameStream {
   #socket = null;
   #clock = new ServerClock();
-  #wanted = "driver";
+  #stream = "driver";
   #waiting = null;
   #isDecoding = false;
   #failures = 0;
@@ -53,14 +54,14 @@ export class FrameStream {
     this.#open();
   }
 
-  want(stream) {
-    if (stream === this.#wanted) return;
-    this.#wanted = stream;
-    this.#say("stream", stream);
+  selectStream(stream) {
+    if (stream === this.#stream) return;
+    this.#stream = stream;
+    this.#send("stream", stream);
   }
 
   enable(enabled) {
-    this.#say("enable", enabled);
+    this.#send("enable", enabled);
   }
 
   #open() {
@@ -71,50 +72,50 @@ export class FrameStream {
     socket.onopen = () => {
       this.#failures = 0;
       this.#clock = new ServerClock();
-      this.#say("stream", this.#wanted);
+      this.#send("stream", this.#stream);
       this.#ping(0);
       this.handlers.connected(true);
     };
-    socket.onmessage = (event) => this.#hear(event.data);
+    socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = () => {
       clearTimeout(this.#pinging);
       this.handlers.connected(false);
-      const pause = RECONNECT_MS[Math.min(this.#failures++, RECONNECT_MS.length - 1)];
-      setTimeout(() => this.#open(), pause);
+      const delay = RECONNECT_MS[Math.min(this.#failures++, RECONNECT_MS.length - 1)];
+      setTimeout(() => this.#open(), delay);
     };
   }
 
-  #say(kind, value) {
+  #send(kind, value) {
     if (this.#socket?.readyState === WebSocket.OPEN) {
       this.#socket.send(JSON.stringify({ kind, value }));
     }
   }
 
   #ping(count) {
-    this.#say("ping", performance.now());
+    this.#send("ping", performance.now());
     this.#pinging = setTimeout(() => this.#ping(count + 1), count < PINGS ? 200 : 5000);
   }
 
-  #hear(data) {
+  #receive(data) {
     if (typeof data !== "string") {
-      if (this.#waiting) this.#say("ack", null);  // it is passed over
+      if (this.#waiting) this.#send("ack", null);  // it is skipped
       this.#waiting = { data, received: performance.now() };
-      if (!this.#isDecoding) this.#work();
+      if (!this.#isDecoding) this.#decodeWaiting();
       return;
     }
-    const said = JSON.parse(data);
-    if (said.kind === "pong") this.#clock.add(said.sent, said.now);
-    else if (said.kind === "state") this.handlers.state(said);
+    const message = JSON.parse(data);
+    if (message.kind === "pong") this.#clock.add(message.sent, message.now);
+    else if (message.kind === "state") this.handlers.state(message);
   }
 
-  // A frame is acknowledged when it is taken up; the server has one on its way meanwhile, two to a
-  // page that is quick. The newest is decoded next.
-  async #work() {
+  // Decode the newest frame until none waits. A frame is acknowledged when its decoding begins, so
+  // that the next is on its way meanwhile (two are, to a page that is quick).
+  async #decodeWaiting() {
     this.#isDecoding = true;
     while (this.#waiting) {
       const { data, received } = this.#waiting;
       this.#waiting = null;
-      this.#say("ack", null);
+      this.#send("ack", null);
       try {
         this.handlers.frame(await decode(data, this.#clock, received));
       } catch (error) {

@@ -1,14 +1,14 @@
-// The picture: one, split or side by side, with boxes and the tint of the road over it.
+// Draw the image: one, split or side by side, with boxes and the tinted road on it.
 
 const INK = "#f2f5f8";
-const NAMES = { restored: "restored", camera: "camera, passed on", unconfirmed: "unconfirmed" };
+const NAMES = { restored: "restored", camera: "camera, relayed", unconfirmed: "unconfirmed" };
 
-export class PictureView {
+export class ImageView {
   view = "restored";
   divider = 0.5;
   showBoxes = true;
   showArea = true;
-  place = { x: 0, y: 0, width: 0, height: 0 };  // of the divided picture, in CSS pixels
+  place = { x: 0, y: 0, width: 0, height: 0 };  // of the split image, in CSS pixels
   #frame = null;
   #isDue = false;
 
@@ -22,11 +22,11 @@ export class PictureView {
   show(frame) {
     const old = this.#frame;
     this.#frame = frame;
-    for (const picture of Object.values(old?.pictures ?? {})) picture.close();
+    for (const image of Object.values(old?.images ?? {})) image.close();
     this.draw();
   }
 
-  // In the browser's next turn: several wishes make one drawing.
+  // Draw before the browser's next repaint; several calls until then make one drawing.
   draw() {
     if (this.#isDue) return;
     this.#isDue = true;
@@ -49,34 +49,34 @@ export class PictureView {
   }
 
   #drawFrame(frame, width, height) {
-    const { driver, camera } = frame.pictures;
-    const name = NAMES[frame.header.sign] ?? "";
+    const { driver, camera } = frame.images;
+    const name = NAMES[frame.header.status] ?? "";
     if (this.view === "side") {
-      const upright = height > width;
-      const half = upright ? { width, height: height / 2 - 2 } : { width: width / 2 - 2, height };
-      const other = upright ? { x: 0, y: height / 2 + 2 } : { x: width / 2 + 2, y: 0 };
+      const isPortrait = height > width;
+      const half = isPortrait ? { width, height: height / 2 - 2 } : { width: width / 2 - 2, height };
+      const other = isPortrait ? { x: 0, y: height / 2 + 2 } : { x: width / 2 + 2, y: 0 };
       this.#drawOne(frame, camera, { x: 0, y: 0, ...half }, "camera");
       this.#drawOne(frame, driver ?? camera, { ...other, ...half }, name);
       return;
     }
-    const picture = this.view === "raw" ? camera ?? driver : driver ?? camera;
+    const image = this.view === "raw" ? camera ?? driver : driver ?? camera;
     const box = { x: 0, y: 0, width, height };
-    const place = this.#drawOne(frame, picture, box, "");
+    const place = this.#drawOne(frame, image, box, "");
     this.place = place;
     if (this.view === "split" && driver) this.#drawSplit(frame, camera, place, name);
   }
 
-  #drawOne(frame, picture, box, name) {
-    if (!picture) {
-      this.#write("no camera picture", box.x + box.width / 2, box.y + box.height / 2);
+  #drawOne(frame, image, box, name) {
+    if (!image) {
+      this.#write("no camera image", box.x + box.width / 2, box.y + box.height / 2);
       return box;
     }
-    const scale = Math.min(box.width / picture.width, box.height / picture.height);
-    const [width, height] = [picture.width * scale, picture.height * scale];
+    const scale = Math.min(box.width / image.width, box.height / image.height);
+    const [width, height] = [image.width * scale, image.height * scale];
     const place = {
       x: box.x + (box.width - width) / 2, y: box.y + (box.height - height) / 2, width, height,
     };
-    this.context.drawImage(picture, place.x, place.y, width, height);
+    this.context.drawImage(image, place.x, place.y, width, height);
     this.#drawOverlay(frame, place);
     if (name) this.#tag(name, place, "left");
     return place;
@@ -95,7 +95,7 @@ export class PictureView {
     } else {
       context.fillStyle = "#0b0e12";
       context.fillRect(place.x, place.y, width, place.height);
-      this.#write("no camera picture", place.x + width / 2, place.y + place.height / 2);
+      this.#write("no camera image", place.x + width / 2, place.y + place.height / 2);
     }
     context.restore();
     this.#tag("camera", place, "left");
@@ -104,7 +104,7 @@ export class PictureView {
 
   #drawOverlay(frame, place) {
     const { context } = this;
-    const { area } = frame.pictures;
+    const { area } = frame.images;
     if (area && this.showArea) context.drawImage(area, place.x, place.y, place.width, place.height);
     if (!this.showBoxes) return;
     const scale = place.width / frame.header.size[0];
@@ -117,9 +117,9 @@ export class PictureView {
     }
   }
 
-  #label(text, x, y, colour, wished) {
+  #label(text, x, y, colour, preferred) {
     const { context } = this;
-    const size = Math.max(11, Math.min(20, wished));
+    const size = Math.max(11, Math.min(20, preferred));
     this.#font(size, 700);
     const width = context.measureText(text).width + 12;
     const top = Math.max(0, y - size - 8);
@@ -131,12 +131,12 @@ export class PictureView {
     context.fillText(text, x + 6, top + (size + 8) / 2);
   }
 
-  #tag(words, place, side) {
-    if (!words) return;
+  #tag(text, place, side) {
+    if (!text) return;
     const { context } = this;
     const size = Math.max(14, Math.min(20, this.canvas.clientHeight / 34));
     this.#font(size, 600);
-    const width = context.measureText(words).width + 1.3 * size;
+    const width = context.measureText(text).width + 1.3 * size;
     const x = side === "left" ? place.x + 10 : place.x + place.width - width - 10;
     context.fillStyle = "#0b0e12b8";
     context.beginPath();
@@ -145,15 +145,15 @@ export class PictureView {
     context.fillStyle = INK;
     context.textAlign = "left";
     context.textBaseline = "middle";
-    context.fillText(words, x + 0.65 * size, place.y + 10 + 0.97 * size);
+    context.fillText(text, x + 0.65 * size, place.y + 10 + 0.97 * size);
   }
 
-  #write(words, x, y) {
+  #write(text, x, y) {
     this.#font(18, 500);
     this.context.fillStyle = "#9aa7b4";
     this.context.textAlign = "center";
     this.context.textBaseline = "middle";
-    this.context.fillText(words, x, y);
+    this.context.fillText(text, x, y);
   }
 
   #font(size, weight) {
