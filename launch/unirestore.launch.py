@@ -22,7 +22,7 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
 
-from unirestore_ros.msgs.cameras import Camera, camera_info_beside, read_cameras
+from unirestore_ros.msgs.camera_info import CameraTopics, camera_info_beside, read_cameras
 from unirestore_ros.msgs.transport import has_transport, profile_path, profile_variable
 
 SHARE = Path(get_package_share_directory("unirestore_ros"))
@@ -81,10 +81,12 @@ ARGUMENTS = [
 ]
 
 
-def chosen_cameras(arguments: dict[str, str]) -> list[Camera]:
+def chosen_cameras(arguments: dict[str, str]) -> list[CameraTopics]:
     namespace, image = arguments["namespace"], arguments["image"]
     if not arguments["cameras"]:
-        return [Camera(namespace, image, arguments["camera_info"] or camera_info_beside(image))]
+        return [
+            CameraTopics(namespace, image, arguments["camera_info"] or camera_info_beside(image))
+        ]
     if image != "image" or arguments["camera_info"]:
         raise ValueError("say either cameras:= or image:= (with camera_info:=), not both")
     return read_cameras(arguments["cameras"], namespace)
@@ -115,7 +117,7 @@ def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
     return [arguments["params_file"], said]
 
 
-def restore_node(camera: Camera, arguments: dict[str, str]) -> LifecycleNode:
+def restore_node(camera: CameraTopics, arguments: dict[str, str]) -> LifecycleNode:
     return LifecycleNode(
         package="unirestore_ros",
         executable="restore_node",

@@ -23,7 +23,7 @@ from launch.actions import (
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 
-from unirestore_ros.msgs.cameras import Camera
+from unirestore_ros.msgs.camera_info import CameraTopics
 from unirestore_ros.node.launching import load_launch_file
 
 HERE = Path(__file__).resolve().parent
@@ -91,7 +91,7 @@ def consumers(namespace: str, arguments: dict[str, str]) -> list[Action]:
     ]
 
 
-def for_display(camera: Camera, port: str, arguments: dict[str, str]) -> dict[str, str]:
+def for_display(camera: CameraTopics, port: str, arguments: dict[str, str]) -> dict[str, str]:
     """Arguments of the camera's display; what it calls as the nodes do, but means its own, too."""
     said = {
         "image": camera.image,

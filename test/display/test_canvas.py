@@ -13,7 +13,7 @@ from unirestore_ros.display.canvas import COLOURS, Scene, compose
 from unirestore_ros.display.overlay import Area, Box
 from unirestore_ros.display.parameters import View
 from unirestore_ros.display.selection import FrameStatus
-from unirestore_ros.msgs.image_conversion import Pixels
+from unirestore_ros.msgs.encodings import Pixels
 
 SIZE = (1280, 720)
 STRIP = 72

@@ -20,8 +20,7 @@ from unirestore_ros.display.overlay import (
     read_boxes,
     tint_road,
 )
-from unirestore_ros.msgs.cdr import view_image
-from unirestore_ros.msgs.errors import UnsupportedFrame
+from unirestore_ros.msgs.cdr import UnsupportedFrame, view_image
 
 STAMP = 5 * 10**9 + 7
 

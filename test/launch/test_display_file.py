@@ -18,7 +18,7 @@ logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set
 
 from launched import Launched, arguments  # noqa: E402
 
-from unirestore_ros.msgs.cameras import Camera  # noqa: E402
+from unirestore_ros.msgs.camera_info import CameraTopics  # noqa: E402
 from unirestore_ros.node.launching import load_launch_file  # noqa: E402
 
 TIMEOUT_S = 60.0
@@ -50,7 +50,7 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused(module: ModuleType) -> N
 def test_the_vehicle_says_only_what_there_is(module: ModuleType, repository: Path) -> None:
     """vehicle.launch.py passes arguments on by name, and launch drops unknown ones silently."""
     vehicle = load_launch_file(repository / "launch" / "vehicle.launch.py")
-    camera = Camera("/front", "/front/image_raw", "/front/camera_info")
+    camera = CameraTopics("/front", "/front/image_raw", "/front/camera_info")
     said = vehicle.for_display(camera, "8081", arguments(vehicle, image="/front/image_raw"))
     assert set(said) <= {argument.name for argument in module.ARGUMENTS}
     assert module.parameters(said | {"page": "", "page_address": "", "page_token": ""})

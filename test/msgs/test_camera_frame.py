@@ -14,7 +14,7 @@ from ros_station import image
 from sensor_msgs.msg import CompressedImage, Image
 
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
-from unirestore_ros.msgs.errors import MalformedMessage
+from unirestore_ros.msgs.cdr import MalformedMessage
 
 BGR = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 
@@ -41,7 +41,7 @@ def buffer() -> np.ndarray:
 
 def test_raw() -> None:
     frame = raw(image(BGR, "bgr8", padding=3))
-    assert (frame.width, frame.height, frame.encoding, frame.unfit) == (8, 6, "bgr8", None)
+    assert (frame.width, frame.height, frame.encoding, frame.unsupported) == (8, 6, "bgr8", None)
     assert (frame.arrived, frame.number, frame.stamp_ns) == (5.0, 7, 12_000_000_034)
     header = frame.header()
     assert (header.stamp.sec, header.stamp.nanosec, header.frame_id) == (12, 34, "camera")
@@ -59,20 +59,20 @@ def test_raw_that_is_published_in_another_encoding() -> None:
     np.testing.assert_array_equal(out, cv2.cvtColor(BGR[..., 0].copy(), cv2.COLOR_BayerBG2BGR))
 
 
-def test_transparency_is_kept() -> None:
+def test_the_alpha_channel_is_kept() -> None:
     frame = raw(image(np.dstack([BGR, BGR[..., 0]]), "bgra8"))
     frame.write_restored(BGR, out := np.zeros((6, 8, 4), np.uint8))
     np.testing.assert_array_equal(out, np.dstack([BGR[..., ::-1], BGR[..., 0]]))
 
 
-def test_unknown_encoding_is_unfit() -> None:
+def test_unknown_encoding_is_unsupported() -> None:
     frame = raw(image(BGR[..., 0], "16UC1"))
-    assert frame.unfit is not None and "encoding '16UC1' is not one of" in frame.unfit
+    assert frame.unsupported is not None and "encoding '16UC1' is not one of" in frame.unsupported
 
 
 def test_compressed() -> None:
     frame = compressed(png(BGR))
-    assert (frame.width, frame.height, frame.encoding, frame.unfit) == (8, 6, "bgr8", None)
+    assert (frame.width, frame.height, frame.encoding, frame.unsupported) == (8, 6, "bgr8", None)
     np.testing.assert_array_equal(frame.rgb(buffer()), BGR[..., ::-1])
     np.testing.assert_array_equal(frame.bgr(buffer()), BGR)
     frame.write_camera(out := buffer())
@@ -84,8 +84,8 @@ def test_a_grey_camera_in_colour() -> None:
     np.testing.assert_array_equal(frame.bgr(buffer()), np.dstack([BGR[..., 0]] * 3))
 
 
-def test_compressed_in_another_format_is_unfit() -> None:
-    assert compressed(b"RIFF    WEBP").unfit == "the compressed image is neither JPEG nor PNG"
+def test_compressed_in_another_format_is_unsupported() -> None:
+    assert compressed(b"RIFF    WEBP").unsupported == "the compressed image is neither JPEG nor PNG"
 
 
 def test_compressed_that_lies_about_its_size() -> None:

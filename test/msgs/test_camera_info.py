@@ -9,7 +9,7 @@ from ros_station import camera_info
 from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
-from unirestore_ros.msgs.camera_info import ScaledInfo, scaled_to, with_header
+from unirestore_ros.msgs.camera_info import scaled_to, with_header
 
 
 def project(matrix: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -89,13 +89,3 @@ def test_with_header() -> None:
     assert copy.header == header and info.header != header
     copy.header = info.header
     assert copy == info
-
-
-def test_scaled_again_when_any_of_it_has_changed() -> None:
-    scaled = ScaledInfo()
-    first, second = camera_info(64, 48), camera_info(64, 48, binning_x=2)
-    once = scaled.of(first, (64, 48), (8, 6))
-    assert once == scaled_to(first, (64, 48), (8, 6))
-    assert scaled.of(first, (64, 48), (8, 6)) is once
-    assert scaled.of(second, (64, 48), (8, 6)).k[0] == pytest.approx(50 / 16)
-    assert scaled.of(second, (64, 48), (16, 6)).k[0] == pytest.approx(50 / 8)

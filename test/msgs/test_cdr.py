@@ -12,8 +12,13 @@ from rclpy.serialization import deserialize_message, serialize_message
 from ros_station import image
 from sensor_msgs.msg import CompressedImage, Image
 
-from unirestore_ros.msgs.cdr import new_compressed, new_image, view_compressed, view_image
-from unirestore_ros.msgs.errors import MalformedMessage
+from unirestore_ros.msgs.cdr import (
+    MalformedMessage,
+    new_compressed,
+    new_image,
+    view_compressed,
+    view_image,
+)
 
 
 def message(frame_id: str, encoding: str = "bgr8") -> Image:

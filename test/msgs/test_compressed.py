@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame
 from unirestore_ros.msgs.compressed import compressed_size, decode, encode_jpeg, jpeg_format
-from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
 
 HEIGHT, WIDTH = 24, 40
 

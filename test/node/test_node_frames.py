@@ -25,7 +25,7 @@ from ros_miniature import (
 from ros_station import Ear, Station, camera_info, image, stamp_of, values_of
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from unirestore_ros.msgs.image_conversion import ENCODINGS, to_rgb
+from unirestore_ros.msgs.encodings import ENCODINGS, to_rgb
 
 pytestmark = pytest.mark.dds
 

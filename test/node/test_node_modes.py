@@ -180,7 +180,7 @@ def test_malformed_frames_are_dropped_counted_and_named(
     status = station.diagnosis(
         lambda s: int(values_of(s)["dropped_malformed"]) > before, "the malformed frame"
     )
-    assert "9216 bytes of data, 9408 are due" in values_of(status)["last_error"]
+    assert "9216 bytes of data instead of 9408" in values_of(status)["last_error"]
     assert out.heard == []
     if enabled:
         assert status.level == DiagnosticStatus.WARN and "malformed" in status.message

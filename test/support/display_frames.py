@@ -10,7 +10,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from unirestore_ros.display.sources import BufferedFrame
 from unirestore_ros.msgs.camera_frame import read_frame
 from unirestore_ros.msgs.compressed import encode_jpeg
-from unirestore_ros.msgs.image_conversion import Pixels, image_message
+from unirestore_ros.msgs.encodings import Pixels, image_message
 
 
 def flat(level: int, size: tuple[int, int] = (64, 48)) -> Pixels:

@@ -30,7 +30,7 @@ from unirestore_ros.demo import names
 from unirestore_ros.demo.journal import JournalWriter
 from unirestore_ros.demo.ros_process import CAMERA_QOS, ros_node
 from unirestore_ros.demo.spool import Spool
-from unirestore_ros.msgs.image_conversion import image_message
+from unirestore_ros.msgs.encodings import image_message
 from unirestore_ros.msgs.rates import mean_rate
 
 FRAME_ID = "demo_camera_optical_frame"

@@ -12,7 +12,7 @@ from unirestore_ros.display.lettering import Colour, baseline, draw_text, text_w
 from unirestore_ros.display.overlay import Area, Box, draw_boxes, tint_road
 from unirestore_ros.display.parameters import View
 from unirestore_ros.display.selection import FrameStatus
-from unirestore_ros.msgs.image_conversion import Pixels
+from unirestore_ros.msgs.encodings import Pixels
 
 COLOURS: dict[FrameStatus, Colour] = {
     FrameStatus.RESTORED: (92, 160, 40),

@@ -14,10 +14,9 @@ from unirestore_ros.display.overlay import Area, Box
 from unirestore_ros.display.parameters import DisplayParameters, View
 from unirestore_ros.display.selection import FrameStatus, Selected
 from unirestore_ros.display.sources import BufferedFrame, Snapshot, Sources
-from unirestore_ros.msgs.cdr import new_compressed, new_image
+from unirestore_ros.msgs.cdr import MalformedMessage, new_compressed, new_image
 from unirestore_ros.msgs.compressed import encode_jpeg, jpeg_format
-from unirestore_ros.msgs.errors import MalformedMessage
-from unirestore_ros.msgs.image_conversion import Pixels
+from unirestore_ros.msgs.encodings import Pixels
 from unirestore_ros.msgs.publishing import LatestOnlyWorker, Topic
 from unirestore_ros.msgs.rates import RecentSeries, Summary
 

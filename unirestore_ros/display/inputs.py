@@ -21,8 +21,7 @@ from unirestore_ros.display.parameters import DisplayParameters
 from unirestore_ros.display.selection import StatusReport
 from unirestore_ros.display.sources import BufferedFrame, Sources
 from unirestore_ros.msgs.camera_frame import read_frame
-from unirestore_ros.msgs.cdr import view_image
-from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
+from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame, view_image
 from unirestore_ros.msgs.subscribing import OnDemandSubscription
 from unirestore_ros.node.mode import Mode
 from unirestore_ros.node.report import AgeClock
@@ -107,8 +106,8 @@ class Inputs:
         except MalformedMessage as error:
             self._warn(f"a malformed image: {error}")
             return
-        if frame.unfit is not None:
-            self._warn(f"an image that cannot be shown: {frame.unfit}")
+        if frame.unsupported is not None:
+            self._warn(f"an image that cannot be shown: {frame.unsupported}")
             return
         add(BufferedFrame(frame, arrived - self._ages.age_s(frame)))
         self._changed()

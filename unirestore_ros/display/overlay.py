@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 
 from unirestore_ros.display.lettering import Colour, baseline, draw_text, text_width
-from unirestore_ros.msgs.cdr import ImageView
-from unirestore_ros.msgs.errors import UnsupportedFrame
-from unirestore_ros.msgs.image_conversion import Pixels, check_image, view_pixels
+from unirestore_ros.msgs.cdr import ImageView, UnsupportedFrame
+from unirestore_ros.msgs.encodings import Pixels, check_image, view_pixels
 
 ROAD_COLOUR: Colour = (150, 190, 40)
 _ROAD_OPACITY = 0.35

@@ -17,7 +17,7 @@ from unirestore_ros.display.overlay import Area, Boxes
 from unirestore_ros.display.selection import FrameSelector, Selected, StatusMatcher, StatusReport
 from unirestore_ros.msgs.camera_frame import CameraFrame
 from unirestore_ros.msgs.compressed import encode_jpeg
-from unirestore_ros.msgs.image_conversion import Pixels
+from unirestore_ros.msgs.encodings import Pixels
 
 # Boxes and labels are kept for this many frames: they arrive after the frame or before it.
 _KEPT_OVERLAYS = 16

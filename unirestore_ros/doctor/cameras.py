@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from unirestore_ros.doctor.finding import NOTE, OK, Finding, ProbeError, probe
-from unirestore_ros.msgs.image_conversion import ENCODINGS
+from unirestore_ros.msgs.encodings import ENCODINGS
 
 Size = tuple[int, int]
 _OBSERVE = """

@@ -23,8 +23,7 @@ from rclpy.qos import (
 )
 from sensor_msgs.msg import CompressedImage, Image
 
-from unirestore_ros.msgs.cdr import view_compressed, view_image
-from unirestore_ros.msgs.errors import MalformedMessage
+from unirestore_ros.msgs.cdr import MalformedMessage, view_compressed, view_image
 from unirestore_ros.msgs.rates import mean_rate
 from unirestore_ros.msgs.subscribing import offered_reliability
 

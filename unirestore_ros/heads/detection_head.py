@@ -33,8 +33,8 @@ from unirestore_ros.heads.detections import (
 )
 from unirestore_ros.heads.features import read_features
 from unirestore_ros.heads.head_node import Array, HeadNode, HeadParameters, run_head
-from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
-from unirestore_ros.msgs.image_conversion import check_image, image_message, to_bgr
+from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame
+from unirestore_ros.msgs.encodings import check_image, image_message, to_bgr
 from unirestore_ros.msgs.parameter_struct import Change, parameter
 
 NAME = "detection_head"

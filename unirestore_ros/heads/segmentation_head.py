@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
 from unirestore_ros.heads.head_node import Array, HeadNode, HeadParameters, run_head
-from unirestore_ros.msgs.image_conversion import image_message
+from unirestore_ros.msgs.encodings import image_message
 from unirestore_ros.msgs.parameter_struct import Change, parameter
 from unirestore_ros.tasks import OTHER_COLOUR, SEGMENTATION_COLOURS
 

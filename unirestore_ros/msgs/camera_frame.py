@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import cv2
@@ -10,10 +9,16 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
-from unirestore_ros.msgs.cdr import CompressedView, ImageView, view_compressed, view_image
+from unirestore_ros.msgs.cdr import (
+    CompressedView,
+    ImageView,
+    MalformedMessage,
+    UnsupportedFrame,
+    view_compressed,
+    view_image,
+)
 from unirestore_ros.msgs.compressed import compressed_size, decode
-from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
-from unirestore_ros.msgs.image_conversion import (
+from unirestore_ros.msgs.encodings import (
     Pixels,
     check_image,
     copy_alpha,
@@ -26,10 +31,12 @@ from unirestore_ros.msgs.image_conversion import (
 
 
 @dataclass(frozen=True)
-class CameraFrame(ABC):
-    """What the node keeps of a message until the frame's turn comes.
+class CameraFrame:
+    """A message, and what its first bytes say. No pixel is copied or decoded before it is asked
+    for, since most frames that wait are replaced by a newer one.
 
-    Where a method takes ``out``, it is of the size and encoding in which the frame is published.
+    Arguments ``scratch`` are (H,W,3) uint8 memory for a conversion. Arguments ``out`` have the size
+    and encoding in which the frame is published: (H,W) or (H,W,channels) uint8.
     """
 
     message: bytes
@@ -40,9 +47,8 @@ class CameraFrame(ABC):
     """Counts arrivals, so that no frame is sent after a newer one."""
     width: int
     height: int
-    unfit: str | None
-    """Why its pixels cannot be read; such a frame can only be passed on as it is."""
-
+    unsupported: str | None
+    """Why its pixels cannot be read; such a frame can only be relayed as it is."""
     view: ImageView | CompressedView
 
     @property
@@ -59,95 +65,71 @@ class CameraFrame(ABC):
         return Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
 
     @property
-    @abstractmethod
-    def encoding(self) -> str:
-        """Encoding in which it is published."""
-
-    @abstractmethod
-    def rgb(self, scratch: Pixels) -> Pixels:
-        """(H,W,3), contiguous; in ``scratch`` where it must be converted."""
-
-    @abstractmethod
-    def bgr(self, scratch: Pixels) -> Pixels:
-        """(H,W,3), contiguous; in ``scratch`` where it must be converted."""
-
-    @abstractmethod
-    def write_camera(self, out: Pixels) -> None:
-        """Write the camera's own pixels."""
-
-    def write_restored(self, rgb: Pixels, out: Pixels) -> None:
-        """Write what the network made of it."""
-        from_rgb(rgb, self.encoding, out)
-
-
-@dataclass(frozen=True)
-class RawFrame(CameraFrame):
-    view: ImageView
+    def is_compressed(self) -> bool:
+        return isinstance(self.view, CompressedView)
 
     @property
     def encoding(self) -> str:
+        """The encoding in which it is published."""
+        if isinstance(self.view, CompressedView):
+            return "bgr8"
         return output_encoding(self.view.encoding)
 
+    @property
+    def is_publishable(self) -> bool:
+        """Whether the message itself is what `~/image` carries in camera mode: its encoding is one
+        that is kept, or one that nobody here knows."""
+        if isinstance(self.view, CompressedView):
+            return False
+        return self.unsupported is not None or self.view.encoding == self.encoding
+
     def rgb(self, scratch: Pixels) -> Pixels:
+        """(H,W,3) uint8, contiguous; in ``scratch`` where it must be converted."""
+        if isinstance(self.view, CompressedView):
+            return np.asarray(cv2.cvtColor(self.bgr(scratch), cv2.COLOR_BGR2RGB, dst=scratch))
         return to_rgb(self.view, scratch)
 
     def bgr(self, scratch: Pixels) -> Pixels:
-        return to_bgr(self.view, scratch)
-
-    def write_camera(self, out: Pixels) -> None:
-        if self.view.encoding == self.encoding:
-            np.copyto(out, view_pixels(self.view))
-        else:
-            to_bgr(self.view, out)
-
-    def write_restored(self, rgb: Pixels, out: Pixels) -> None:
-        super().write_restored(rgb, out)
-        copy_alpha(self.view, out)
-
-
-@dataclass(frozen=True)
-class CompressedFrame(CameraFrame):
-    view: CompressedView
-
-    @property
-    def encoding(self) -> str:
-        return "bgr8"
-
-    def rgb(self, scratch: Pixels) -> Pixels:
-        return np.asarray(cv2.cvtColor(self.bgr(scratch), cv2.COLOR_BGR2RGB, dst=scratch))
-
-    def write_camera(self, out: Pixels) -> None:
-        np.copyto(out, self.bgr(out))
-
-    def bgr(self, scratch: Pixels) -> Pixels:
+        """(H,W,3) uint8, contiguous; in ``scratch`` where a raw image must be converted."""
+        if isinstance(self.view, ImageView):
+            return to_bgr(self.view, scratch)
         pixels = decode(self.view.data)
         if pixels.shape != (self.height, self.width, 3):
             raise MalformedMessage(
                 f"the compressed image decodes to {pixels.shape[1]}x{pixels.shape[0]},"
-                f" its head says {self.width}x{self.height}"
+                f" its header says {self.width}x{self.height}"
             )
         return pixels
+
+    def write_camera(self, out: Pixels) -> None:
+        """Write the camera's own pixels."""
+        if isinstance(self.view, ImageView) and self.is_publishable:
+            np.copyto(out, view_pixels(self.view))
+        elif (pixels := self.bgr(out)) is not out:
+            np.copyto(out, pixels)
+
+    def write_restored(self, rgb: Pixels, out: Pixels) -> None:
+        """Write what the network made of it, RGB (H,W,3) uint8; alpha is the camera's."""
+        from_rgb(rgb, self.encoding, out)
+        if isinstance(self.view, ImageView):
+            copy_alpha(self.view, out)
 
 
 def read_frame(message: bytes, compressed: bool, arrived: float, number: int) -> CameraFrame:
     """Read a serialised `Image` or `CompressedImage`; MalformedMessage where it is not sound."""
-    return (_read_compressed if compressed else _read_raw)(message, arrived, number)
-
-
-def _read_raw(message: bytes, arrived: float, number: int) -> RawFrame:
-    view = view_image(message)
-    unfit = None
-    try:
-        check_image(view)
-    except UnsupportedFrame as error:
-        unfit = str(error)
-    return RawFrame(message, arrived, number, view.width, view.height, unfit, view)
-
-
-def _read_compressed(message: bytes, arrived: float, number: int) -> CompressedFrame:
-    view = view_compressed(message)
-    try:
-        width, height = compressed_size(view.data)
-    except UnsupportedFrame as error:
-        return CompressedFrame(message, arrived, number, 0, 0, str(error), view)
-    return CompressedFrame(message, arrived, number, width, height, None, view)
+    view: ImageView | CompressedView
+    unsupported = None
+    if compressed:
+        view, size = view_compressed(message), (0, 0)
+        try:
+            size = compressed_size(view.data)
+        except UnsupportedFrame as error:
+            unsupported = str(error)
+    else:
+        view = view_image(message)
+        size = view.width, view.height
+        try:
+            check_image(view)
+        except UnsupportedFrame as error:
+            unsupported = str(error)
+    return CameraFrame(message, arrived, number, *size, unsupported, view)

@@ -1,15 +1,50 @@
-"""CameraInfo of images made from a camera's: the same view, at another size."""
+"""A camera's topics, and its CameraInfo for images made from its own: the same view, resized."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+COMPRESSED = "/compressed"
+
+
+class CameraTopics(NamedTuple):
+    """A camera's topics and the namespace of the node that restores it."""
+
+    namespace: str
+    image: str
+    camera_info: str
+
+
+def camera_info_beside(image: str) -> str:
+    """The topic on which a camera's driver publishes CameraInfo: `/front/image_raw` ->
+    `/front/camera_info`."""
+    folder, slash, _ = image.removesuffix(COMPRESSED).rpartition("/")
+    return f"{folder}{slash}camera_info"
+
+
+def read_cameras(text: str, namespace: str) -> list[CameraTopics]:
+    """Read `NAME:IMAGE[:CAMERA_INFO],...`, as it is written on a command line; ValueError where it
+    is wrong."""
+    cameras = []
+    for entry in text.split(","):
+        fields = [field.strip() for field in entry.split(":")]
+        if len(fields) not in (2, 3) or not all(fields):
+            raise ValueError(f"cameras: {entry!r} is not NAME:IMAGE_TOPIC[:CAMERA_INFO_TOPIC]")
+        name, image, *rest = fields
+        inside = f"{namespace.rstrip('/')}/{name}" if namespace else name
+        cameras.append(CameraTopics(inside, image, rest[0] if rest else camera_info_beside(image)))
+    if len({camera.namespace for camera in cameras}) < len(cameras):
+        raise ValueError(f"cameras: a name stands twice in {text!r}")
+    return cameras
+
 
 def with_header(info: CameraInfo, header: Header) -> CameraInfo:
-    """The same calibration for another frame; shares what the calibration holds."""
+    """The same calibration for another frame; its arrays are shared, not copied."""
     return CameraInfo(
         header=header,
         height=info.height,
@@ -28,7 +63,7 @@ def with_header(info: CameraInfo, header: Header) -> CameraInfo:
 def scaled_to(
     info: CameraInfo, image_size: tuple[int, int], map_size: tuple[int, int]
 ) -> CameraInfo:
-    """The camera that sees as many pixels as a map has; sizes are (width, height).
+    """CameraInfo of a map that covers the image; sizes are (width, height) in pixels.
 
     ``info`` describes the whole sensor; the image is its region of interest, binned. The result
     describes the map alone, so its binning and region of interest are left empty. Coordinates are
@@ -52,23 +87,8 @@ def scaled_to(
     return scaled
 
 
-class ScaledInfo:
-    """A camera's CameraInfo at another size, computed again when any of it has changed."""
-
-    def __init__(self) -> None:
-        self._info = self._scaled = CameraInfo()
-        self._sizes = (0, 0), (0, 0)
-
-    def of(
-        self, info: CameraInfo, image_size: tuple[int, int], map_size: tuple[int, int]
-    ) -> CameraInfo:
-        if self._info is not info or self._sizes != (image_size, map_size):
-            self._info, self._sizes = info, (image_size, map_size)
-            self._scaled = scaled_to(info, image_size, map_size)
-        return self._scaled
-
-
 def _product(to_map: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``to_map`` times a camera matrix of three rows; zeros, which say uncalibrated, stay zeros."""
+    """``to_map`` (3,3) times a camera matrix of three rows, flattened. Zeros, which mean
+    uncalibrated, stay zeros."""
     product: NDArray[np.float64] = to_map @ np.asarray(matrix).reshape(3, -1)
     return product.reshape(-1)

@@ -1,9 +1,9 @@
-"""Images read and written in place in their serialised form.
+"""Image messages read and written in place, in the form in which they travel.
 
 A raw subscription hands over a message as the bytes that came over the network: OMG's Common Data
 Representation (CDR), in which each number lies at a multiple of its size, counted from the end of a
-4-byte header. Reading the few fields before an image's pixels takes microseconds; to build the
-Python message takes more than a millisecond for a 1080p frame, and to serialise it again another.
+4-byte header. Reading the few fields before an image's pixels takes microseconds. Building the
+Python message takes more than a millisecond for a 1080p frame, and serialising it again another.
 Likewise an image that is sent is written into the bytes that leave.
 """
 
@@ -17,8 +17,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from unirestore_ros.msgs.errors import MalformedMessage
-
 Bytes: TypeAlias = NDArray[np.uint8]
 
 _HEADER_BYTES = 4
@@ -28,6 +26,14 @@ _BYTE_ORDERS = {0x00: ">", 0x01: "<", 0x06: ">", 0x07: "<"}
 _LITTLE_ENDIAN_CDR = bytes((0, 1, 0, 0))
 # A name of an encoding or a frame has tens of characters: more is no camera's message.
 _LONGEST_TEXT = 1024
+
+
+class MalformedMessage(ValueError):
+    """A message that contradicts itself. Nothing can be made of it, so it is dropped."""
+
+
+class UnsupportedFrame(ValueError):
+    """A sound message that cannot be restored, for its encoding or size. It is relayed as it is."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ def view_image(message: bytes) -> ImageView:
     sec, nanosec, frame_id = reader.header()
     height, width = reader.uint32(), reader.uint32()
     encoding = reader.text()
-    reader.skip_byte()  # is_bigendian: nothing to a camera's 8-bit pixels
+    reader.skip_byte()  # is_bigendian, which has no meaning for 8-bit pixels
     return ImageView(
         sec, nanosec, frame_id, height, width, encoding, reader.uint32(), reader.data()
     )
@@ -82,15 +88,15 @@ def new_image(
     encoding: str,
     step: int,
 ) -> tuple[Bytes, Bytes]:
-    """A serialised `sensor_msgs/Image`, and of its memory the pixels' bytes, which are to be
-    written."""
+    """A serialised `sensor_msgs/Image` (bytes,) uint8, and the part of it, (height * step,) uint8,
+    that the caller fills with pixels."""
     head = _header(sec, nanosec, frame_id) + struct.pack("<II", height, width)
     head = head + _text(encoding) + bytes([sys.byteorder == "big"])
     return _message(head + _padding(head) + struct.pack("<I", step), height * step)
 
 
 def new_compressed(sec: int, nanosec: int, frame_id: str, kind: str, content: Bytes) -> Bytes:
-    """A serialised `sensor_msgs/CompressedImage`; ``kind`` is its format."""
+    """A serialised `sensor_msgs/CompressedImage`, (bytes,) uint8; ``kind`` is its format."""
     head = _header(sec, nanosec, frame_id) + _text(kind)
     message, data = _message(head + _padding(head), content.size)
     data[:] = content
@@ -98,7 +104,7 @@ def new_compressed(sec: int, nanosec: int, frame_id: str, kind: str, content: By
 
 
 def _message(head: bytes, length: int) -> tuple[Bytes, Bytes]:
-    """Memory for what comes before an array of bytes, which is filled in, and the array."""
+    """A message that ends with an array of bytes: all of it, and the array, not yet written."""
     start = _LITTLE_ENDIAN_CDR + head + struct.pack("<I", length)
     message = np.empty(len(start) + length, np.uint8)
     message[: len(start)] = np.frombuffer(start, np.uint8)
@@ -116,7 +122,7 @@ def _text(text: str) -> bytes:
 
 
 def _padding(head: bytes) -> bytes:
-    """Up to where the next number may lie."""
+    """Zeros up to where the next number may lie."""
     return bytes(-len(head) % 4)
 
 

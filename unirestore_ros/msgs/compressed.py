@@ -1,4 +1,4 @@
-"""JPEG and PNG of `sensor_msgs/CompressedImage`, as image_transport has them."""
+"""JPEG and PNG in `sensor_msgs/CompressedImage`, as image_transport uses them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import struct
 import cv2
 import numpy as np
 
-from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
-from unirestore_ros.msgs.image_conversion import Pixels, check_size
+from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame
+from unirestore_ros.msgs.encodings import Pixels, check_size
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND"
 _JPEG = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
-# Pixels as they are stored: turning them as EXIF asks would part them from their CameraInfo.
+# As stored: an image turned as EXIF asks would no longer fit its CameraInfo.
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # JPEG markers that start a frame (ITU-T T.81, table B.1): all of 0xC0..0xCF but DHT, JPG and DAC.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def compressed_size(data: Pixels) -> tuple[int, int]:
-    """(width, height) that the file's own head gives, without decoding it.
+    """(width, height) from the file's header, without decoding it. ``data``: (bytes,) uint8.
 
-    MalformedMessage where the file is cut off, UnsupportedFrame where it is neither JPEG nor PNG.
+    Raises MalformedMessage where the file is cut off, UnsupportedFrame where it is neither JPEG nor
+    PNG.
     """
     content = data.tobytes()
     if content.startswith(_PNG):
@@ -41,7 +42,7 @@ def compressed_size(data: Pixels) -> tuple[int, int]:
 
 
 def decode(data: Pixels) -> Pixels:
-    """BGR (H,W,3); a single channel is repeated, transparency is left out."""
+    """Decode to BGR (H,W,3) uint8; a single channel is repeated, an alpha channel is left out."""
     try:
         pixels = cv2.imdecode(data, _AS_STORED)
     except cv2.error as error:
@@ -52,19 +53,19 @@ def decode(data: Pixels) -> Pixels:
 
 
 def encode_jpeg(pixels: Pixels, quality: int) -> Pixels:
-    """The file's bytes, of BGR (H,W,3) or grey (H,W) pixels."""
+    """Encode BGR (H,W,3) or grey (H,W) uint8 pixels; returns the file, (bytes,) uint8."""
     _, content = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))
     return np.asarray(content, np.uint8).reshape(-1)
 
 
 def jpeg_format(encoding: str) -> str:
-    """What a `CompressedImage` says of itself: the raw image's encoding, which image_transport
-    gives back to who decodes it, and that of the pixels in the file."""
+    """The ``format`` of a `CompressedImage`: the raw image's encoding, which image_transport
+    restores when it decodes, and the encoding of the pixels in the file."""
     return f"{encoding}; jpeg compressed {'mono8' if encoding == 'mono8' else 'bgr8'}"
 
 
 def _png_size(content: bytes) -> tuple[int, int, int]:
-    """Width, height, and where they end."""
+    """Width, height, and the offset behind them."""
     try:
         kind, width, height = struct.unpack_from(">4sII", content, len(_PNG) + 4)
     except struct.error:
@@ -75,7 +76,7 @@ def _png_size(content: bytes) -> tuple[int, int, int]:
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int, int]:
-    """Width, height, and where the frame starts: thumbnails lie before it."""
+    """Width, height, and the offset of the frame; a thumbnail lies before it."""
     position = len(_JPEG)
     try:
         while True:

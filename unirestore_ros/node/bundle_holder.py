@@ -38,8 +38,8 @@ class BundleHolder:
     def unfit(self, frame: CameraFrame) -> str | None:
         """Why this frame cannot be restored, in one line; None where it can."""
         engine = self.engine
-        if engine is None or frame.unfit is not None:
-            return frame.unfit or self.problem
+        if engine is None or frame.unsupported is not None:
+            return frame.unsupported or self.problem
         if (frame.width, frame.height) == engine.input_size:
             return None
         size = f"{frame.width}x{frame.height}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 from unirestore_ros.msgs.camera_info import with_header
-from unirestore_ros.msgs.errors import MalformedMessage
+from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.node.mode import Mode
 from unirestore_ros.node.outputs import Demand
 from unirestore_ros.node.relay import CameraRelay

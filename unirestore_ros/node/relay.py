@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from unirestore_ros.msgs.camera_frame import CameraFrame, CompressedFrame, RawFrame
-from unirestore_ros.msgs.image_conversion import ScratchImage
-from unirestore_ros.msgs.picture import Picture
+from unirestore_ros.msgs.camera_frame import CameraFrame
+from unirestore_ros.msgs.frame_messages import FrameMessages, Picture
 from unirestore_ros.node.outputs import Demand, Outputs
 
 
@@ -19,31 +18,23 @@ class CameraRelay:
 
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
-        self._scratch = ScratchImage()
+        self._make = FrameMessages()
 
     def send(self, frame: CameraFrame, demand: Demand, jpeg_quality: int) -> bool:
         """False where nothing that is wanted can be made of the frame."""
-        as_image = demand.image and _is_image_already(frame)
-        as_jpeg = demand.compressed and isinstance(frame, CompressedFrame)
+        as_image = demand.image and frame.is_publishable
+        as_jpeg = demand.compressed and frame.is_compressed
         if as_image:
             self._outputs.image.send(np.frombuffer(frame.message, np.uint8))
         if as_jpeg:
             self._outputs.compressed.send(np.frombuffer(frame.message, np.uint8))
         convert = demand.image and not as_image
         compress = demand.compressed and not as_jpeg
-        if frame.unfit is not None or not (convert or compress):
+        if frame.unsupported is not None or not (convert or compress):
             return as_image or as_jpeg
         picture = Picture(frame)
-        frame.write_camera(picture.pixels)
         if convert:
             self._outputs.image.send(picture.message)
         if compress:
-            self._outputs.compressed.send(picture.jpeg(jpeg_quality, self._scratch))
+            self._outputs.compressed.send(self._make.jpeg(picture, jpeg_quality))
         return True
-
-
-def _is_image_already(frame: CameraFrame) -> bool:
-    """Whether the message is what is to be published: an encoding that is kept, or one unknown."""
-    if not isinstance(frame, RawFrame):
-        return False
-    return frame.unfit is not None or frame.view.encoding == frame.encoding

@@ -9,8 +9,7 @@ from sensor_msgs.msg import CameraInfo
 
 from unirestore_ros.engine import BundleError, Engine, InferenceError
 from unirestore_ros.msgs.camera_frame import CameraFrame
-from unirestore_ros.msgs.cdr import Bytes
-from unirestore_ros.msgs.errors import MalformedMessage
+from unirestore_ros.msgs.cdr import Bytes, MalformedMessage
 from unirestore_ros.msgs.publishing import LatestOnlyWorker, Topic
 from unirestore_ros.node.bundle_holder import BundleHolder
 from unirestore_ros.node.mode import Mode

@@ -21,7 +21,7 @@ from sensor_msgs.msg import CameraInfo
 from tqdm import tqdm
 
 from unirestore_ros.engine import Engine, open_engine
-from unirestore_ros.msgs.image_conversion import ENCODINGS
+from unirestore_ros.msgs.encodings import ENCODINGS
 from unirestore_ros.recordings import scaling
 from unirestore_ros.recordings.cameras import find_cameras, in_namespaces, read_names
 from unirestore_ros.recordings.errors import MediaError

@@ -10,8 +10,8 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
-from unirestore_ros.msgs.cameras import COMPRESSED, camera_info_beside, read_cameras
-from unirestore_ros.msgs.errors import MalformedMessage
+from unirestore_ros.msgs.camera_info import COMPRESSED, camera_info_beside, read_cameras
+from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.recordings.errors import MediaError
 from unirestore_ros.recordings.scaling import Size
 from unirestore_ros.recordings.storage import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
@@ -66,8 +66,8 @@ def find_cameras(
     for topic in wanted or images:
         why_not = None if wanted else _not_a_camera(topic, images, node)
         frame = None if why_not else first_frame(reader, images[topic])
-        if frame is None or frame.unfit:
-            reason = why_not or (frame.unfit if frame else "no image in it can be read")
+        if frame is None or frame.unsupported:
+            reason = why_not or (frame.unsupported if frame else "no image in it can be read")
             if wanted:
                 raise MediaError(f"{topic} of the bag {reader.path}: {reason}")
             _log.info("%s is no camera: %s", topic, reason)

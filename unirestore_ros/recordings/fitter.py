@@ -8,7 +8,7 @@ from collections.abc import Collection
 from rosbags.rosbag2 import Reader
 
 from unirestore_ros.msgs.camera_frame import read_frame
-from unirestore_ros.msgs.errors import MalformedMessage
+from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.recordings import scaling
 from unirestore_ros.recordings.cameras import find_cameras
 from unirestore_ros.recordings.fitting import (
@@ -45,8 +45,8 @@ class Fitter:
             return data
         try:
             frame = read_frame(data, self._images[topic], 0.0, 0)
-            if frame.unfit is not None:
-                raise MalformedMessage(frame.unfit)
+            if frame.unsupported is not None:
+                raise MalformedMessage(frame.unsupported)
             if (frame.width, frame.height) == self._size:
                 return data
             if self._images[topic]:

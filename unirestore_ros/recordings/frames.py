@@ -8,10 +8,8 @@ from sensor_msgs.msg import CameraInfo
 
 from unirestore_ros.engine import Engine
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
-from unirestore_ros.msgs.camera_info import scaled_to, with_header
-from unirestore_ros.msgs.errors import MalformedMessage
-from unirestore_ros.msgs.image_conversion import ScratchImage
-from unirestore_ros.msgs.picture import Picture, feature_message
+from unirestore_ros.msgs.cdr import MalformedMessage
+from unirestore_ros.msgs.frame_messages import FrameMessages, Picture
 from unirestore_ros.node.bundle_holder import DRIVERS_TASK
 from unirestore_ros.recordings.fitting import fitted_frame, fitted_info, info_bytes
 from unirestore_ros.recordings.job import Job, Output
@@ -24,8 +22,7 @@ class FrameRestorer:
     def __init__(self, job: Job, engine: Engine) -> None:
         self._job = job
         self._engine = engine
-        self._rgb = ScratchImage()
-        self._bgr = ScratchImage()
+        self._make = FrameMessages()
         self._outputs: Mapping[int, list[tuple[int, Output]]] = {
             camera: [item for item in enumerate(job.outputs) if item[1].camera == camera]
             for camera in range(len(job.cameras))
@@ -45,7 +42,7 @@ class FrameRestorer:
             if (why := self._why_not(frame)) is not None:
                 return [_skipped(number, why)]
             frame = fitted_frame(frame, self._engine.input_size)
-            rgb = frame.rgb(self._rgb.of(frame.height, frame.width))
+            rgb = self._make.rgb(frame)
         except MalformedMessage as error:
             return [_skipped(number, str(error))]
         if info is not None:
@@ -57,8 +54,8 @@ class FrameRestorer:
         ]
 
     def _why_not(self, frame: CameraFrame) -> str | None:
-        if frame.unfit is not None:
-            return frame.unfit
+        if frame.unsupported is not None:
+            return frame.unsupported
         if self._job.fit or (frame.width, frame.height) == self._engine.input_size:
             return None
         width, height = self._engine.input_size
@@ -75,24 +72,23 @@ class FrameRestorer:
                 if output.what == "image":
                     yield index, picture.message.tobytes()
                 else:
-                    yield index, picture.jpeg(self._job.jpeg_quality, self._bgr).tobytes()
+                    yield index, self._make.jpeg(picture, self._job.jpeg_quality).tobytes()
             elif output.what == "task_image":
                 yield index, self._picture(frame, output.task).message.tobytes()
             elif output.what == "features":
-                yield index, feature_message(frame, self._engine.adapt(output.task)).tobytes()
+                features = self._engine.adapt(output.task)
+                yield index, self._make.features(frame, features).tobytes()
             elif info is not None:
                 yield index, self._info(frame, output, info)
 
     def _picture(self, frame: CameraFrame, task: str) -> Picture:
-        picture = Picture(frame)
-        frame.write_restored(self._engine.decode(task), picture.pixels)
-        return picture
+        return Picture(frame, self._engine.decode(task))
 
     def _info(self, frame: CameraFrame, output: Output, info: CameraInfo) -> bytes:
-        if output.what == "feature_info":
-            height, width, _ = self._engine.feature_shape
-            info = scaled_to(info, (frame.width, frame.height), (width, height))
-        return info_bytes(with_header(info, frame.header()))
+        if output.what == "camera_info":
+            return info_bytes(self._make.camera_info(frame, info))
+        height, width, _ = self._engine.feature_shape
+        return info_bytes(self._make.feature_info(frame, info, (width, height)))
 
 
 def _skipped(number: int, reason: str) -> Record:

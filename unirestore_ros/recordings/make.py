@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo
 from tqdm import tqdm
 
 from unirestore_ros.files import sync_folder
-from unirestore_ros.msgs.cameras import camera_info_beside
+from unirestore_ros.msgs.camera_info import camera_info_beside
 from unirestore_ros.msgs.cdr import new_compressed, new_image
 from unirestore_ros.msgs.compressed import encode_jpeg, jpeg_format
 from unirestore_ros.recordings import scaling

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from unirestore_ros.msgs import compressed
-from unirestore_ros.msgs.image_conversion import ImageLike, check_image, to_bgr
+from unirestore_ros.msgs.encodings import ImageLike, check_image, to_bgr
 from unirestore_ros.recordings.errors import MediaError
 
 _FEATURES = re.compile(r"32FC(\d+)")

@@ -11,7 +11,7 @@ from rosbags.rosbag2 import Reader
 
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.msgs.camera_frame import read_frame
-from unirestore_ros.msgs.errors import MalformedMessage
+from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.recordings import scaling
 from unirestore_ros.recordings.figure import Row, draw_figure
 from unirestore_ros.recordings.fitting import bgr_of
@@ -115,7 +115,7 @@ def _decoded(pieces: dict[str, tuple[bytes, bool]]) -> dict[str, np.ndarray] | N
             data, compressed = pieces[name]
             try:
                 frame = read_frame(data, compressed, 0.0, 0)
-                if frame.unfit is not None:
+                if frame.unsupported is not None:
                     return None
                 pictures[name] = np.array(bgr_of(frame))
             except MalformedMessage:

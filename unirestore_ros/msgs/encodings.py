@@ -1,8 +1,8 @@
-"""Pixels of `sensor_msgs/Image` and `CompressedImage`, to and from numpy.
+"""The encodings of `sensor_msgs/Image`: pixels to and from RGB and BGR.
 
-Pixels are viewed where they lie and copied once, into the memory they leave from. What a camera's
-encodings mean is what cv_bridge takes them to mean; rows with padding (``step`` over the width) are
-read as they are. Runs on OpenCV 4 and 5.
+Pixels are viewed where they lie and copied once, into the memory they leave from. The encodings
+have the meaning that cv_bridge gives them. Rows may have padding (``step`` over the width). Runs on
+OpenCV 4 and 5. Pixels are uint8, (H,W) or (H,W,channels).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
+from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -23,7 +23,7 @@ LONGEST_SIDE = 16384
 
 
 class ImageLike(Protocol):
-    """What is read of a `sensor_msgs/Image`."""
+    """The fields of a `sensor_msgs/Image` that are read."""
 
     @property
     def height(self) -> int: ...
@@ -38,7 +38,7 @@ class ImageLike(Protocol):
 
 
 class Encoding(NamedTuple):
-    """How the bytes of a pixel are read. Conversions are OpenCV's codes; None: as it is."""
+    """How the bytes of a pixel are read. Conversions are OpenCV's codes; None: no conversion."""
 
     channels: int
     to_rgb: int | None
@@ -66,7 +66,7 @@ ENCODINGS = {
     "yuyv": _YUYV,
 }
 
-# What is published keeps these encodings; the code makes them from RGB.
+# Published images keep these encodings; the codes convert to them from RGB.
 _FROM_RGB = {
     "rgb8": None,
     "bgr8": cv2.COLOR_RGB2BGR,
@@ -83,7 +83,8 @@ class ScratchImage:
     def __init__(self) -> None:
         self._pixels = np.empty((0, 0, 3), np.uint8)
 
-    def of(self, height: int, width: int) -> Pixels:
+    def of_size(self, height: int, width: int) -> Pixels:
+        """(H,W,3); its content is whatever was written last."""
         if self._pixels.shape[:2] != (height, width):
             self._pixels = np.empty((height, width, 3), np.uint8)
         return self._pixels
@@ -95,12 +96,12 @@ def output_encoding(encoding: str) -> str:
 
 
 def check_image(image: ImageLike) -> None:
-    """MalformedMessage where sizes and bytes contradict each other, in any encoding; then
+    """Raise MalformedMessage where sizes and bytes contradict each other, in any encoding, then
     UnsupportedFrame where the encoding is not known."""
     check_size(image.width, image.height)
     if len(image.data) < image.step * image.height:
         raise MalformedMessage(
-            f"{len(image.data)} bytes of data, {image.step * image.height} are due"
+            f"{len(image.data)} bytes of data instead of {image.step * image.height}"
             f" (step {image.step} x height {image.height})"
         )
     encoding = ENCODINGS.get(image.encoding)
@@ -116,13 +117,13 @@ def check_image(image: ImageLike) -> None:
 
 
 def check_size(width: int, height: int) -> None:
-    """MalformedMessage for a side that no camera has."""
+    """Raise MalformedMessage for a size that no camera has."""
     if not (0 < width <= LONGEST_SIDE and 0 < height <= LONGEST_SIDE):
         raise MalformedMessage(f"a size of {width}x{height}")
 
 
 def view_pixels(image: ImageLike) -> Pixels:
-    """The bytes as (H,W) or (H,W,channels), padding left out; no copy. Needs `check_image`."""
+    """A view of the bytes as (H,W) or (H,W,channels), without padding; after `check_image`."""
     channels = ENCODINGS[image.encoding].channels
     flat = np.frombuffer(image.data, np.uint8, image.step * image.height)
     rows = flat.reshape(image.height, image.step)[:, : image.width * channels]
@@ -130,19 +131,19 @@ def view_pixels(image: ImageLike) -> Pixels:
 
 
 def to_rgb(image: ImageLike, out: Pixels) -> Pixels:
-    """RGB (H,W,3), contiguous: in ``out``, or the message's own pixels where they are that."""
+    """RGB (H,W,3), contiguous: converted into ``out``, or a view where no conversion is needed."""
     pixels = view_pixels(image)
     return _converted(pixels, ENCODINGS[image.encoding].to_rgb, out)
 
 
 def to_bgr(image: ImageLike, out: Pixels) -> Pixels:
-    """BGR (H,W,3), contiguous: in ``out``, or the message's own pixels where they are that."""
+    """BGR (H,W,3), contiguous: converted into ``out``, or a view where no conversion is needed."""
     pixels = view_pixels(image)
     return _converted(pixels, ENCODINGS[image.encoding].to_bgr, out)
 
 
 def from_rgb(rgb: Pixels, encoding: str, out: Pixels) -> None:
-    """Write RGB (H,W,3) into ``out`` in an output encoding."""
+    """Write RGB (H,W,3) into ``out`` in one of the encodings that are published."""
     code = _FROM_RGB[encoding]
     if code is None:
         np.copyto(out, rgb)
@@ -151,13 +152,13 @@ def from_rgb(rgb: Pixels, encoding: str, out: Pixels) -> None:
 
 
 def copy_alpha(image: ImageLike, out: Pixels) -> None:
-    """Give ``out`` the transparency of the message it was made from, where both have one."""
+    """Give ``out`` the alpha channel of the message it was made from, where both have one."""
     if out.ndim == 3 and out.shape[2] == 4:
         out[..., 3] = view_pixels(image)[..., 3]
 
 
 def image_message(pixels: Pixels, encoding: str) -> Image:
-    """A new message of pixels (H,W) or (H,W,channels) that are in ``encoding`` already."""
+    """A message object of pixels (H,W) or (H,W,channels) that are in ``encoding`` already."""
     height, width = pixels.shape[:2]
     message = Image(height=height, width=width, encoding=encoding)
     message.step = width * ENCODINGS[encoding].channels

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ros_station import image
 from sensor_msgs.msg import Image
 
-from unirestore_ros.msgs.errors import MalformedMessage, UnsupportedFrame
-from unirestore_ros.msgs.image_conversion import (
+from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame
+from unirestore_ros.msgs.encodings import (
     ENCODINGS,
     check_image,
     copy_alpha,
@@ -171,7 +171,7 @@ def broken(**fields: object) -> Image:
 @pytest.mark.parametrize(
     ("message", "why"),
     [
-        (broken(height=HEIGHT + 1), "576 bytes of data, 624 are due"),
+        (broken(height=HEIGHT + 1), "576 bytes of data instead of 624"),
         (broken(data=array.array("B")), "0 bytes of data"),
         (broken(step=WIDTH * 3 - 1), "step 47 is under a row's 48 bytes"),
         (broken(width=0), "a size of 0x12"),
