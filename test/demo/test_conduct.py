@@ -11,7 +11,7 @@ import pytest
 from unirestore_ros.demo.conduct import Play, child_environment, conduct
 from unirestore_ros.demo.errors import DemoError
 from unirestore_ros.demo.spool import Entry, Spool, finish, save_frame
-from unirestore_ros.engine.locate import find_bundle
+from unirestore_ros.engine.bundle import find_bundle
 
 
 @pytest.fixture

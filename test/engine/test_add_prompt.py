@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from unirestore_ros.engine import BundleError, Engine, open_engine
-from unirestore_ros.engine.bundle import read_bundle, steadily
+from unirestore_ros.engine.bundle import read_bundle, retry_if_replaced
 from unirestore_ros.engine.writing import add_prompt
 from unirestore_ros.files import rename_twice
 
@@ -252,7 +252,7 @@ def test_a_reader_never_sees_half_of_it(
     def read() -> None:
         while not done.is_set():
             try:
-                bundle = steadily(bundle_folder, lambda: read_bundle(bundle_folder))
+                bundle = retry_if_replaced(bundle_folder, lambda: read_bundle(bundle_folder))
             except BundleError as refusal:
                 refusals.append(refusal)
             else:

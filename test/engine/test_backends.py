@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from unirestore_ros.engine import BundleError, InferenceError, open_engine
 from unirestore_ros.engine.backends import choose_backend, cuda_driver
-from unirestore_ros.engine.backends.cores import physical_cores
+from unirestore_ros.engine.backends.parts import physical_cores
 from unirestore_ros.engine.bundle import Bundle
 from unirestore_ros.engine.manifest import BackendInfo
 from unirestore_ros.engine.writing import folder_written_beside, write_bundle

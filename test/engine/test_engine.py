@@ -1,3 +1,4 @@
+import gc
 import itertools
 import subprocess
 import sys
@@ -156,14 +157,16 @@ def test_memory_does_not_grow(engine: Engine, frame: Frame) -> None:
             results(engine, engine.tasks)
         return process.memory_info().rss
 
-    run(300)  # the first hundreds touch pages that the process had and never used
-    before = run(20)
-    assert run(300) - before < 2 << 20
+    run(100)  # the first hundred touches pages that the process had and never used
+    sizes = [run(50) for _ in range(5)]
+    # A leak shows in every window; what a large process's allocator does, in some.
+    assert min(later - earlier for earlier, later in itertools.pairwise(sizes)) < 256 << 10
 
 
 def test_opening_again_and_again_does_not_grow_memory(
     bundle_folder: Path, backend: str, frame: Frame
 ) -> None:
+    """Also without the garbage collector, which seldom makes a full pass in a large process."""
     process = psutil.Process()
 
     def reopen(times: int) -> int:
@@ -172,8 +175,12 @@ def test_opening_again_and_again_does_not_grow_memory(
                 engine.run_trunk(frame)
         return process.memory_info().rss
 
-    before = reopen(5)
-    assert reopen(30) - before < 8 << 20
+    gc.disable()
+    try:
+        before = reopen(5)
+        assert reopen(15) - before < 4 << 20
+    finally:
+        gc.enable()
 
 
 def test_neither_torch_nor_ros_is_imported(bundle_folder: Path) -> None:

@@ -40,7 +40,7 @@ def test_features_of_another_shape_are_refused(engine: Engine) -> None:
 def test_a_task_without_a_head_is_named(engine: Engine) -> None:
     with pytest.raises(BundleError, match="no head for classification, but segmentation") as caught:
         Head(engine.bundle, "classification")
-    assert "build engines/tiny.yaml" in (caught.value.mend or "")
+    assert "build engines/tiny.yaml" in (caught.value.fix or "")
 
 
 def test_the_shipped_heads_are_of_the_shipped_weights(repository: Path, engine: Engine) -> None:

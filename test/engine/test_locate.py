@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from unirestore_ros.engine import BundleError, open_engine
-from unirestore_ros.engine.locate import engine_folders, find_bundle
+from unirestore_ros.engine.bundle import engine_folders, find_bundle
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from unirestore_ros.engine.backends import backends_here
-from unirestore_ros.engine.bundle import read_bundle
-from unirestore_ros.engine.locate import find_bundle
+from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.evaluate.bench_command import main
 
 

@@ -15,9 +15,8 @@ from published_files import narrow_config
 from unirestore_ros.evaluate.bench_command import main
 from unirestore_ros.evaluate.network_bench import Plan, fast_network, measure_network
 from unirestore_ros.evaluate.published import PublishedWay
-from unirestore_ros.export.fold import copied
 from unirestore_ros.export.parts import Decoder, Trunk
-from unirestore_ros.export.upsampling import TransposedUpsample, transpose_upsampling
+from unirestore_ros.export.rewrites import TransposedUpsample, copied, transpose_upsampling
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.random_weights import random_network
 from unirestore_ros.model.weights import save_weights

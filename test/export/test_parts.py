@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from unirestore_ros.engine import open_engine
 from unirestore_ros.export.bundle import Variant, build
-from unirestore_ros.export.fold import FoldedAdapter, FoldedNAFBlock, folded
+from unirestore_ros.export.export import exported
 from unirestore_ros.export.recipe import RecipeError, read_recipe
-from unirestore_ros.export.torch_export import exported
+from unirestore_ros.export.rewrites import FoldedAdapter, FoldedNAFBlock, folded
 from unirestore_ros.model import TINY, UniRestore
 from unirestore_ros.model.blocks import NAFBlock
 from unirestore_ros.model.tfa import TaskFeatureAdapter

@@ -14,7 +14,7 @@ from unirestore_ros.export.parts import Part
 from unirestore_ros.export.plan import Plan
 from unirestore_ros.export.precision import DTYPES
 from unirestore_ros.export.recipe import Recipe, RecipeError, check_backends
-from unirestore_ros.export.upsampling import ShuffledUpsample
+from unirestore_ros.export.rewrites import ShuffledUpsample
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.weights import load_weights
 

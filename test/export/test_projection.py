@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unirestore_ros.export.projection import (
+from unirestore_ros.export.plan import (
     keep_projection,
     principal_projection,
     projection_file,

@@ -20,13 +20,12 @@ from unirestore_ros.engine import BundleError
 from unirestore_ros.engine.backends.cuda_driver import CudaError, device
 from unirestore_ros.engine.manifest import BackendInfo
 from unirestore_ros.export.bundle import Variant, build
-from unirestore_ros.export.export import save_onnx
+from unirestore_ros.export.export import exported_parts, save_onnx
 from unirestore_ros.export.parts import Part
 from unirestore_ros.export.plan import Plan
 from unirestore_ros.export.precision import DTYPES
 from unirestore_ros.export.recipe import Recipe
 from unirestore_ros.export.tensorrt_operators import problems_of
-from unirestore_ros.export.torch_export import exported_parts
 from unirestore_ros.model import UniRestore
 
 ENGINES = Path(__file__).parents[2] / "engines"
@@ -117,7 +116,7 @@ def test_compiling_where_there_is_no_gpu_is_refused_before_the_export(tmp_path: 
         pass
     recipe = tmp_path / "small.yaml"
     recipe.write_text(RECIPE)
-    with pytest.raises(BundleError, match=r"there is no CUDA driver .*; mend it: --onnx-only"):
+    with pytest.raises(BundleError, match=r"there is no CUDA driver .*; fix: --onnx-only"):
         build(recipe)
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from unirestore_ros.export.tensorrt_progress import BuildProgress
+from unirestore_ros.export.compile import BuildProgress
 
 
 @pytest.fixture

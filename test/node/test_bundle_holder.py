@@ -77,7 +77,7 @@ def test_without_a_bundle_every_frame_is_unfit(tmp_path: Path) -> None:
 
 def test_the_drivers_prompt_is_needed(tmp_path: Path) -> None:
     folder = write_miniature(tmp_path / "machines", tasks=("segmentation",))
-    with pytest.raises(BundleError, match=r"no prompt for perception; mend it: .*--add-prompt"):
+    with pytest.raises(BundleError, match=r"no prompt for perception; fix: .*--add-prompt"):
         BundleHolder().open(named(folder))
 
 

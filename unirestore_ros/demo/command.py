@@ -27,8 +27,7 @@ from unirestore_ros.demo.rendering import spool_drive
 from unirestore_ros.demo.report import Report, make_report, table
 from unirestore_ros.demo.spool import Spool
 from unirestore_ros.engine import BundleError
-from unirestore_ros.engine.bundle import read_bundle
-from unirestore_ros.engine.locate import find_bundle
+from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.evaluate.classical import METHODS
 from unirestore_ros.files import folder_written_beside
 from unirestore_ros.recordings.degradation import degradation

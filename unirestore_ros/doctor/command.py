@@ -28,7 +28,7 @@ from unirestore_ros.doctor.machine import (
     check_socket_buffers,
 )
 from unirestore_ros.doctor.ros import check_ros
-from unirestore_ros.engine.locate import engine_folders
+from unirestore_ros.engine.bundle import engine_folders
 
 LISTEN_S = 3.0
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding, ProbeError, probe
-from unirestore_ros.engine.bundle import MANIFEST_FILE
-from unirestore_ros.engine.locate import engine_folders
+from unirestore_ros.engine.bundle import MANIFEST_FILE, engine_folders
 from unirestore_ros.engine.manifest import Manifest
 from unirestore_ros.files import sha256_of
 
@@ -50,7 +49,7 @@ try:
             "seconds": time.perf_counter() - start,
         }))
 except BundleError as error:
-    print(json.dumps({"problem": error.problem, "mend": error.mend}))
+    print(json.dumps({"problem": error.problem, "fix": error.fix}))
 """
 
 
@@ -119,7 +118,7 @@ def check_bundle(bundle: str) -> tuple[Finding, Size | None]:
         advice = "run it alone to see more: doctor " + bundle
         return Finding(check, ERROR, f"{bundle} does not load: {error}", advice), None
     if "problem" in answer:
-        return Finding(check, ERROR, answer["problem"], answer["mend"] or ""), None
+        return Finding(check, ERROR, answer["problem"], answer["fix"] or ""), None
     size = answer["width"], answer["height"]
     heads = f", heads for {', '.join(answer['heads'])}" if answer["heads"] else ""
     found = (

@@ -1,46 +1,73 @@
-"""A bundle on disk, read only when every byte of it is what its manifest says."""
+"""Find a bundle and read it, once every byte of it is what its manifest says."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from unirestore_ros.engine.errors import BundleError, build_command
-from unirestore_ros.engine.manifest import ENGINE_SUFFIX, PROMPTS_FILE, Manifest
-from unirestore_ros.engine.part_metadata import read_metadata
-from unirestore_ros.engine.prompts import Prompts, check_prompt, read_prompts
-from unirestore_ros.files import sha256_of
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from unirestore_ros.engine.manifest import PROMPTS_FILE, Manifest
+from unirestore_ros.files import sha256_of, share_folders
+from unirestore_ros.tasks import long_name
 
 MANIFEST_FILE = "manifest.json"
 HASH_FILE = "manifest.sha256"
 _ATTEMPTS = 5
 
-_IN_GRAPHS = (
-    "format_version",
-    "name",
-    "model",
-    "recipe",
-    "weights_sha256",
-    "steps",
-    "input_size",
-    "working_size",
-    "aspect_error",
-    "strides",
-    "channels",
-    "stride",
-    "feature_shape",
-    "prompt_shape",
-    "precision",
-    "largest_activation",
-)
-_IN_HEADS = ("weights_sha256", "stride", "feature_shape")
-_IN_PROMPTS = ("weights_sha256", "prompt_shape", "tasks")
-
+Prompts = Mapping[str, NDArray[np.float32]]
+"""Prompts (T, C) by task name, the long one."""
 T = TypeVar("T")
+
+
+class BundleError(Exception):
+    """A bundle, prompt or backend that is refused. One line: which field or file, and the fix."""
+
+    def __init__(self, problem: str, fix: str | None = None) -> None:
+        """``fix``: the command, or the action, that fixes the problem."""
+        self.problem = " ".join(problem.split())
+        self.fix = fix
+        super().__init__(f"{self.problem}; fix: {fix}" if fix else self.problem)
+
+
+class InferenceError(RuntimeError):
+    """A part of the network failed while it ran."""
+
+
+def build_command(recipe: str, *options: str) -> str:
+    """Return the command line that builds a recipe with these options."""
+    return " ".join(("python -m unirestore_ros build", recipe, *options))
+
+
+def find_bundle(bundle: str | Path) -> Path:
+    """Return the folder of a bundle, given its path or name; BundleError where no folder has it.
+
+    A Path is taken as it is, and so is text with a separator or with a dot or ~ in front. A bare
+    name such as ``tiny`` is looked for in ``engine_folders``, then in the working directory.
+    """
+    path = Path(bundle).expanduser()
+    if isinstance(bundle, Path) or os.sep in bundle or bundle.startswith((".", "~")):
+        return path
+    folders = [*engine_folders(), Path.cwd()]
+    for folder in folders:
+        if path.name and (folder / path).is_dir():
+            return folder / path
+    raise BundleError(
+        f"bundle {bundle}: no folder of that name in {', '.join(map(str, folders))}",
+        build_command(f"engines/{path.name or 'tiny'}.yaml"),
+    )
+
+
+def engine_folders() -> Iterator[Path]:
+    """List the folders that bundles are looked for in: the checkout's, those of the ROS prefixes,
+    those of this Python."""
+    return (folder / "engines" for folder in share_folders())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,30 +83,27 @@ class Bundle:
         return self.manifest.name
 
     def build_command(self, *options: str) -> str:
-        """The command that builds this bundle again, with other options."""
+        """Return the command that builds this bundle again, with other options."""
         return build_command(self.manifest.recipe, *options)
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read and verify; BundleError names the field or file that does not fit."""
+    """Read and verify a bundle; BundleError names the field or file that does not fit."""
     manifest = _read_manifest(folder)
-    mend = build_command(manifest.recipe)
     try:
         _check_files(folder, manifest)
-        _check_copies(folder, manifest)
-        prompts = _read_prompts(folder, manifest)
         manifest.check_consistent()
-        _check_hash(folder)
+        prompts = _read_prompts(folder, manifest)
     except ValueError as error:
-        raise BundleError(f"bundle {folder}: {error}", mend) from error
+        raise BundleError(f"bundle {folder}: {error}", build_command(manifest.recipe)) from error
     return Bundle(folder, manifest, prompts)
 
 
-def steadily(folder: Path, read: Callable[[], T]) -> T:
-    """Call ``read`` until ``folder`` was one and the same before and after.
+def retry_if_replaced(folder: Path, read: Callable[[], T]) -> T:
+    """Call ``read`` until ``folder`` was the same folder before and after, and return its result.
 
-    A bundle is replaced whole, by a rename. Who reads meanwhile may see files of both, and refuse
-    what is sound; then it is read again.
+    A bundle is replaced whole, by a rename. A reader that is interrupted by it may see files of
+    both, and refuse what is sound; then it reads again.
     """
     for _ in range(_ATTEMPTS - 1):
         before = identity(folder)
@@ -95,7 +119,7 @@ def steadily(folder: Path, read: Callable[[], T]) -> T:
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """Changes when another folder takes the place; None where there is none."""
+    """Return device and inode, which change when another folder takes the place; None if absent."""
     try:
         status = folder.stat()
     except OSError:
@@ -103,42 +127,71 @@ def identity(folder: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def copies_for(path: str, manifest: Manifest) -> dict[str, str]:
-    """What a bundle's file repeats of the manifest in its own metadata, so that a manifest that was
-    edited is told from the files that it describes, field by field."""
-    folder, _, rest = path.partition("/")
-    fields: tuple[str, ...] = ()
-    if path == PROMPTS_FILE:
-        fields = _IN_PROMPTS
-    elif folder == "heads":
-        fields = (*_IN_HEADS, f"heads.{rest.removesuffix('.onnx')}")
-    elif folder == "tensorrt" and path.endswith(".onnx"):
-        fields = _IN_GRAPHS  # it serves every GPU
-    elif path.endswith((".onnx", ".pt2", ENGINE_SUFFIX)):
-        fields = (*_IN_GRAPHS, f"backends.{folder}")
-    return {f"unirestore.{field}": manifest.value_of(field) for field in fields}
-
-
 def manifest_hash_line(content: bytes) -> str:
-    """Content of ``manifest.sha256``, in the form of sha256sum."""
+    """Return the content of ``manifest.sha256``, in the form of sha256sum."""
     return f"{hashlib.sha256(content).hexdigest()}  {MANIFEST_FILE}\n"
 
 
+def files_in(folder: Path) -> set[str]:
+    """List all that is not a folder, as paths below ``folder``.
+
+    A link to a folder counts as a file, so that it is refused.
+    """
+    found: set[str] = set()
+    for root, folders, files in os.walk(folder):
+        links = [name for name in folders if (Path(root) / name).is_symlink()]
+        found.update((Path(root) / name).relative_to(folder).as_posix() for name in files + links)
+    return found
+
+
+def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Read every tensor of a safetensors file; ValueError where it is none."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"not a safetensors file: {error}") from error
+
+
+def check_prompt(name: str, prompt: NDArray[np.generic], shape: tuple[int, int]) -> None:
+    """Check that a prompt is float32, of the bundle's (T, C), and finite; ValueError otherwise."""
+    if prompt.dtype != np.float32:
+        raise ValueError(f"tensor {name} must be float32, is {prompt.dtype}")
+    if prompt.shape != shape:
+        raise ValueError(f"tensor {name} must have the shape {shape}, has {prompt.shape}")
+    if not np.isfinite(prompt).all():
+        raise ValueError(f"tensor {name} has values that are not finite")
+
+
 def _read_manifest(folder: Path) -> Manifest:
+    """Read the manifest and check it against its own hash."""
     guess = build_command(f"engines/{folder.name}.yaml")
     if not folder.is_dir():
         raise BundleError(f"bundle {folder}: there is no such folder", guess)
     try:
-        return Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(f"bundle {folder}: {MANIFEST_FILE} is missing", guess) from None
-    except OSError as error:
-        raise BundleError(f"bundle {folder}: {MANIFEST_FILE}: {error.strerror}") from error
+        content = _read_file(folder, MANIFEST_FILE)
+        expected = _read_file(folder, HASH_FILE)
+        if expected != manifest_hash_line(content).encode():
+            raise ValueError(f"it does not have the SHA-256 that {HASH_FILE} gives")
+        return Manifest.from_json(content.decode())
+    except FileNotFoundError as error:
+        raise BundleError(f"bundle {folder}: {error.filename} is missing", guess) from None
     except ValueError as error:
         raise BundleError(f"bundle {folder}: {MANIFEST_FILE}: {error}", guess) from error
 
 
+def _read_file(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except FileNotFoundError as error:
+        error.filename = name
+        raise
+    except OSError as error:
+        raise BundleError(f"bundle {folder}: {name}: {error.strerror}") from error
+
+
 def _check_files(folder: Path, manifest: Manifest) -> None:
+    """Compare the folder with the manifest's list: no file absent, none added, none changed."""
     if PROMPTS_FILE not in manifest.files:
         raise ValueError(f"files: {PROMPTS_FILE} is missing")
     present = files_in(folder)
@@ -158,45 +211,12 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
             )
 
 
-def files_in(folder: Path) -> set[str]:
-    """All that is not a folder; a link to a folder counts as a file, so that it is refused."""
-    found: set[str] = set()
-    for root, folders, files in os.walk(folder):
-        links = [name for name in folders if (Path(root) / name).is_symlink()]
-        found.update((Path(root) / name).relative_to(folder).as_posix() for name in files + links)
-    return found
-
-
-def _check_copies(folder: Path, manifest: Manifest) -> None:
-    for path in sorted(manifest.files):
-        expected = copies_for(path, manifest)
-        try:
-            found = read_metadata(folder / path) if expected else {}
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        for key, value in expected.items():
-            if found.get(key) != value:
-                field = key.removeprefix("unirestore.")
-                raise ValueError(
-                    f"{field} is {value} in {MANIFEST_FILE}, {found.get(key, 'absent')} in {path}"
-                )
-
-
 def _read_prompts(folder: Path, manifest: Manifest) -> Prompts:
-    prompts, _ = read_prompts(folder / PROMPTS_FILE)
+    """Read the prompts, one of the manifest's shape for each of its tasks."""
+    tensors = read_tensors(folder / PROMPTS_FILE)
+    prompts = {long_name(key): tensor for key, tensor in tensors.items()}
     if set(prompts) != set(manifest.tasks):
         raise ValueError(f"{PROMPTS_FILE} does not hold one tensor for each of the tasks")
     for task, prompt in prompts.items():
         check_prompt(task, prompt, manifest.prompt_shape)
-    return prompts
-
-
-def _check_hash(folder: Path) -> None:
-    try:
-        found = (folder / HASH_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ValueError(f"{HASH_FILE} is missing") from None
-    except OSError as error:
-        raise ValueError(f"{HASH_FILE}: {error.strerror}") from error
-    if found != manifest_hash_line((folder / MANIFEST_FILE).read_bytes()):
-        raise ValueError(f"{MANIFEST_FILE} does not have the SHA-256 that {HASH_FILE} gives")
+    return {task: prompt.astype(np.float32, copy=False) for task, prompt in prompts.items()}

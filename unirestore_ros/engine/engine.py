@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.engine.backends import AUTO, Backend, open_backend
-from unirestore_ros.engine.bundle import Bundle, read_bundle, steadily
-from unirestore_ros.engine.locate import find_bundle
+from unirestore_ros.engine.bundle import Bundle, find_bundle, read_bundle, retry_if_replaced
 
 
 class Engine:
@@ -59,10 +58,12 @@ class Engine:
         return self._parts_for(task).adapt(task)
 
     def close(self) -> None:
-        """Give the parts back; their working memory stays for the next engine.
+        """Free the parts; results that were handed out stay valid.
 
         Closing twice is no error; any other call afterwards is one.
         """
+        if self._parts is not None:
+            self._parts.close()
         self._parts = None
 
     def __enter__(self) -> Engine:
@@ -108,7 +109,7 @@ def open_engine(
 ) -> Engine:
     """Verify a bundle, given its folder or name, and load it. ``threads`` 0: one a physical core.
 
-    BundleError says in one line which field or file is at fault, and the command that mends it.
+    BundleError says in one line which field or file is at fault, and the command that fixes it.
     """
     folder = find_bundle(bundle)
 
@@ -116,4 +117,4 @@ def open_engine(
         found = read_bundle(folder)
         return Engine(found, open_backend(found, backend, device_id, threads))
 
-    return steadily(folder, open_now)
+    return retry_if_replaced(folder, open_now)

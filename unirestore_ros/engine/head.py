@@ -7,8 +7,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from unirestore_ros.engine.backends.onnx_runtime import ORT_ERRORS, session_options
-from unirestore_ros.engine.bundle import Bundle
-from unirestore_ros.engine.errors import BundleError, InferenceError
+from unirestore_ros.engine.bundle import Bundle, BundleError, InferenceError
 from unirestore_ros.engine.manifest import Manifest
 
 Array = NDArray[np.float32]

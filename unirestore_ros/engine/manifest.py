@@ -16,8 +16,8 @@ BACKENDS = ("tensorrt", "torch", "onnxruntime")
 """In the order in which ``auto`` tries them."""
 SUFFIXES = {"tensorrt": ".onnx", "torch": ".pt2", "onnxruntime": ".onnx"}
 """Of the files of the parts, by backend."""
-ENGINE_SUFFIX, ENGINE_TENSOR = ".engine.safetensors", "engine"
-"""Of what TensorRT compiled of its ONNX file: bytes, in a file that also carries the fields."""
+ENGINE_SUFFIX = ".engine"
+"""Of what TensorRT compiled of its ONNX file: a plain engine, which NVIDIA's own tools read."""
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 PROMPTS_FILE = "prompts.safetensors"
 MAX_CHANNELS = 128
@@ -94,13 +94,6 @@ class Manifest:
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-
-    def value_of(self, field: str) -> str:
-        """A field as compact JSON, the form in which the parts carry it; ``heads.TASK`` and
-        ``backends.NAME`` reach into a table and give null for what is not there."""
-        name, _, key = field.partition(".")
-        value = dataclasses.asdict(self)[name]
-        return json.dumps(value.get(key) if key else value, separators=(",", ":"))
 
     def check_consistent(self) -> None:
         """The fields must fit each other; ValueError starts with the name of one that does not."""

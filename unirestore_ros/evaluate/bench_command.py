@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import unirestore_ros
 from unirestore_ros.engine import BundleError
-from unirestore_ros.engine.locate import find_bundle
+from unirestore_ros.engine.bundle import find_bundle
 from unirestore_ros.export.command import frame_size
 from unirestore_ros.files import written_beside
 

@@ -18,11 +18,10 @@ from torch import Tensor
 
 from unirestore_ros.evaluate.published import PublishedWay
 from unirestore_ros.evaluate.rows import Row, Times, Work, spent_by, total
-from unirestore_ros.export.fold import folded
 from unirestore_ros.export.measure import psnr, run
 from unirestore_ros.export.parts import Adapter, Decoder, Part, Trunk
 from unirestore_ros.export.precision import DTYPES, in_precision
-from unirestore_ros.export.upsampling import transpose_upsampling
+from unirestore_ros.export.rewrites import folded, transpose_upsampling
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.weights import placed
 from unirestore_ros.tasks import long_name, short_name

@@ -17,7 +17,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unirestore_ros.export.fold import copied
+from unirestore_ros.export.rewrites import copied
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.autoencoder import KLAutoencoder
 from unirestore_ros.model.blocks import GroupAttentionBlock

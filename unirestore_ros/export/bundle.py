@@ -15,13 +15,12 @@ from unirestore_ros.engine.bundle import Bundle, read_bundle
 from unirestore_ros.engine.manifest import BackendInfo, Manifest
 from unirestore_ros.engine.writing import write_bundle
 from unirestore_ros.export.compile import check_compiler, compile_bundle
-from unirestore_ros.export.export import save_onnx
+from unirestore_ros.export.export import Programs, exported_parts, save_onnx, save_programs
 from unirestore_ros.export.heads import export_heads
 from unirestore_ros.export.measure import Frame, Measured, frames_for
 from unirestore_ros.export.plan import Plan
 from unirestore_ros.export.recipe import HALF, Recipe, check_backends, for_size, read_recipe
 from unirestore_ros.export.tensorrt_operators import problems_of
-from unirestore_ros.export.torch_export import Programs, exported_parts, save_programs
 from unirestore_ros.files import folder_written_beside, sha256_of
 from unirestore_ros.model.weights import load_weights
 

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from unirestore_ros.engine.manifest import HeadInfo
-from unirestore_ros.export.export import save_onnx
+from unirestore_ros.export.export import exported_parts, save_onnx
 from unirestore_ros.export.parts import Part
 from unirestore_ros.export.recipe import Recipe, RecipeError
-from unirestore_ros.export.torch_export import exported_parts
 from unirestore_ros.model.heads import (
     DetectionNetwork,
     Head,

@@ -15,8 +15,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from unirestore_ros.export.fold import copied
-from unirestore_ros.export.upsampling import ShuffledUpsample
+from unirestore_ros.export.rewrites import ShuffledUpsample, copied
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.autoencoder import KLAutoencoder, TinyAutoencoder
 from unirestore_ros.model.tfa import PooledGate, TaskFeatureAdapter

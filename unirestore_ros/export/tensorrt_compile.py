@@ -8,13 +8,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from unirestore_ros.engine.backends.tensorrt_backend import log_level
 from unirestore_ros.engine.backends.tensorrt_versions import VERSION, strongly_typed, trt
-from unirestore_ros.engine.manifest import ENGINE_SUFFIX, ENGINE_TENSOR, PARTS
-from unirestore_ros.export.tensorrt_progress import BuildProgress
+from unirestore_ros.engine.manifest import ENGINE_SUFFIX, PARTS
+from unirestore_ros.export.compile import BuildProgress
 from unirestore_ros.files import written_beside
 
 _log = logging.getLogger(__name__)
@@ -38,7 +35,7 @@ class Compiler:
             engine = self.compile(folder / f"{part}.onnx")
             target = folder / f"{part}{ENGINE_SUFFIX}"
             with written_beside(target) as beside:
-                save_file({ENGINE_TENSOR: np.frombuffer(engine, np.uint8)}, beside)
+                beside.write_bytes(engine)
 
     def compile(self, onnx_file: Path) -> bytes:
         """The serialised engine; CompileError with everything that TensorRT said."""
@@ -46,7 +43,7 @@ class Compiler:
         network = builder.create_network(strongly_typed())
         parser = trt.OnnxParser(network, self._logger)
         if not parser.parse_from_file(str(onnx_file)):
-            errors = [_told(parser.get_error(i)) for i in range(parser.num_errors)]
+            errors = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
             raise CompileError(
                 f"TensorRT {VERSION} cannot read {onnx_file.name}:\n" + "\n".join(errors)
             )
@@ -84,7 +81,7 @@ class Compiler:
             beside.write_bytes(bytes(config.get_timing_cache().serialize()))
 
 
-def _told(error: trt.ParserError) -> str:
+def _parser_error(error: trt.ParserError) -> str:
     """All of a parser's error: the node, what is wrong with it, and where TensorRT noticed."""
     return (
         f"  node {error.node()} {error.node_name()} ({error.node_operator()}): {error.desc()} "

@@ -19,9 +19,8 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 
 from unirestore_ros.engine import BundleError
-from unirestore_ros.engine.bundle import read_bundle, steadily
+from unirestore_ros.engine.bundle import find_bundle, read_bundle, retry_if_replaced
 from unirestore_ros.engine.head import Array, Head
-from unirestore_ros.engine.locate import find_bundle
 from unirestore_ros.heads.features import read_features
 from unirestore_ros.msgs.parameter_struct import (
     Change,
@@ -71,7 +70,7 @@ class HeadNode(Node):
         self.settings: Any = type(parameters).read(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         folder = find_bundle(self.settings.bundle)
-        bundle = steadily(folder, lambda: read_bundle(folder))
+        bundle = retry_if_replaced(folder, lambda: read_bundle(folder))
         self.head = Head(bundle, task, self.settings.threads)
         self._publishers_out: list[Publisher] = []
         self._features = self.input(f"unirestore/{task}/features", self._on_features)

@@ -21,8 +21,7 @@ from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
 
-from unirestore_ros.engine.bundle import read_bundle
-from unirestore_ros.engine.locate import find_bundle
+from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.node.process import keep_image_buffers
 from unirestore_ros.node.script import ros_node
 from unirestore_ros.recordings.errors import MediaError

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.engine.backends import cuda_driver
-from unirestore_ros.engine.backends.tensorrt_binding import compile_command, device_for
-from unirestore_ros.engine.bundle import Bundle
-from unirestore_ros.engine.errors import BundleError
+from unirestore_ros.engine.backends.cuda_driver import compile_command, device_for
+from unirestore_ros.engine.bundle import Bundle, BundleError
 from unirestore_ros.engine.manifest import BACKENDS
 
 AUTO = "auto"
@@ -47,6 +46,9 @@ class Backend(Protocol):
 
     def adapt(self, task: str) -> NDArray[np.float32]:
         """Features (h, w, c) of the last frame; valid until the task's next ``adapt``."""
+
+    def close(self) -> None:
+        """Free what would otherwise stay until Python's garbage collector finds it."""
 
 
 def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int) -> Backend:

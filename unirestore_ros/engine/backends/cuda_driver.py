@@ -1,13 +1,16 @@
-"""What the CUDA driver says of the devices, asked without any package and without a context.
+"""What the CUDA driver says of the devices, and whether a bundle was compiled for them.
 
-Before TensorRT is touched this must be asked: without a driver its run-time ends the process with a
-segmentation fault. Source of the calls and numbers: CUDA Driver API, cuda.h.
+The driver is called through ctypes: no package, no context. It must be called before TensorRT is
+touched, whose run-time ends the process with a segmentation fault where there is no driver. Source
+of the calls and numbers: CUDA Driver API, cuda.h.
 """
 
 from __future__ import annotations
 
 import ctypes
 import dataclasses
+
+from unirestore_ros.engine.bundle import Bundle, BundleError
 
 LIBRARY = "libcuda.so.1"
 _NAME_BYTES = 256
@@ -29,20 +32,20 @@ class Device:
 
 
 def device(number: int) -> Device:
-    """The device of that number; CudaError where there is no driver or no such device."""
+    """Return the device of that number; CudaError where there is no driver or no such device."""
     driver = _driver()
     count = ctypes.c_int()
-    _ask(driver, "cuDeviceGetCount", ctypes.byref(count))
+    _call(driver, "cuDeviceGetCount", ctypes.byref(count))
     if not 0 <= number < count.value:
         raise CudaError(f"there is no CUDA device {number}: the driver has {count.value}")
     handle = ctypes.c_int()
-    _ask(driver, "cuDeviceGet", ctypes.byref(handle), number)
+    _call(driver, "cuDeviceGet", ctypes.byref(handle), number)
     name = ctypes.create_string_buffer(_NAME_BYTES)
-    _ask(driver, "cuDeviceGetName", name, _NAME_BYTES, handle)
+    _call(driver, "cuDeviceGetName", name, _NAME_BYTES, handle)
     capability = []
     for attribute in _COMPUTE_CAPABILITY:
         value = ctypes.c_int()
-        _ask(driver, "cuDeviceGetAttribute", ctypes.byref(value), attribute, handle)
+        _call(driver, "cuDeviceGetAttribute", ctypes.byref(value), attribute, handle)
         capability.append(str(value.value))
     return Device(number, name.value.decode(), ".".join(capability))
 
@@ -52,11 +55,11 @@ def _driver() -> ctypes.CDLL:
         driver = ctypes.CDLL(LIBRARY)
     except OSError:
         raise CudaError(f"there is no CUDA driver ({LIBRARY} is not found)") from None
-    _ask(driver, "cuInit", 0)
+    _call(driver, "cuInit", 0)
     return driver
 
 
-def _ask(driver: ctypes.CDLL, function: str, *arguments: object) -> None:
+def _call(driver: ctypes.CDLL, function: str, *arguments: object) -> None:
     status = getattr(driver, function)(*arguments)
     if status != 0:
         raise CudaError(
@@ -68,3 +71,51 @@ def _text(driver: ctypes.CDLL, status: int) -> str:
     text = ctypes.c_char_p()
     known = driver.cuGetErrorString(status, ctypes.byref(text)) == 0 and text.value
     return f" ({text.value.decode()})" if known and text.value else ""
+
+
+def device_for(bundle: Bundle, device_id: int) -> Device:
+    """Return the device if the bundle was compiled for it; BundleError otherwise."""
+    try:
+        found = device(device_id)
+    except CudaError as error:
+        raise BundleError(
+            f"bundle {bundle.folder}: backend tensorrt: {error}", "python -m unirestore_ros doctor"
+        ) from error
+    check_device(bundle, found)
+    return found
+
+
+def check_device(bundle: Bundle, device: Device) -> None:
+    """Compare the GPU that the bundle was compiled for with this one; BundleError if another."""
+    info = bundle.manifest.backends["tensorrt"]
+    if info.gpu is None:
+        raise BundleError(
+            f"bundle {bundle.folder}: its tensorrt parts are exported and not compiled",
+            compile_command(bundle),
+        )
+    for field, built_for, found in (
+        ("gpu", info.gpu, device.name),
+        ("compute_capability", info.compute_capability, device.compute_capability),
+    ):
+        if built_for != found:
+            _refuse(bundle, field, built_for, found)
+
+
+def check_version(bundle: Bundle, version: str) -> None:
+    """Compare the TensorRT that compiled the bundle with this one; BundleError if another."""
+    built_with = bundle.manifest.backends["tensorrt"].version
+    if built_with != version:
+        _refuse(bundle, "version", built_with, version)
+
+
+def _refuse(bundle: Bundle, field: str, built_for: str | None, found: str) -> None:
+    raise BundleError(
+        f"bundle {bundle.folder}: backends.tensorrt.{field}: it was compiled for {built_for}, "
+        f"here is {found}",
+        compile_command(bundle),
+    )
+
+
+def compile_command(bundle: Bundle) -> str:
+    """Return the command that compiles the bundle's ONNX files for this machine."""
+    return f"python -m unirestore_ros build {bundle.folder}"

@@ -5,25 +5,32 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from unirestore_ros.engine.backends.cores import physical_cores
-from unirestore_ros.engine.bundle import Bundle
-from unirestore_ros.engine.errors import BundleError, InferenceError
+from unirestore_ros.engine.backends.parts import (
+    PartFile,
+    TensorSpec,
+    feature_spec,
+    frame_spec,
+    physical_cores,
+    prompt_spec,
+)
+from unirestore_ros.engine.bundle import Bundle, InferenceError
+from unirestore_ros.engine.manifest import PARTS
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_DTYPES: Mapping[str, Any] = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(uint8)": np.uint8,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
+_DTYPES: Mapping[str, str] = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
 }
 ORT_ERRORS = (
     ort_errors.EPFail,
@@ -48,31 +55,32 @@ class OnnxRuntimeBackend:
 
     def __init__(self, bundle: Bundle, device_id: int = 0, threads: int = 0) -> None:
         self.precision = bundle.manifest.precision
-        width, height = bundle.manifest.input_size
-        image_shape = (1, height, width, 3)
         device = _Device(device_id)
+        trunk, decoder, adapter = (_Part(bundle, part, device, threads) for part in PARTS)
+        self._trunk, self._decoder, self._adapter = trunk, decoder, adapter
+        image_spec, features_spec = frame_spec(bundle), feature_spec(bundle)
+        trunk.file.check_output("frame", trunk.inputs, image_spec)
+        decoder.file.check_output("image", decoder.outputs, image_spec)
+        adapter.file.check_output("features", adapter.outputs, features_spec)
+        specs = {"frame": image_spec}
+        trunk.file.check_inputs(trunk.inputs, specs)
+        specs |= {"prompt": prompt_spec(bundle), **trunk.outputs}
+        decoder.file.check_inputs(decoder.inputs, specs)
+        adapter.file.check_inputs(adapter.inputs, specs)
 
-        self._trunk = trunk = _Part(bundle, "trunk", device, threads)
-        trunk.expect("frame", trunk.inputs, np.uint8, image_shape)
-        self._frame = trunk.allocate(trunk.inputs["frame"])
-        made = {name: trunk.allocate(node) for name, node in trunk.outputs.items()}
+        self._frame = device.allocate(image_spec)
+        made = {name: device.allocate(spec) for name, spec in trunk.outputs.items()}
         self._trunk_binding = trunk.bind({"frame": self._frame}, made)
         shared = {**made, "frame": self._frame}
-
-        image, self._image = _host_tensor(image_shape, np.uint8)
-        self._decoder = _Part(bundle, "decoder", device, threads)
-        self._decoder.expect("image", self._decoder.outputs, np.uint8, image_shape)
-        self._adapter = _Part(bundle, "adapter", device, threads)
-        feature_shape = (1, *bundle.manifest.feature_shape)
-        self._adapter.expect("features", self._adapter.outputs, np.float32, feature_shape)
+        image, self._image = _host_tensor(image_spec)
         self._decodings: dict[str, ort.IOBinding] = {}
         self._adaptings: dict[str, ort.IOBinding] = {}
         self._features: dict[str, NDArray[np.float32]] = {}
         for task, prompt in bundle.prompts.items():
             sources = {**shared, "prompt": device.upload(prompt[None])}
-            features, self._features[task] = _host_tensor(feature_shape, np.float32)
-            self._decodings[task] = self._decoder.bind(sources, {"image": image})
-            self._adaptings[task] = self._adapter.bind(sources, {"features": features})
+            features, self._features[task] = _host_tensor(features_spec)
+            self._decodings[task] = decoder.bind(sources, {"image": image})
+            self._adaptings[task] = adapter.bind(sources, {"features": features})
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
         self._frame.update_inplace(frame[None])
@@ -85,6 +93,9 @@ class OnnxRuntimeBackend:
     def adapt(self, task: str) -> NDArray[np.float32]:
         self._adapter.run(self._adaptings[task])
         return self._features[task]
+
+    def close(self) -> None:
+        """Nothing to do: sessions and tensors are freed with this object."""
 
 
 class _Device:
@@ -102,13 +113,13 @@ class _Device:
             self._cuda = False
         return session
 
-    def allocate(self, shape: Sequence[int], dtype: Any) -> ort.OrtValue:
+    def allocate(self, spec: TensorSpec) -> ort.OrtValue:
         place = ("cuda", self._number) if self._cuda else ("cpu", 0)
-        return ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, *place)
+        return ort.OrtValue.ortvalue_from_shape_and_type(spec.shape, np.dtype(spec.dtype), *place)
 
     def upload(self, tensor: NDArray[Any]) -> ort.OrtValue:
-        """A copy that lives as long as what it is bound to, which numpy's memory does not."""
-        value = self.allocate(tensor.shape, tensor.dtype)
+        """Copy a tensor: the copy lives as long as what it is bound to, NumPy's memory does not."""
+        value = self.allocate(TensorSpec(tensor.dtype.name, tensor.shape))
         value.update_inplace(tensor)
         return value
 
@@ -117,51 +128,29 @@ class _Part:
     """A graph, its session, and the tensors that it declares, by name."""
 
     def __init__(self, bundle: Bundle, part: str, device: _Device, threads: int) -> None:
-        self._bundle, self._device = bundle, device
-        self._path = f"onnxruntime/{part}.onnx"
+        self.file = PartFile(bundle, f"onnxruntime/{part}.onnx")
         try:
-            file = str(bundle.folder / self._path)
-            self._session = device.load(file, session_options(threads))
+            path = str(bundle.folder / self.file.path)
+            self._session = device.load(path, session_options(threads))
         except ORT_ERRORS as error:
             built = bundle.manifest.backends["onnxruntime"].version
-            self._refuse(f"onnxruntime {ort.__version__} (built with {built}) says: {error}")
-        self.inputs = {node.name: node for node in self._session.get_inputs()}
-        self.outputs = {node.name: node for node in self._session.get_outputs()}
+            self.file.refuse(f"onnxruntime {ort.__version__} (built with {built}) says: {error}")
+        self.inputs = self._specs(self._session.get_inputs())
+        self.outputs = self._specs(self._session.get_outputs())
 
-    def expect(
-        self, name: str, nodes: Mapping[str, ort.NodeArg], dtype: Any, shape: tuple[int, ...]
-    ) -> None:
-        """The input or output of that name must be there, as the manifest has it."""
-        if name not in nodes:
-            self._refuse(f"{name} is not among its {', '.join(nodes) or 'tensors'}")
-        node = nodes[name]
-        if _DTYPES.get(node.type) is not dtype or tuple(node.shape) != shape:
-            self._refuse(
-                f"{name} is {node.type} of shape {tuple(node.shape)}, "
-                f"must be {np.dtype(dtype)} of shape {shape}"
-            )
-
-    def allocate(self, node: ort.NodeArg) -> ort.OrtValue:
-        """The tensor, on the device, that an input or output of the graph lies in."""
-        if node.type not in _DTYPES or not all(isinstance(side, int) for side in node.shape):
-            self._refuse(f"{node.name} must be of fixed shape, is {node.type} of {node.shape}")
-        return self._device.allocate(node.shape, _DTYPES[node.type])
+    def _specs(self, nodes: Sequence[ort.NodeArg]) -> dict[str, TensorSpec]:
+        for node in nodes:
+            if node.type not in _DTYPES or not all(isinstance(side, int) for side in node.shape):
+                self.file.refuse(f"{node.name} must be of fixed shape, is {node.type} {node.shape}")
+        return {node.name: TensorSpec(_DTYPES[node.type], tuple(node.shape)) for node in nodes}
 
     def bind(
         self, sources: Mapping[str, ort.OrtValue], outputs: Mapping[str, ort.OrtValue]
     ) -> ort.IOBinding:
-        """Wire every input to the source of its name, and the outputs given."""
+        """Connect every input to the source of its name, and the outputs given."""
         binding = self._session.io_binding()
-        for name, node in self.inputs.items():
-            if name not in sources:
-                self._refuse(f"its input {name} is none of {', '.join(sources)}")
-            source = sources[name]
-            if (source.data_type(), list(source.shape())) != (node.type, node.shape):
-                self._refuse(
-                    f"its input {name} is {node.type} of shape {node.shape}, "
-                    f"but comes as {source.data_type()} of shape {source.shape()}"
-                )
-            binding.bind_ortvalue_input(name, source)
+        for name in self.inputs:
+            binding.bind_ortvalue_input(name, sources[name])
         for name, value in outputs.items():
             binding.bind_ortvalue_output(name, value)
         return binding
@@ -170,17 +159,12 @@ class _Part:
         try:
             self._session.run_with_iobinding(binding)
         except (RuntimeError, *ORT_ERRORS) as error:
-            raise InferenceError(f"{self._path}: {' '.join(str(error).split())}") from error
-
-    def _refuse(self, problem: str) -> NoReturn:
-        raise BundleError(
-            f"bundle {self._bundle.folder}: {self._path}: {problem}", self._bundle.build_command()
-        )
+            raise InferenceError(f"{self.file.path}: {' '.join(str(error).split())}") from error
 
 
-def _host_tensor(shape: tuple[int, ...], dtype: Any) -> tuple[ort.OrtValue, NDArray[Any]]:
-    """A tensor for ONNX Runtime to write to, and a read-only view of it without the batch axis."""
-    array = np.zeros(shape, dtype)
+def _host_tensor(spec: TensorSpec) -> tuple[ort.OrtValue, NDArray[Any]]:
+    """Make a tensor for ONNX Runtime to write to, and a read-only view without the batch axis."""
+    array = np.zeros(spec.shape, spec.dtype)
     view = array[0]
     view.flags.writeable = False
     return ort.OrtValue.ortvalue_from_numpy(array), view

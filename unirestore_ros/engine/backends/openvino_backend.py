@@ -15,16 +15,15 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from unirestore_ros.engine.backends.cores import physical_cores
-from unirestore_ros.engine.backends.wiring import (
-    Kind,
+from unirestore_ros.engine.backends.parts import (
     PartFile,
-    feature_kind,
-    frame_kind,
-    prompt_kind,
+    TensorSpec,
+    feature_spec,
+    frame_spec,
+    physical_cores,
+    prompt_spec,
 )
-from unirestore_ros.engine.bundle import Bundle
-from unirestore_ros.engine.errors import InferenceError
+from unirestore_ros.engine.bundle import Bundle, InferenceError
 from unirestore_ros.engine.manifest import PARTS
 
 _CPU = "CPU"
@@ -45,15 +44,15 @@ class OpenVinoBackend:
         precision = "bf16" if "BF16" in _capabilities() else "fp32"
         self.precision: Mapping[str, str] = dict.fromkeys(PARTS, precision)
         trunk, decoder, adapter = (_Part(bundle, part, precision, threads) for part in PARTS)
-        image, features = frame_kind(bundle), feature_kind(bundle)
-        trunk.file.expect("frame", trunk.inputs, image)
-        decoder.file.expect("image", decoder.outputs, image)
-        adapter.file.expect("features", adapter.outputs, features)
-        kinds = {"frame": image}
-        trunk.file.check_sources(trunk.inputs, kinds)
-        kinds |= {"prompt": prompt_kind(bundle), **trunk.outputs}
-        decoder.file.check_sources(decoder.inputs, kinds)
-        adapter.file.check_sources(adapter.inputs, kinds)
+        image, features = frame_spec(bundle), feature_spec(bundle)
+        trunk.file.check_output("frame", trunk.inputs, image)
+        decoder.file.check_output("image", decoder.outputs, image)
+        adapter.file.check_output("features", adapter.outputs, features)
+        specs = {"frame": image}
+        trunk.file.check_inputs(trunk.inputs, specs)
+        specs |= {"prompt": prompt_spec(bundle), **trunk.outputs}
+        decoder.file.check_inputs(decoder.inputs, specs)
+        adapter.file.check_inputs(adapter.inputs, specs)
 
         self._frame, self._image = _Buffer(image), _Buffer(image)
         self._features = {task: _Buffer(features) for task in bundle.prompts}
@@ -83,6 +82,9 @@ class OpenVinoBackend:
         self._adapter.run()
         return features.view
 
+    def close(self) -> None:
+        """Nothing to do: requests and tensors are freed with this object."""
+
     def _warm_up(self) -> None:
         """Kernels take their memory in the first run. Then what compiling left goes: 17 MB of
         `tiny`'s."""
@@ -97,8 +99,8 @@ class _Buffer:
     """A tensor that OpenVINO reads or writes, its memory, and a read-only view of that without the
     batch axis."""
 
-    def __init__(self, kind: Kind) -> None:
-        self.memory: NDArray[Any] = np.zeros(kind.shape, kind.dtype)
+    def __init__(self, spec: TensorSpec) -> None:
+        self.memory: NDArray[Any] = np.zeros(spec.shape, spec.dtype)
         self.tensor = ov.Tensor(self.memory, shared_memory=True)
         self.view = self.memory[0]
         self.view.flags.writeable = False
@@ -111,7 +113,7 @@ class _Part:
         self.file = PartFile(bundle, f"onnxruntime/{part}.onnx")
         try:
             graph = _core().read_model(bundle.folder / self.file.path)
-            self.inputs, self.outputs = self._kinds(graph.inputs), self._kinds(graph.outputs)
+            self.inputs, self.outputs = self._specs(graph.inputs), self._specs(graph.outputs)
             if precision == "bf16":
                 graph = _with_features_in_bfloat16(graph)
             compiled = _core().compile_model(graph, _CPU, _options(precision, threads))
@@ -119,12 +121,12 @@ class _Part:
         except RuntimeError as error:
             self.file.refuse(f"OpenVINO {ov.__version__} says: {error}")
 
-    def _kinds(self, ports: Sequence[Any]) -> dict[str, Kind]:
+    def _specs(self, ports: Sequence[Any]) -> dict[str, TensorSpec]:
         for port in ports:
             if port.partial_shape.is_dynamic:
                 self.file.refuse(f"{port.any_name} must be of fixed shape, is {port.partial_shape}")
         return {
-            port.any_name: Kind(port.element_type.to_dtype().name, tuple(port.shape))
+            port.any_name: TensorSpec(port.element_type.to_dtype().name, tuple(port.shape))
             for port in ports
         }
 

@@ -1,6 +1,6 @@
 """The ``tensorrt`` backend: three engines, device memory and streams through cuda-python, no torch.
 
-Import it only where ``tensorrt_binding`` found the device that the bundle was compiled for.
+Import it only where ``cuda_driver`` found the device that the bundle was compiled for.
 """
 
 from __future__ import annotations
@@ -11,26 +11,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
+from unirestore_ros.engine.backends.cuda_driver import check_version
 from unirestore_ros.engine.backends.cuda_memory import (
     DeviceMemory,
     PinnedMemory,
     Stream,
-    ask,
+    check_cuda,
 )
-from unirestore_ros.engine.backends.tensorrt_binding import check_version
-from unirestore_ros.engine.backends.tensorrt_versions import VERSION, cudart, trt
-from unirestore_ros.engine.backends.wiring import (
-    Kind,
+from unirestore_ros.engine.backends.parts import (
     PartFile,
-    feature_kind,
-    frame_kind,
-    prompt_kind,
+    TensorSpec,
+    feature_spec,
+    frame_spec,
+    prompt_spec,
 )
-from unirestore_ros.engine.bundle import Bundle
-from unirestore_ros.engine.errors import InferenceError
-from unirestore_ros.engine.manifest import ENGINE_TENSOR
+from unirestore_ros.engine.backends.tensorrt_versions import VERSION, cudart, trt
+from unirestore_ros.engine.bundle import Bundle, InferenceError
+from unirestore_ros.engine.manifest import ENGINE_SUFFIX, PARTS
 
 Memories = dict[str, DeviceMemory]
 _DTYPES = {
@@ -57,20 +55,18 @@ class TensorRTBackend:
         check_version(bundle, VERSION)
         self.precision = bundle.manifest.precision
         self._device_id = device_id
-        ask(cudart.cudaSetDevice(device_id))
+        check_cuda(cudart.cudaSetDevice(device_id))
         self._stream = stream = Stream()
         self._logger = _Logger()  # must outlive what it is given to
         runtime = trt.Runtime(self._logger)
-        trunk, decoder, adapter = (
-            _Part(bundle, part, runtime) for part in ("trunk", "decoder", "adapter")
-        )
-        frame, features = frame_kind(bundle), feature_kind(bundle)
-        trunk.file.expect("frame", trunk.inputs, frame)
-        decoder.file.expect("image", decoder.outputs, frame)
-        adapter.file.expect("features", adapter.outputs, features)
+        trunk, decoder, adapter = (_Part(bundle, part, runtime) for part in PARTS)
+        frame, features = frame_spec(bundle), feature_spec(bundle)
+        trunk.file.check_output("frame", trunk.inputs, frame)
+        decoder.file.check_output("image", decoder.outputs, frame)
+        adapter.file.check_output("features", adapter.outputs, features)
 
         self._host_frame = PinnedMemory(frame)
-        self._memories = {"frame": DeviceMemory(frame), "prompt": DeviceMemory(prompt_kind(bundle))}
+        self._memories = {"frame": DeviceMemory(frame), "prompt": DeviceMemory(prompt_spec(bundle))}
         self._prompts = {task: self._resident(prompt) for task, prompt in bundle.prompts.items()}
         for part in (trunk, decoder, adapter):
             part.bind(self._memories)
@@ -81,7 +77,7 @@ class TensorRTBackend:
         self._features = {task: PinnedMemory(features) for task in bundle.prompts}
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
-        ask(cudart.cudaSetDevice(self._device_id))  # holds for the calling thread only
+        check_cuda(cudart.cudaSetDevice(self._device_id))  # holds for the calling thread only
         self._host_frame.array()[0] = frame
         self._stream.upload(self._host_frame, self._memories["frame"])
         self._trunk()
@@ -93,10 +89,13 @@ class TensorRTBackend:
     def adapt(self, task: str) -> NDArray[np.float32]:
         return self._fetch(self._adapter, task, "features", self._features[task])
 
+    def close(self) -> None:
+        """Nothing to do: engines, graphs and memory are freed with this object."""
+
     def _fetch(
         self, run: Callable[[], None], task: str, output: str, host: PinnedMemory
     ) -> NDArray[Any]:
-        ask(cudart.cudaSetDevice(self._device_id))
+        check_cuda(cudart.cudaSetDevice(self._device_id))
         self._stream.copy(self._prompts[task], self._memories["prompt"])
         run()
         self._stream.download(self._memories[output], host)
@@ -106,8 +105,8 @@ class TensorRTBackend:
         return array
 
     def _resident(self, prompt: NDArray[np.float32]) -> DeviceMemory:
-        kind = Kind("float32", (1, *prompt.shape))
-        host, device = PinnedMemory(kind), DeviceMemory(kind)
+        spec = TensorSpec("float32", (1, *prompt.shape))
+        host, device = PinnedMemory(spec), DeviceMemory(spec)
         host.array()[0] = prompt
         self._stream.upload(host, device)
         self._stream.wait()
@@ -118,38 +117,30 @@ class _Part:
     """An engine, its context, and the tensors that it declares, by name."""
 
     def __init__(self, bundle: Bundle, part: str, runtime: trt.Runtime) -> None:
-        self.file = PartFile(bundle, f"tensorrt/{part}.engine.safetensors")
-        engine = runtime.deserialize_cuda_engine(self._read(bundle))
+        self.file = PartFile(bundle, f"tensorrt/{part}{ENGINE_SUFFIX}")
+        engine = runtime.deserialize_cuda_engine((bundle.folder / self.file.path).read_bytes())
         if engine is None:
             self.file.refuse(f"TensorRT {VERSION} cannot load it")
         self._engine = engine
         self._context = engine.create_execution_context()
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        kinds = {name: self._kind(name) for name in names}
+        specs = {name: self._spec(name) for name in names}
         given = {n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT}
-        self.inputs = {name: kind for name, kind in kinds.items() if name in given}
-        self.outputs = {name: kind for name, kind in kinds.items() if name not in given}
+        self.inputs = {name: spec for name, spec in specs.items() if name in given}
+        self.outputs = {name: spec for name, spec in specs.items() if name not in given}
 
-    def _read(self, bundle: Bundle) -> bytes:
-        try:
-            with safe_open(bundle.folder / self.file.path, framework="numpy") as file:
-                content: bytes = file.get_tensor(ENGINE_TENSOR).tobytes()
-                return content
-        except SafetensorError as error:
-            self.file.refuse(f"it is not an engine: {error}")
-
-    def _kind(self, name: str) -> Kind:
+    def _spec(self, name: str) -> TensorSpec:
         dtype = self._engine.get_tensor_dtype(name).name
         if dtype not in _DTYPES:
             self.file.refuse(f"{name} is {dtype}, which no part exchanges")
         shape = self._engine.get_tensor_shape(name)
-        return Kind(_DTYPES[dtype], tuple(shape[i] for i in range(len(shape))))
+        return TensorSpec(_DTYPES[dtype], tuple(shape[i] for i in range(len(shape))))
 
     def bind(self, memories: Memories) -> None:
         """Read inputs from the memories of their names, and add one for each output."""
-        self.file.check_sources(self.inputs, {n: m.kind for n, m in memories.items()})
-        for name, kind in self.outputs.items():
-            memories[name] = DeviceMemory(kind)
+        self.file.check_inputs(self.inputs, {n: m.spec for n, m in memories.items()})
+        for name, spec in self.outputs.items():
+            memories[name] = DeviceMemory(spec)
         for name in (*self.inputs, *self.outputs):
             if not self._context.set_tensor_address(name, memories[name].address):
                 self.file.refuse(f"TensorRT does not take an address for {name}")

@@ -5,6 +5,7 @@ The only module on the vehicle's side that imports PyTorch, and only once the ba
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping
@@ -16,16 +17,15 @@ from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
 from unirestore_ros.engine.backends import cuda_driver
-from unirestore_ros.engine.backends.cores import physical_cores
-from unirestore_ros.engine.backends.wiring import (
-    Kind,
+from unirestore_ros.engine.backends.parts import (
     PartFile,
-    feature_kind,
-    frame_kind,
-    prompt_kind,
+    TensorSpec,
+    feature_spec,
+    frame_spec,
+    physical_cores,
+    prompt_spec,
 )
-from unirestore_ros.engine.bundle import Bundle
-from unirestore_ros.engine.errors import InferenceError
+from unirestore_ros.engine.bundle import Bundle, InferenceError
 
 Tensors = dict[str, Tensor]
 Run = Callable[[], Mapping[str, Tensor]]
@@ -50,17 +50,17 @@ class TorchBackend:
         self._device = _device(device_id)
         if self._device.type == "cpu":
             torch.set_num_threads(threads or physical_cores())
-        frame, features = frame_kind(bundle), feature_kind(bundle)
+        frame, features = frame_spec(bundle), feature_spec(bundle)
         trunk, decoder, adapter = (
             _Part(bundle, part, self._device) for part in ("trunk", "decoder", "adapter")
         )
-        trunk.file.expect("frame", trunk.inputs, frame)
-        decoder.file.expect("image", decoder.outputs, frame)
-        adapter.file.expect("features", adapter.outputs, features)
+        trunk.file.check_output("frame", trunk.inputs, frame)
+        decoder.file.check_output("image", decoder.outputs, frame)
+        adapter.file.check_output("features", adapter.outputs, features)
 
         self._host_frame = self._host_buffer(frame)
         self._frame = self._host_frame.to(self._device)
-        self._prompt = torch.zeros(prompt_kind(bundle).shape, device=self._device)
+        self._prompt = torch.zeros(prompt_spec(bundle).shape, device=self._device)
         self._prompts = {
             task: torch.tensor(prompt[None]).to(self._device)
             for task, prompt in bundle.prompts.items()
@@ -84,6 +84,13 @@ class TorchBackend:
     def adapt(self, task: str) -> NDArray[np.float32]:
         return self._fetch(self._run_adapter, task, "features", self._features[task])
 
+    def close(self) -> None:
+        """Free the programs. Their graphs are full of reference cycles (each node refers to its
+        graph), which would keep every weight alive until the collector's next full pass; in a
+        process with many other objects that is a long time."""
+        del self._run_trunk, self._run_decoder, self._run_adapter
+        gc.collect()
+
     def _fetch(self, run: Run, task: str, output: str, buffer: Tensor) -> NDArray:
         self._prompt.copy_(self._prompts[task])
         buffer.copy_(run()[output])  # waits for the device
@@ -91,10 +98,10 @@ class TorchBackend:
         array.flags.writeable = False
         return array
 
-    def _host_buffer(self, kind: Kind) -> Tensor:
+    def _host_buffer(self, spec: TensorSpec) -> Tensor:
         """Pinned where a device reads or writes it."""
-        dtype, pinned = getattr(torch, kind.dtype), self._device.type != "cpu"
-        return torch.zeros(kind.shape, dtype=dtype, pin_memory=pinned)
+        dtype, pinned = getattr(torch, spec.dtype), self._device.type != "cpu"
+        return torch.zeros(spec.shape, dtype=dtype, pin_memory=pinned)
 
 
 class _Part:
@@ -107,15 +114,15 @@ class _Part:
         except (RuntimeError, ValueError, KeyError) as error:
             built = bundle.manifest.backends["torch"].version
             self.file.refuse(f"PyTorch {torch.__version__} (exported with {built}) says: {error}")
-        kinds = {
-            node.name: _kind(node.meta["val"])
+        specs = {
+            node.name: _spec(node.meta["val"])
             for node in program.graph.nodes
             if isinstance(node.meta.get("val"), Tensor)
         }
         signature, spec = program.graph_signature, program.call_spec.out_spec
-        self.inputs = {name: kinds[name] for name in signature.user_inputs}
+        self.inputs = {name: specs[name] for name in signature.user_inputs}
         self.outputs = {
-            name: kinds[node]
+            name: specs[node]
             for name, node in zip(spec.context if spec else (), signature.user_outputs, strict=True)
         }
         if device.type != "cpu":
@@ -146,7 +153,7 @@ class _Part:
         return run
 
     def _first(self, tensors: Tensors) -> Tensors:
-        self.file.check_sources(self.inputs, {n: _kind(tensor) for n, tensor in tensors.items()})
+        self.file.check_inputs(self.inputs, {n: _spec(tensor) for n, tensor in tensors.items()})
         outputs: Tensors = self._module(**{name: tensors[name] for name in self.inputs})
         return outputs
 
@@ -165,8 +172,8 @@ class _Part:
         return graph
 
 
-def _kind(tensor: Tensor) -> Kind:
-    return Kind(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+def _spec(tensor: Tensor) -> TensorSpec:
+    return TensorSpec(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
 
 
 def _device(number: int) -> torch.device:
