@@ -1,4 +1,4 @@
-"""From the maps of a detection head to boxes and their messages."""
+"""From the outputs of a detection head to boxes and their messages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from unirestore_ros.heads.detections import (
-    MOST,
+from unirestore_ros.heads.detection_head import (
+    MAX_DETECTIONS,
     Detection,
-    detections_of,
-    draw,
-    markers_of,
-    vision_detections,
+    decode_detections,
+    draw_detections,
+    make_markers,
+    make_vision_detections,
     vision_messages,
 )
 
@@ -31,7 +31,7 @@ def maps(*things: tuple[int, int, int, float, tuple[float, float, float, float]]
 
 
 def test_boxes_come_in_pixels_the_best_first_within_the_image() -> None:
-    found = detections_of(
+    found = decode_detections(
         *maps((1, 2, 0, 0.5, (1, 0.5, 3, 2)), (4, 8, 1, 0.9, (7, 3, 12, 5))), CLASSES, SIZE, 0.3
     )
     assert found == [
@@ -42,13 +42,13 @@ def test_boxes_come_in_pixels_the_best_first_within_the_image() -> None:
 
 def test_weak_ones_are_left_out() -> None:
     scores, boxes = maps((1, 2, 0, 0.29, (1, 1, 3, 2)))
-    assert detections_of(scores, boxes, CLASSES, SIZE, 0.3) == []
-    assert detections_of(*maps(), CLASSES, SIZE, 0.01) == []
+    assert decode_detections(scores, boxes, CLASSES, SIZE, 0.3) == []
+    assert decode_detections(*maps(), CLASSES, SIZE, 0.01) == []
 
 
 def test_a_repeat_goes_and_another_class_in_its_place_stays() -> None:
     box, near = (1, 1, 5, 4), (1.2, 1, 5.2, 4)
-    found = detections_of(
+    found = decode_detections(
         *maps((1, 2, 0, 0.8, box), (3, 3, 0, 0.6, near), (2, 4, 1, 0.5, box)), CLASSES, SIZE, 0.3
     )
     assert [(one.name, round(one.score, 1)) for one in found] == [("car", 0.8), ("sign", 0.5)]
@@ -58,25 +58,25 @@ def test_there_is_a_most() -> None:
     scores = np.full((20, 20, 1), 0.5, np.float32)
     v, u = np.mgrid[:20, :20].astype(np.float32)
     boxes = np.stack([u, v, u + 1, v + 1], axis=2)
-    assert len(detections_of(scores, boxes, ("car",), (80, 80), 0.3)) == MOST
+    assert len(decode_detections(scores, boxes, ("car",), (80, 80), 0.3)) == MAX_DETECTIONS
 
 
 def test_markers_are_closed_strips_after_one_that_deletes() -> None:
     header = Header(frame_id="camera_optical")
-    array = markers_of([Detection("car", 0.876, 4, 2, 12, 8)], header)
+    array = make_markers([Detection("car", 0.876, 4, 2, 12, 8)], header)
     first, box = array.markers
     assert first.action == Marker.DELETEALL
     assert (box.type, box.action) == (Marker.LINE_STRIP, Marker.ADD)
     assert (box.header.frame_id, box.ns, box.text) == ("camera_optical", "car", "car 0.88")
     corners = [(p.x, p.y) for p in box.points]
     assert corners == [(4, 2), (12, 2), (12, 8), (4, 8), (4, 2)]
-    assert len(markers_of([], header).markers) == 1
+    assert len(make_markers([], header).markers) == 1
 
 
 def test_drawing_stays_in_the_picture_and_marks_the_box() -> None:
-    picture = np.zeros((24, 40, 3), np.uint8)
-    draw(picture, [Detection("car", 0.9, 4, 2, 12, 8)])
-    assert picture[2:9, 4].any() and not picture[15:, 30:].any()
+    image = np.zeros((24, 40, 3), np.uint8)
+    draw_detections(image, [Detection("car", 0.9, 4, 2, 12, 8)])
+    assert image[2:9, 4].any() and not image[15:, 30:].any()
 
 
 def test_vision_msgs_carry_the_same() -> None:
@@ -84,7 +84,7 @@ def test_vision_msgs_carry_the_same() -> None:
     if kinds is None:
         pytest.skip("vision_msgs is not installed")
     assert isinstance(kinds, types.ModuleType)
-    array = vision_detections(kinds, [Detection("car", 0.5, 4, 2, 12, 8)], Header())
+    array = make_vision_detections(kinds, [Detection("car", 0.5, 4, 2, 12, 8)], Header())
     (one,) = array.detections
     assert (one.bbox.center.position.x, one.bbox.center.position.y) == (8, 5)
     assert (one.bbox.size_x, one.bbox.size_y) == (8, 6)

@@ -17,13 +17,13 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from unirestore_ros.engine import Engine, open_engine
 from unirestore_ros.engine.head import Head
-from unirestore_ros.heads.detections import (
+from unirestore_ros.heads.detection_head import (
     Detection,
-    detections_of,
-    markers_of,
+    decode_detections,
+    make_markers,
     vision_messages,
 )
-from unirestore_ros.heads.segmentation_head import labels_of, palette
+from unirestore_ros.heads.segmentation_head import likeliest_classes, palette
 from unirestore_ros.synthetic.drive import Drive
 from unirestore_ros.synthetic.programme import DEMO_SEED
 from unirestore_ros.tasks import UNLABELLED
@@ -85,7 +85,9 @@ def test_labels_are_the_heads_and_agree_with_the_truth(
     colours = head_topic(station, "segmentation_head/image")
     answer = station.exchange(image(rgb, "rgb8"), heard)
     labels = pixels_of(answer)
-    expected = labels_of(outputs_of(engine, rgb, "segmentation")["logits"], engine.input_size)
+    expected = likeliest_classes(
+        outputs_of(engine, rgb, "segmentation")["logits"], engine.input_size
+    )
     assert (labels == expected).mean() > 0.999
     assert (answer.encoding, answer.header.frame_id) == ("mono8", "camera_optical")
 
@@ -107,7 +109,7 @@ def test_boxes_are_the_heads_and_drawn_on_the_drivers_picture(
     answer = station.exchange(image(rgb, "rgb8"), FirstMarker(heard))
     found = boxes_of(engine, rgb)
     assert len(found) > 0
-    expected = markers_of(found, answer.header)
+    expected = make_markers(found, answer.header)
     assert corners(answer.array) == pytest.approx(corners(expected), abs=0.1)
 
     picture = station.exchange(image(rgb, "rgb8"), drawn)
@@ -137,7 +139,7 @@ def test_vision_msgs_carry_the_boxes(
 def boxes_of(engine: Engine, rgb: Pixels) -> list[Detection]:
     outputs = outputs_of(engine, rgb, "detection")
     classes = engine.bundle.manifest.heads["detection"].classes
-    return detections_of(outputs["scores"], outputs["boxes"], classes, engine.input_size, 0.3)
+    return decode_detections(outputs["scores"], outputs["boxes"], classes, engine.input_size, 0.3)
 
 
 def corners(array: MarkerArray) -> dict[tuple[str, int], float]:

@@ -27,7 +27,7 @@ VEHICLE = {
     "engine": set[str](),
     "msgs": set[str](),
     "node": {"engine", "msgs"},
-    "heads": {"engine", "msgs", "node", "display", "synthetic"},
+    "heads": {"engine", "msgs", "node", "display"},
     "display": {"msgs", "node"},
     "recordings": {"engine", "msgs", "node", "display", "synthetic", "evaluate.metrics"},
     "demo": {

@@ -1,1 +1,1 @@
-"""Example consumers of the feature topics, meant to be read by who writes their own."""
+"""Example nodes that consume the feature topics: read them, copy one, and write your own."""

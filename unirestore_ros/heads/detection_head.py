@@ -2,11 +2,11 @@
 
 | topic | type | what |
 |---|---|---|
-| unirestore/detection/features | in, Image 32FC<c> | subscribed while somebody listens |
-| unirestore/image | in, Image | subscribed while somebody listens to ~/image |
+| unirestore/detection/features | in, Image 32FC<c> | subscribed while somebody subscribes here |
+| unirestore/image | in, Image | subscribed while somebody subscribes to ~/image |
 | ~/markers | MarkerArray | a LINE_STRIP a box, its corners in pixels of the camera's image |
 | ~/detections | vision_msgs/Detection2DArray | the same, where that package is installed |
-| ~/image | Image bgr8 | boxes drawn on the driver's picture, or on the features (`background`) |
+| ~/image | Image bgr8 | boxes drawn on the driver's image, or on the features (`background`) |
 
 Each has the header of the frame, also where nothing was found in it.
 """
@@ -14,36 +14,38 @@ Each has the header of the frame, also where nothing was found in it.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from collections import OrderedDict
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from geometry_msgs.msg import Point
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
-from visualization_msgs.msg import MarkerArray
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
 
-from unirestore_ros.heads.detections import (
-    Detection,
-    detections_of,
-    draw,
-    markers_of,
-    vision_detections,
-    vision_messages,
-)
-from unirestore_ros.heads.features import read_features
-from unirestore_ros.heads.head_node import Array, HeadNode, HeadParameters, run_head
+from unirestore_ros.display.lettering import draw_text
+from unirestore_ros.heads.head_node import Array, HeadNode, HeadParameters, read_features, run_head
 from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame
 from unirestore_ros.msgs.encodings import check_image, image_message, to_bgr
 from unirestore_ros.msgs.parameter_struct import Change, parameter
+from unirestore_ros.tasks import DETECTION_COLOURS, OTHER_COLOUR
 
 NAME = "detection_head"
-_WAITING = 4  # frames whose picture and boxes have not met yet
+MAX_DETECTIONS = 100
+_MAX_OVERLAP = 0.5  # intersection over union of two boxes of one class
+_LINE_WIDTH_PX = 2.0
+_MAX_UNMATCHED = 4  # frames kept until both image and boxes are there
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameters(HeadParameters):
-    """Values of one moment."""
+    """The values at one moment."""
 
     least_score: int = parameter(
         30, "Boxes under this score are left out", Change.AT_ONCE, unit="%", lowest=1, highest=100
@@ -57,8 +59,28 @@ class Parameters(HeadParameters):
     )
 
 
+class Detection(NamedTuple):
+    """A box in pixels of the camera's image, its corners within it."""
+
+    name: str
+    score: float
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def text(self) -> str:
+        return f"{self.name} {self.score:.2f}"
+
+    @property
+    def colour(self) -> tuple[int, int, int]:
+        """RGB."""
+        return DETECTION_COLOURS.get(self.name, OTHER_COLOUR)
+
+
 class DetectionHead(HeadNode):
-    """Maps of centres and boxes -> a list of boxes."""
+    """Publishes the boxes of each frame."""
 
     def __init__(self) -> None:
         super().__init__(NAME, "detection", Parameters())
@@ -66,50 +88,53 @@ class DetectionHead(HeadNode):
         self._image = self.output(Image, "image")
         self._vision = vision_messages()
         self._detections = self._vision and self.output(self._vision.Detection2DArray, "detections")
-        self._picture = self.input("unirestore/image", self._on_picture)
-        self._pictures: OrderedDict[int, Image] = OrderedDict()
+        self._driver_image = self.input("unirestore/image", self._on_image)
+        # By stamp: image and features of a frame arrive in either order.
+        self._images: OrderedDict[int, Image] = OrderedDict()
         self._found: OrderedDict[int, list[Detection]] = OrderedDict()
 
-    def look(self) -> None:
-        super().look()
+    def update_subscriptions(self) -> None:
+        super().update_subscriptions()
         wanted = self._image.get_subscription_count() > 0
-        self._picture.update(wanted and self.settings.background == "picture")
+        self._driver_image.update(wanted and self.settings.background == "picture")
 
     def on_features(self, message: Image, outputs: dict[str, Array]) -> None:
         size, least = self.head.manifest.input_size, self.settings.least_score / 100
-        found = detections_of(outputs["scores"], outputs["boxes"], self.head.classes, size, least)
-        self._markers.publish(markers_of(found, message.header))
+        scores, boxes = outputs["scores"], outputs["boxes"]
+        found = decode_detections(scores, boxes, self.head.classes, size, least)
+        self._markers.publish(make_markers(found, message.header))
         if self._vision and self._detections and self._detections.get_subscription_count():
-            self._detections.publish(vision_detections(self._vision, found, message.header))
+            self._detections.publish(make_vision_detections(self._vision, found, message.header))
         if self.settings.background == "picture":
             _keep(self._found, _stamp(message), found)
-            self._draw_where_both_are(_stamp(message))
+            self._draw_matched(_stamp(message))
         elif self._image.get_subscription_count():
             self._publish_image(activation(read_features(message), size), found, message)
 
-    def _on_picture(self, message: Image) -> None:
-        _keep(self._pictures, _stamp(message), message)
-        self._draw_where_both_are(_stamp(message))
+    def _on_image(self, message: Image) -> None:
+        _keep(self._images, _stamp(message), message)
+        self._draw_matched(_stamp(message))
 
-    def _draw_where_both_are(self, stamp: int) -> None:
-        """Picture and features of a frame come in either order."""
-        if stamp not in self._pictures or stamp not in self._found:
+    def _draw_matched(self, stamp: int) -> None:
+        """Draw once both the image and the boxes of a frame are there."""
+        if stamp not in self._images or stamp not in self._found:
             return
-        message, found = self._pictures.pop(stamp), self._found.pop(stamp)
+        message, found = self._images.pop(stamp), self._found.pop(stamp)
         try:
             check_image(message)
         except (MalformedMessage, UnsupportedFrame) as error:
-            self.get_logger().error(f"{self._picture.topic}: {error}", throttle_duration_sec=5.0)
+            topic = self._driver_image.topic
+            self.get_logger().error(f"{topic}: {error}", throttle_duration_sec=5.0)
             return
-        picture = np.empty((message.height, message.width, 3), np.uint8)
-        picture[:] = to_bgr(message, picture)
-        self._publish_image(picture, found, message)
+        image = np.empty((message.height, message.width, 3), np.uint8)
+        image[:] = to_bgr(message, image)
+        self._publish_image(image, found, message)
 
     def _publish_image(
-        self, picture: NDArray[np.uint8], found: list[Detection], message: Image
+        self, image: NDArray[np.uint8], found: list[Detection], message: Image
     ) -> None:
-        draw(picture, found)
-        answer = image_message(picture, "bgr8")
+        draw_detections(image, found)
+        answer = image_message(image, "bgr8")
         answer.header = message.header
         self._image.publish(answer)
 
@@ -119,15 +144,105 @@ def _stamp(message: Image) -> int:
 
 
 def _keep(waiting: OrderedDict, stamp: int, item: object) -> None:
-    """The newest few: what never meets its other half goes."""
+    """Add an item, and drop the oldest, whose other half never came."""
     waiting[stamp] = item
-    while len(waiting) > _WAITING:
+    while len(waiting) > _MAX_UNMATCHED:
         waiting.popitem(last=False)
 
 
+def decode_detections(
+    scores: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    classes: Sequence[str],
+    image_size: tuple[int, int],
+    least_score: float,
+) -> list[Detection]:
+    """Turn the head's outputs into boxes, best first, at most ``MAX_DETECTIONS``.
+
+    ``scores`` (h, w, K), from 0 to 1 at objects' centres, 0 elsewhere; ``boxes`` (h, w, 4): left,
+    top, right, bottom in cells; ``image_size``: width and height in pixels. Of boxes of one class
+    that overlap, the best is kept.
+    """
+    height, width = scores.shape[:2]
+    rows, columns, kinds = np.nonzero(scores >= max(least_score, 1e-6))
+    found = scores[rows, columns, kinds]
+    order = np.argsort(-found, kind="stable")[: 4 * MAX_DETECTIONS]
+    limits = np.array([image_size[0], image_size[1]] * 2, np.float32)
+    scale = limits / np.array([width, height] * 2, np.float32)
+    corners = np.clip(boxes[rows, columns][order] * scale, 0, limits).astype(np.float32)
+    found, kinds = found[order], kinds[order]
+    sizes = corners[:, 2:] - corners[:, :2]
+    kept: list[int] = []
+    for kind in np.unique(kinds):
+        same = np.flatnonzero((kinds == kind) & (sizes > 0).all(axis=1))
+        rectangles = np.concatenate([corners[same, :2], sizes[same]], axis=1).tolist()
+        chosen = cv2.dnn.NMSBoxes(rectangles, found[same].tolist(), least_score, _MAX_OVERLAP)
+        kept += [int(same[i]) for i in np.asarray(chosen, int).ravel()]
+    return [
+        Detection(classes[kinds[i]], float(found[i]), *map(float, corners[i]))
+        for i in sorted(kept)[:MAX_DETECTIONS]
+    ]
+
+
+def make_markers(detections: Sequence[Detection], header: Header) -> MarkerArray:
+    """Make one closed LINE_STRIP a box, in pixels of the image (z = 0), after a marker that deletes
+    those of the frame before."""
+    array = MarkerArray()
+    array.markers.append(Marker(header=header, action=Marker.DELETEALL))
+    for number, one in enumerate(detections):
+        red, green, blue = (value / 255 for value in one.colour)
+        marker = Marker(header=header, ns=one.name, id=number, text=one.text)
+        marker.type, marker.action = Marker.LINE_STRIP, Marker.ADD
+        marker.pose.orientation.w = 1.0
+        marker.scale.x = _LINE_WIDTH_PX
+        marker.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
+        xs = (one.left, one.right, one.right, one.left, one.left)
+        ys = (one.top, one.top, one.bottom, one.bottom, one.top)
+        marker.points = [Point(x=x, y=y, z=0.0) for x, y in zip(xs, ys, strict=True)]
+        array.markers.append(marker)
+    return array
+
+
+def vision_messages() -> ModuleType | None:
+    """Import ``vision_msgs.msg``; None where it is not installed."""
+    try:
+        return importlib.import_module("vision_msgs.msg")
+    except ModuleNotFoundError:
+        return None
+
+
+def make_vision_detections(
+    messages: ModuleType, detections: Sequence[Detection], header: Header
+) -> Any:
+    """Make a ``vision_msgs/Detection2DArray`` (version 4, of Humble and later)."""
+    array = messages.Detection2DArray(header=header)
+    for one in detections:
+        detection = messages.Detection2D(header=header)
+        detection.bbox.center.position.x = (one.left + one.right) / 2
+        detection.bbox.center.position.y = (one.top + one.bottom) / 2
+        detection.bbox.size_x = one.right - one.left
+        detection.bbox.size_y = one.bottom - one.top
+        result = messages.ObjectHypothesisWithPose()
+        result.hypothesis.class_id, result.hypothesis.score = one.name, one.score
+        detection.results.append(result)
+        array.detections.append(detection)
+    return array
+
+
+def draw_detections(image: NDArray[np.uint8], detections: Sequence[Detection]) -> None:
+    """Draw boxes and their text on BGR (H, W, 3), in place."""
+    for one in detections:
+        corner = (round(one.left), round(one.top))
+        colour = one.colour[::-1]
+        cv2.rectangle(image, corner, (round(one.right), round(one.bottom)), colour, 2)
+        draw_text(image, one.text, (corner[0], max(corner[1] - 4, 10)), 12, colour)
+
+
 def activation(features: Array, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """How strong each cell is, as BGR (H, W, 3): the norm over channels, from its 1st to its 99th
-    percentile."""
+    """Show how strong each cell of features (h, w, c) is, as BGR (H, W, 3).
+
+    That is the norm over channels, from its 1st to its 99th percentile; ``size``: W and H.
+    """
     strength = np.linalg.norm(features, axis=2)
     low, high = np.percentile(strength, (1, 99))
     levels = np.clip((strength - low) / max(high - low, 1e-9), 0, 1) * 255

@@ -1,12 +1,15 @@
-"""What the example consumers share: parameters, the head of the bundle, and its features."""
+"""What the example heads share: parameters, reading features, and a node that runs the bundle's
+head for a task."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
@@ -21,7 +24,6 @@ from sensor_msgs.msg import Image
 from unirestore_ros.engine import BundleError
 from unirestore_ros.engine.bundle import find_bundle, read_bundle, retry_if_replaced
 from unirestore_ros.engine.head import Array, Head
-from unirestore_ros.heads.features import read_features
 from unirestore_ros.msgs.parameter_struct import (
     Change,
     NodeParameters,
@@ -31,14 +33,37 @@ from unirestore_ros.msgs.parameter_struct import (
 from unirestore_ros.msgs.subscribing import OnDemandSubscription
 from unirestore_ros.node.process import keep_image_buffers, run_node
 
-_LOOK_EVERY_S = 0.5
+OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+_UPDATE_EVERY_S = 0.5
 _LOG_EVERY_S = 5.0
-OUT = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+_ENCODING = re.compile(r"32FC([1-9]\d{0,3})")
+
+
+def read_features(message: Image) -> Array:
+    """Read a message of encoding ``32FC<c>`` as (h, w, c) float32, contiguous.
+
+    It is the message's own memory where rows have no padding and the bytes are in this machine's
+    order, else a copy. ValueError where the message is no feature map, or is cut short.
+    """
+    encoding = _ENCODING.fullmatch(message.encoding)
+    if encoding is None:
+        raise ValueError(f"encoding {message.encoding!r} is not that of a feature map, 32FC<c>")
+    height, width, channels = message.height, message.width, int(encoding[1])
+    row_bytes = 4 * channels * width
+    if message.step < row_bytes or len(message.data) < message.step * height:
+        raise ValueError(
+            f"{len(message.data)} bytes with a step of {message.step} are no"
+            f" {width}x{height} {message.encoding}"
+        )
+    dtype = np.dtype(np.float32).newbyteorder(">" if message.is_bigendian else "<")
+    strides = (message.step, 4 * channels, 4)
+    features = np.ndarray((height, width, channels), dtype, message.data, 0, strides)
+    return np.ascontiguousarray(features, np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class HeadParameters(NodeParameters):
-    """Parameters of every head."""
+    """Parameters that every head has."""
 
     bundle: str = parameter(
         "tiny",
@@ -61,8 +86,11 @@ class HeadParameters(NodeParameters):
 
 
 class HeadNode(Node):
-    """Runs the bundle's head for a task on each feature map; subscribes only while somebody listens
-    to what is made of it, so that nothing is computed for nobody."""
+    """Runs the bundle's head for a task on each feature map.
+
+    It subscribes only while somebody subscribes to its outputs: features without a subscriber are
+    not computed.
+    """
 
     def __init__(self, name: str, task: str, parameters: HeadParameters) -> None:
         super().__init__(name)
@@ -72,31 +100,31 @@ class HeadNode(Node):
         folder = find_bundle(self.settings.bundle)
         bundle = retry_if_replaced(folder, lambda: read_bundle(folder))
         self.head = Head(bundle, task, self.settings.threads)
-        self._publishers_out: list[Publisher] = []
-        self._features = self.input(f"unirestore/{task}/features", self._on_features)
-        # Not on the node's clock, which stands still in a simulation that is paused.
-        self.create_timer(_LOOK_EVERY_S, self.look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._outputs: list[Publisher] = []
+        self._features = self.input(f"unirestore/{task}/features", self._on_message)
+        # Not on the node's clock, which stands still while a simulation is paused.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_UPDATE_EVERY_S, self.update_subscriptions, clock=clock)
         self.get_logger().info(f"{len(self.head.classes)} classes of {folder}, for {task}")
 
     def on_features(self, message: Image, outputs: dict[str, Array]) -> None:
-        """To be written by the subclass: what to publish of the head's outputs."""
+        """Publish what the head's outputs say about the frame; subclasses write this."""
         raise NotImplementedError
 
     def input(self, topic: str, callback: Callable[[Image], None]) -> OnDemandSubscription:
-        """A topic that is subscribed as long as ``update(True)`` says so; may be remapped."""
+        """Make a subscription that exists while its ``update(True)`` says so."""
         name = self.resolve_topic_name(topic)
-        return OnDemandSubscription(
-            self, Image, name, callback, self.settings.input_reliability, raw=False
-        )
+        reliability = self.settings.input_reliability
+        return OnDemandSubscription(self, Image, name, callback, reliability, raw=False)
 
     def output(self, kind: type, topic: str) -> Publisher:
-        publisher: Publisher = self.create_publisher(kind, f"~/{topic}", OUT)
-        self._publishers_out.append(publisher)
+        publisher: Publisher = self.create_publisher(kind, f"~/{topic}", OUTPUT_QOS)
+        self._outputs.append(publisher)
         return publisher
 
-    def look(self) -> None:
-        """Subscribe or let go, as others have come and gone."""
-        wanted = any(publisher.get_subscription_count() for publisher in self._publishers_out)
+    def update_subscriptions(self) -> None:
+        """Subscribe or unsubscribe, as subscribers and publishers have come and gone."""
+        wanted = any(publisher.get_subscription_count() for publisher in self._outputs)
         self._features.update(wanted)
         if wanted and not self._features.is_open:
             self.get_logger().warning(
@@ -105,10 +133,10 @@ class HeadNode(Node):
                 throttle_duration_sec=_LOG_EVERY_S,
             )
 
-    def _on_features(self, message: Image) -> None:
+    def _on_message(self, message: Image) -> None:
         try:
             outputs = self.head.run(read_features(message))
-        except ValueError as error:  # of another bundle, or no feature map
+        except ValueError as error:  # no feature map, or that of another bundle
             self.get_logger().error(str(error), throttle_duration_sec=_LOG_EVERY_S)
             return
         self.on_features(message, outputs)
@@ -122,14 +150,14 @@ class HeadNode(Node):
 
 
 def run_head(make_node: Callable[[], HeadNode], name: str, argv: list[str] | None) -> int:
-    """Run the node until SIGINT or SIGTERM, which is 0; what keeps it from starting is 2."""
+    """Run the node until SIGINT or SIGTERM, then return 0; return 2 where it cannot start."""
     keep_image_buffers()
     arguments = sys.argv[1:] if argv is None else argv
     if extra := remove_ros_args(arguments):
         sys.stderr.write(f"{name}: unknown arguments {' '.join(extra)}; see --ros-args\n")
         return 2
     try:
-        run_node(make_node, HeadNode.look, arguments)
+        run_node(make_node, HeadNode.update_subscriptions, arguments)
     except (BundleError, ParameterRefused, ParameterException) as error:
         get_logger(name).fatal(str(error))
         return 2

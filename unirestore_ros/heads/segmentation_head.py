@@ -2,8 +2,8 @@
 
 | topic | type | what |
 |---|---|---|
-| unirestore/segmentation/features | in, Image 32FC<c> | subscribed while somebody listens |
-| ~/labels | Image mono8 | a class for each pixel, an index into the bundle's class names |
+| unirestore/segmentation/features | in, Image 32FC<c> | subscribed while somebody subscribes here |
+| ~/labels | Image mono8 | the class of each pixel, an index into the bundle's class names |
 | ~/image | Image rgb8 | the same, in CamVid's colours |
 
 Both have the size of the camera's image (`full_size`), or that of the feature map, and the header
@@ -30,7 +30,7 @@ NAME = "segmentation_head"
 
 @dataclasses.dataclass(frozen=True)
 class Parameters(HeadParameters):
-    """Values of one moment."""
+    """The values at one moment."""
 
     full_size: bool = parameter(
         True,
@@ -40,7 +40,7 @@ class Parameters(HeadParameters):
 
 
 class SegmentationHead(HeadNode):
-    """Logits of each class -> the class of each pixel."""
+    """Publishes the likeliest class of each pixel."""
 
     def __init__(self) -> None:
         super().__init__(NAME, "segmentation", Parameters())
@@ -49,9 +49,8 @@ class SegmentationHead(HeadNode):
         self._colours = palette(self.head.classes)
 
     def on_features(self, message: Image, outputs: dict[str, Array]) -> None:
-        logits = outputs["logits"]
         size = self.head.manifest.input_size if self.settings.full_size else None
-        labels = labels_of(logits, size)
+        labels = likeliest_classes(outputs["logits"], size)
         if self._labels.get_subscription_count():
             answer = image_message(labels, "mono8")
             answer.header = message.header
@@ -62,9 +61,12 @@ class SegmentationHead(HeadNode):
             self._image.publish(answer)
 
 
-def labels_of(logits: Array, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Logits (h, w, K) -> the likeliest class (H, W); ``size``: (W, H), the logits enlarged to it,
-    one class at a time, which keeps memory to three planes however many classes there are."""
+def likeliest_classes(logits: Array, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Return the class (H, W) uint8 with the largest of the logits (h, w, K) float32.
+
+    ``size``: width and height that the logits are enlarged to; None: their own. One class at a time
+    is enlarged, so memory is three planes however many classes there are.
+    """
     width, height = size or (logits.shape[1], logits.shape[0])
     labels = np.zeros((height, width), np.uint8)
     best = cv2.resize(logits[..., 0], (width, height))
@@ -76,7 +78,7 @@ def labels_of(logits: Array, size: tuple[int, int] | None = None) -> NDArray[np.
 
 
 def palette(classes: tuple[str, ...]) -> NDArray[np.uint8]:
-    """RGB (K, 3) of the classes."""
+    """Return the colours of the classes, RGB (K, 3) uint8."""
     return np.array([SEGMENTATION_COLOURS.get(name, OTHER_COLOUR) for name in classes], np.uint8)
 
 
