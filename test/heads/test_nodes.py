@@ -41,8 +41,11 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def scene() -> tuple[Pixels, Pixels]:
-    """RGB (H,W,3) and labels (H,W) of a street that training did not see."""
+def scene(node) -> tuple[Pixels, Pixels]:
+    """RGB (H,W,3) and labels (H,W) of a street that training did not see.
+
+    It is rendered while the nodes start.
+    """
     frame = Drive(DEMO_SEED).frame(12.0)
     return frame.image, frame.labels
 
