@@ -109,7 +109,7 @@ setup(
     maintainer_email="maintainers@unirestore-ros.invalid",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     data_files=share_files(),
-    package_data={NAME: ["py.typed", "display/web/*", "evaluate/report/*.md.in"]},
+    package_data={NAME: ["py.typed", "display/web/*"]},
     python_requires=">=3.10",
     install_requires=RUN_TIME,
     extras_require=EXTRAS,

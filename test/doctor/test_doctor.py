@@ -170,8 +170,8 @@ def test_wheels_over_each_other_are_told(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_line_has_level_check_finding_and_advice() -> None:
-    line = Finding("GPU", NOTE, "no NVIDIA driver", "the network runs on the CPU").line
-    assert line == "note  GPU             no NVIDIA driver -> the network runs on the CPU"
+    row = Finding("GPU", NOTE, "no NVIDIA driver", "the network runs on the CPU").row
+    assert row == ("note", "GPU", "no NVIDIA driver -> the network runs on the CPU")
 
 
 def test_command_examines_all_and_its_status_says_whether_the_node_can_run() -> None:

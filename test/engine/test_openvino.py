@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 pytest.importorskip("openvino", reason="only where OpenVINO is installed")
 
 from unirestore_ros.engine import Engine, open_engine
+from unirestore_ros.evaluate.metrics import float_psnr
 from unirestore_ros.synthetic.drive import demo_frames
 
 SHIPPED = Path(__file__).parents[2] / "engines" / "tiny"
@@ -30,11 +30,6 @@ def engine() -> Iterator[Engine]:
 def frames() -> list[Frame]:
     """One of each degradation of the synthetic drive."""
     return [frame.degraded for frame in demo_frames(5)]
-
-
-def psnr(ours: NDArray, reference: NDArray, span: float) -> float:
-    error = float(np.mean((ours.astype(np.float64) - reference) ** 2))
-    return 10 * math.log10(span**2 / max(error, 1e-12))
 
 
 def results(engine: Engine, frame: Frame) -> dict[str, tuple[bytes, bytes]]:
@@ -55,12 +50,13 @@ def test_it_agrees_with_onnxruntime(engine: Engine, frames: list[Frame]) -> None
             exact.run_trunk(frame)
             engine.run_trunk(frame)
             assert (
-                psnr(engine.decode("perception"), exact.decode("perception"), 255) > LEAST_DECIBELS
+                float_psnr(engine.decode("perception"), exact.decode("perception"), 255)
+                > LEAST_DECIBELS
             )
             for task in ("segmentation", "detection"):
                 reference = exact.adapt(task)
                 span = float(np.ptp(reference))
-                assert psnr(engine.adapt(task), reference, span) > LEAST_DECIBELS
+                assert float_psnr(engine.adapt(task), reference, span) > LEAST_DECIBELS
 
 
 def test_the_same_frame_gives_the_same_bits(engine: Engine, frames: list[Frame]) -> None:

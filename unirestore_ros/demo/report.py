@@ -10,6 +10,7 @@ import numpy as np
 from unirestore_ros.demo.quality import StretchReport, mean_quality
 from unirestore_ros.demo.record import Record
 from unirestore_ros.msgs.rates import mean_rate
+from unirestore_ros.tables import text_table
 
 Report = dict[str, Any]
 
@@ -60,26 +61,24 @@ def table(report: Report) -> str:
     for topic, form in report["feature_topics"].items():
         shape = f"{form['width']}x{form['height']}"
         lines.append(f"features   {topic}: {form['messages']} of {shape} {form['encoding']}")
-    return "\n".join([*lines, "", *_stretch_lines(report)])
+    return "\n".join([*lines, "", _stretch_table(report)])
 
 
-def _stretch_lines(report: Report) -> list[str]:
-    names = ("degraded", "classical", "restored")
-    width = max(len("all"), *(len(stretch["name"]) for stretch in report["stretches"]))
-    head = "".join(f"{name:>11}" for name in names)
-    lines = [f"{'PSNR, dB':<{width}}{head}     in    out   classical is"]
-    for stretch in report["stretches"]:
-        lines.append(_stretch_line(stretch["name"], stretch, width) + _method(stretch))
-    return [*lines, _stretch_line("all", report, width)]
+def _stretch_table(report: Report) -> str:
+    head = ("PSNR, dB", "degraded", "classical", "restored", "in", "out", "classical is")
+    rows = [_stretch_row(row["name"], row, head) for row in report["stretches"]]
+    rows = [
+        [*row, one["classical_method"]] for row, one in zip(rows, report["stretches"], strict=True)
+    ]
+    return text_table(head, [*rows, [*_stretch_row("all", report, head), ""]])
 
 
-def _stretch_line(name: str, row: Report, width: int) -> str:
-    figures = "".join(f"{_cell(value, '.2f'):>11}" for value in row["psnr_db"].values())
-    return f"{name:<{width}}{figures}{row['frames_in']:>7}{row['frames_out']:>7}"
-
-
-def _method(stretch: Report) -> str:
-    return f"   {stretch['classical_method'] or '-'}"
+def _stretch_row(name: str, row: Report, head: Sequence[str]) -> list[str]:
+    """Name, three PSNRs and two counts, the figures aligned to the right under ``head``."""
+    figures = [_cell(value, ".2f") for value in row["psnr_db"].values()]
+    figures += [str(row["frames_in"]), str(row["frames_out"])]
+    widths = [max(len(title), 5) for title in head[1:]]
+    return [name, *(figure.rjust(width) for figure, width in zip(figures, widths, strict=False))]
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float | None]:

@@ -29,6 +29,7 @@ from unirestore_ros.doctor.machine import (
 )
 from unirestore_ros.doctor.ros import check_ros
 from unirestore_ros.engine.bundle import engine_folders
+from unirestore_ros.tables import text_columns
 
 LISTEN_S = 3.0
 
@@ -87,4 +88,4 @@ def _as_json(findings: Sequence[Finding], healthy: bool) -> str:
 
 def _as_lines(findings: Sequence[Finding], healthy: bool) -> str:
     verdict = "the node can run here" if healthy else "the node cannot run here: see the errors"
-    return "\n".join([*(finding.line for finding in findings), "", verdict])
+    return f"{text_columns([finding.row for finding in findings])}\n\n{verdict}"

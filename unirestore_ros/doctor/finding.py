@@ -22,9 +22,9 @@ class Finding:
     advice: str = ""
 
     @property
-    def line(self) -> str:
+    def row(self) -> tuple[str, str, str]:
         advice = f" -> {self.advice}" if self.advice else ""
-        return f"{self.level:<6}{self.check:<16}{self.found}{advice}"
+        return self.level, self.check, f"{self.found}{advice}"
 
 
 class ProbeError(Exception):

@@ -1,6 +1,6 @@
 """`evaluate`: what each method makes of each corruption, for the eye (PSNR, SSIM) and for machines
 (mIoU, mAP50, top-1 of networks trained on clean images), over a folder of clean images; a video's
-steadiness with --video; the page that says what it all means with --report."""
+steadiness with --video."""
 
 from __future__ import annotations
 
@@ -30,10 +30,8 @@ from unirestore_ros.evaluate.methods import (
 from unirestore_ros.evaluate.pictures import Strips
 from unirestore_ros.evaluate.plots import plot_gains, plot_two_tasks
 from unirestore_ros.evaluate.prompts import prompt_changes
-from unirestore_ros.evaluate.report.page import write_page
-from unirestore_ros.evaluate.report.results import Results
 from unirestore_ros.evaluate.run import rows_of, score_all
-from unirestore_ros.evaluate.table import tables
+from unirestore_ros.evaluate.table import Results, tables
 from unirestore_ros.evaluate.video import measure, read_video
 from unirestore_ros.files import sha256_of, written_beside
 from unirestore_ros.model.baselines import BASELINES_FOLDER
@@ -51,25 +49,16 @@ _CORRUPTIONS_HELP = "common, validation, driving, mixtures, or NAME,..."
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.report is None and arguments.out is None:
+    if arguments.out is None:
         parser.error("--out FILE.json is needed, with --data FOLDER or --video FILE")
-    if arguments.report is None and (arguments.data is None) == (arguments.video is None):
-        parser.error("one of --data FOLDER, --video FILE and --report PAGE says what to do")
+    if (arguments.data is None) == (arguments.video is None):
+        parser.error("one of --data FOLDER and --video FILE says what to do")
     try:
-        _act(arguments)
+        (_evaluate if arguments.video is None else _measure_video)(arguments)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"evaluate: {error}\n")
         return 1
     return 0
-
-
-def _act(arguments: argparse.Namespace) -> None:
-    if arguments.report is not None:
-        write_page(arguments.report, arguments.files)
-    elif arguments.video is not None:
-        _measure_video(arguments)
-    else:
-        _evaluate(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,8 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--video", type=Path, help="measure a clean video's steadiness instead")
     parser.add_argument("--frames", type=int, default=24, help="of the video, from its beginning")
-    parser.add_argument("--report", type=Path, metavar="PAGE.md", help="write the page on FILES")
-    parser.add_argument("files", type=Path, nargs="*", metavar="FILE.json", help="for --report")
     return parser
 
 
@@ -143,7 +130,7 @@ def _draw(
     arguments: argparse.Namespace, content: dict[str, Any], strips: Strips, machine: Machine | None
 ) -> None:
     folder = arguments.out.with_suffix("")
-    results = Results(arguments.out.stem, [content])
+    results = Results(content["rows"])
     plot_gains(results, folder / "psnr_gain.png")
     plot_two_tasks(results, folder / "two_tasks.png")
     strips.before_after(folder / "before_after.jpg")

@@ -1,4 +1,4 @@
-"""Fidelity of an image to its reference, and what of labels and boxes is right: numpy alone."""
+"""Fidelity of an image to its reference, and how many labels and boxes are right: numpy alone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,23 @@ def psnr(image: np.ndarray, reference: np.ndarray) -> float:
     if image.dtype != np.uint8 or reference.dtype != np.uint8:
         raise ValueError(f"need uint8 images, got {image.dtype} and {reference.dtype}")
     error = float(np.mean((image.astype(np.float64) - reference.astype(np.float64)) ** 2))
-    if error == 0.0:
-        return PSNR_CAP_DB
-    return min(PSNR_CAP_DB, 10.0 * float(np.log10(255.0**2 / error)))
+    return min(PSNR_CAP_DB, _decibels(error, 255.0))
+
+
+def float_psnr(values: np.ndarray, reference: np.ndarray, span: float) -> float:
+    """The same of float arrays of one shape, ``span`` being the range of the reference's values.
+
+    Infinite where both are alike, minus infinity where the error is NaN.
+    """
+    return _decibels(float(np.mean((values.astype(np.float64) - reference) ** 2)), span)
+
+
+def _decibels(mean_square_error: float, span: float) -> float:
+    if np.isnan(mean_square_error):
+        return -np.inf
+    if mean_square_error == 0.0:
+        return np.inf
+    return 10.0 * float(np.log10(span**2 / mean_square_error))
 
 
 def phase_deviation(image: np.ndarray, period: int) -> float:

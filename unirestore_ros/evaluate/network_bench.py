@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unirestore_ros.evaluate.metrics import float_psnr
 from unirestore_ros.evaluate.published import PublishedWay
 from unirestore_ros.evaluate.rows import Row, Times, Work, spent_by, total
-from unirestore_ros.export.measure import psnr, run
+from unirestore_ros.export.measure import run
 from unirestore_ros.export.parts import Adapter, Decoder, Part, Trunk
 from unirestore_ros.export.precision import DTYPES, in_precision
 from unirestore_ros.export.rewrites import folded, transpose_upsampling
@@ -171,7 +172,9 @@ def distances(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> di
     found = {}
     for name, expected in reference.items():
         span = 255.0 if name == "image" else float(expected.max() - expected.min())
-        found[name] = round(psnr(ours[name], expected, span), 1)
+        found[name] = round(
+            float_psnr(ours[name].double().numpy(), expected.double().numpy(), span), 1
+        )
     return found
 
 

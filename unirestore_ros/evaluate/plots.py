@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unirestore_ros.evaluate.conditions import SHOWN_FAMILIES
-from unirestore_ros.evaluate.report.results import Results
 from unirestore_ros.evaluate.scores import OURS
+from unirestore_ros.evaluate.table import Results
 from unirestore_ros.files import written_beside
 from unirestore_ros.synthetic.corruptions import COMMON
 

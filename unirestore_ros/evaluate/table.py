@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from unirestore_ros.evaluate.conditions import SHOWN_FAMILIES
+from unirestore_ros.tables import markdown_table
 
 Row = dict[str, Any]
 TITLES = {
@@ -58,7 +59,7 @@ def markdown(rows: Iterable[Row], figure: str) -> str:
     methods = list(dict.fromkeys(column(row) for row in rows))
     cells = {(row["corruption"], column(row)): row[figure] for row in rows}
     present = {row["corruption"] for row in rows}
-    lines = [f"| corruption | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
+    lines: list[list[str]] = []
     for family, names in SHOWN_FAMILIES.items():
         found = [name for name in names if name in present]
         lines += [_line(name, [cells.get((name, m)) for m in methods], figure) for name in found]
@@ -67,7 +68,7 @@ def markdown(rows: Iterable[Row], figure: str) -> str:
             lines.append(_line(f"**{family}, mean**", means, figure))
     if None in present:
         lines.append(_line("none (clean)", [cells.get((None, m)) for m in methods], figure))
-    return "\n".join(lines) + "\n"
+    return markdown_table(("corruption", *methods), lines)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -80,7 +81,48 @@ def column(row: Row) -> str:
     return row["method"] if row["task"] is None else f"{row['method']}, {row['task']}"
 
 
-def _line(name: str, values: Sequence[float | None], figure: str) -> str:
+def _line(name: str, values: Sequence[float | None], figure: str) -> list[str]:
     digits = 2 if figure == "psnr" else 3
-    shown = ["" if value is None else f"{value:.{digits}f}" for value in values]
-    return f"| {name} | {' | '.join(shown)} |"
+    return [name, *("" if value is None else f"{value:.{digits}f}" for value in values)]
+
+
+class Results:
+    """The figures of an evaluation's rows, by method, task (None: made without a prompt) and
+    corruption (None: clean input)."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = {(row["method"], row["task"], row["corruption"]): row for row in rows}
+
+    @property
+    def methods(self) -> list[tuple[str, str | None]]:
+        """Methods with their prompts, in the order in which they were measured."""
+        return list(dict.fromkeys((method, task) for method, task, _ in self._rows))
+
+    @property
+    def corruptions(self) -> set[str]:
+        return {name for _, _, name in self._rows if name is not None}
+
+    def figure(
+        self, figure: str, method: str, task: str | None, corruption: str | None
+    ) -> float | None:
+        row = self._rows.get((method, task, corruption))
+        return None if row is None else row[figure]
+
+    def mean(
+        self, figure: str, method: str, task: str | None, names: Iterable[str]
+    ) -> float | None:
+        """Mean over the corruptions; None where one of them was not measured."""
+        values = [self.figure(figure, method, task, name) for name in names]
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known and len(known) == len(values) else None
+
+    def gain(
+        self,
+        figure: str,
+        ours: tuple[str, str | None],
+        other: tuple[str, str | None],
+        names: Sequence[str],
+    ) -> float | None:
+        """Mean difference of two methods over the corruptions; None where one is missing."""
+        mine, theirs = (self.mean(figure, *method, names) for method in (ours, other))
+        return None if mine is None or theirs is None else mine - theirs

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unirestore_ros.engine.manifest import PARTS
+from unirestore_ros.evaluate.metrics import float_psnr
 from unirestore_ros.export.parts import Part
 from unirestore_ros.export.recipe import RecipeError
 from unirestore_ros.synthetic.drive import demo_frames
@@ -119,11 +119,11 @@ class _Case:
         found = []
         if part != "adapter":
             image = run(parts["decoder"], {**given, "prompt": self.prompts[0]})["image"]
-            found.append(psnr(image, self.image, 255))
+            found.append(_psnr(image, self.image, 255))
         if part != "decoder":
             ours = _features(parts["adapter"], given, self.prompts)
             for feature, reference in zip(ours, self.features, strict=True):
-                found.append(psnr(feature, reference, float(reference.max() - reference.min())))
+                found.append(_psnr(feature, reference, float(reference.max() - reference.min())))
         return min(found)
 
     def largest(self, part: str, module: Part) -> float:
@@ -133,6 +133,10 @@ class _Case:
             else:
                 run(module, {**self.trunk, "prompt": self.prompts[0]})
         return watch.largest
+
+
+def _psnr(ours: Tensor, reference: Tensor, span: float) -> float:
+    return float_psnr(ours.double().numpy(), reference.double().numpy(), span)
 
 
 def _features(
@@ -167,11 +171,3 @@ def choose_precision(
                 measured.precision[part], measured.decibels[part] = name, reached
                 break
     return measured
-
-
-def psnr(ours: Tensor, reference: Tensor, span: float) -> float:
-    """Peak signal-to-noise ratio in dB; infinite where both are the same, NaN counts as nothing."""
-    error = float((ours.double() - reference.double()).square().mean())
-    if math.isnan(error):
-        return -math.inf
-    return math.inf if error == 0 else 10 * math.log10(span**2 / error)

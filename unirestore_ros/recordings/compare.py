@@ -25,7 +25,7 @@ from unirestore_ros.files import written_beside
 from unirestore_ros.recordings.cameras import CLEAN, Camera, find_cameras
 from unirestore_ros.recordings.errors import MediaError
 from unirestore_ros.recordings.header import Header, has_header, read_header
-from unirestore_ros.recordings.series import TOPIC_HEAD, Series, text_table, topic_rows
+from unirestore_ros.recordings.series import TOPIC_HEAD, Series, topic_rows
 from unirestore_ros.recordings.sheet import Pair, Trio, measure_pairs, sheet
 from unirestore_ros.recordings.storage import (
     COMPRESSED_IMAGE,
@@ -34,6 +34,7 @@ from unirestore_ros.recordings.storage import (
     open_reader,
     storage_of,
 )
+from unirestore_ros.tables import text_table
 
 REPORT, SHEET = "report.json", "contact_sheet.png"
 _STATUS = "diagnostic_msgs/msg/DiagnosticArray"

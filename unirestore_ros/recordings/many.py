@@ -24,6 +24,7 @@ from unirestore_ros.files import written_beside
 from unirestore_ros.recordings.errors import MediaError
 from unirestore_ros.recordings.job import Options
 from unirestore_ros.signals import death_with_parent
+from unirestore_ros.tables import text_table
 
 _REFUSED = 1  # exit status of a command that has said what is wrong: another try says it again
 _LAST_LINES = 3
@@ -183,14 +184,8 @@ def run_task(task: Task) -> Outcome:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     head = ("bag", "status", "tries", "frames", "restored", "seconds")
-    rows = [head, *(outcome.row for outcome in outcomes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
     reasons = [f"{Path(o.source).name}: {o.message}" for o in outcomes if o.message]
-    return "\n".join([*lines, *reasons])
+    return "\n".join([text_table(head, [outcome.row for outcome in outcomes]), *reasons])
 
 
 def _tried(task: Task, retries: int) -> Outcome:

@@ -29,8 +29,8 @@ from unirestore_ros.recordings.fitter import Fitter
 from unirestore_ros.recordings.header import has_header, read_header, with_stamp
 from unirestore_ros.recordings.make import size_of
 from unirestore_ros.recordings.scaling import Size
-from unirestore_ros.recordings.series import text_table
 from unirestore_ros.recordings.storage import open_reader, qos_of
+from unirestore_ros.tables import text_table
 
 _LOOK_EVERY_S = 0.05
 _CLOCK_HZ = 100.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,16 +56,6 @@ def percentiles_ms(values_ns: np.ndarray) -> dict[str, float] | None:
         "p99": round(float(p99), 2),
         "max": round(float(largest), 2),
     }
-
-
-def text_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns side by side; None is a dash."""
-    cells = [[str("-" if cell is None else cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    )
 
 
 def topic_rows(topics: dict[str, dict[str, Any]]) -> list[list[object]]:

@@ -28,7 +28,8 @@ from unirestore_ros.node.script import ros_node
 from unirestore_ros.recordings.errors import MediaError
 from unirestore_ros.recordings.header import read_header
 from unirestore_ros.recordings.play import message_class
-from unirestore_ros.recordings.series import TOPIC_HEAD, Series, text_table, topic_rows
+from unirestore_ros.recordings.series import TOPIC_HEAD, Series, topic_rows
+from unirestore_ros.tables import text_table
 
 _SPIN_S = 0.1
 _LOOK_EVERY_S = 0.5

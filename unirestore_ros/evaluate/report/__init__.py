@@ -1,1 +1,0 @@
-"""The page on quality, written from the files that evaluations left."""
