@@ -5,7 +5,7 @@ author = copyright = "The unirestore_ros developers"
 
 extensions = ["sphinx.ext.autodoc", "myst_parser"]
 html_theme = "alabaster"
-exclude_patterns = ["_build", "quality*/tables.md"]
+exclude_patterns = ["_build", "results"]
 
 myst_heading_anchors = 3
 # Files of the checkout that are no pages.

@@ -1,7 +1,7 @@
 """Exact rewrites of the network for compilation: the same function in fewer passes over memory.
 
-Measured on `tiny` with ONNX Runtime, docs/tiny.md: NAFBlocks take a fifth to a third less, decoder
-and adapter a fifth and a quarter less.
+Measured on `tiny` with ONNX Runtime, CPU time of one core: NAFBlocks 20.8 to 16.6 ms (24 channels,
+240x184) and 11.7 to 8.2 ms (48 channels, 120x92), decoder 52 to 44 ms, adapter 12 to 8.5 ms.
 
 Up-sampling too has quicker forms. Nearest up-sampling and the 3x3 convolution after it are one
 transposed convolution: of the nine taps that a pixel of the enlarged image is made from, some

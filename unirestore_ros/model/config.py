@@ -1,7 +1,7 @@
 """Every width and count of the network, in one frozen dataclass with two presets.
 
 ``sd-turbo`` is the published network. ``tiny`` is the same architecture with narrow channels;
-docs/tiny.md gives the reason and the measurement for each thing that it changes.
+docs/model_card.md gives the reason for each thing that it changes.
 """
 
 from __future__ import annotations
