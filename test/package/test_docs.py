@@ -67,6 +67,17 @@ def test_pages_that_the_code_names_exist(repository: Path) -> None:
     assert not [f"{s}: {page}" for s, page in named if not (repository / page).exists()]
 
 
+def test_files_named_in_running_text_exist(repository: Path) -> None:
+    missing = []
+    for page in pages(repository):
+        for code in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+            for name in re.findall(r"(?<![\w/~.])(?:[a-z_]+/)+\w+\.(?:py|yaml|xml|toml)\b", code):
+                roots = (repository, repository / "unirestore_ros", page.parent)
+                if not any((root / name).exists() for root in roots):
+                    missing.append(f"{page.name}: {name}")
+    assert not missing
+
+
 def command_lines(page: Path) -> list[str]:
     """What follows `python -m unirestore_ros` or `ros2 run unirestore_ros`, and commands that are
     named in running text, as in `bag play`."""
