@@ -151,6 +151,7 @@ def manifest() -> Manifest:
         feature_shape=(H, W, CHANNELS),
         prompt_shape=(1, CHANNELS),
         tasks=TASKS,
+        detail_gain=False,
         precision=dict.fromkeys(PARTS, "fp32"),
         largest_activation={"trunk": 12.5, "decoder": 3.0, "adapter": None},
         backends={name: BackendInfo("1.0") for name in BACKENDS},

@@ -42,6 +42,7 @@ CHANGES: dict[str, Any] = {
     "feature_shape": [12, 16, 7],
     "prompt_shape": [1, 7],
     "tasks": ["segmentation", "perception", "detection"],
+    "detail_gain": True,
     "precision": {"trunk": "fp32", "decoder": "fp16", "adapter": "fp32"},
     "largest_activation": {"trunk": 12.5, "decoder": 3.5, "adapter": None},
     "backends": {

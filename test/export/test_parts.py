@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -133,6 +135,36 @@ def write_recipe(folder: Path, width: int, height: int) -> Path:
     file = folder / "small.yaml"
     file.write_text(RECIPE.format(width=width, height=height))
     return file
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_a_decoder_with_a_gain_gives_it_at_the_working_size(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = UniRestore(dataclasses.replace(TINY, detail_gain=True))
+    assert network.detail is not None
+    torch.nn.init.normal_(network.detail.conv.weight)
+    save_weights(network, tmp_path / "weights.safetensors", torch.float32)
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(RECIPE.format(width=160, height=120).replace("128]", "120]"))
+    bundle = build(recipe, variant=Variant(measure=False, backend="onnxruntime"))
+    assert bundle.manifest.detail_gain
+    frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+
+    def run(part: str, given: dict[str, NDArray]) -> dict[str, NDArray]:
+        session = onnxruntime.InferenceSession(bundle.folder / f"onnxruntime/{part}.onnx")
+        names = [node.name for node in session.get_outputs()]
+        inputs = {node.name: given[node.name] for node in session.get_inputs()}
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    given = {"frame": frame[None], "prompt": bundle.prompts["perception"][None]}
+    gain = run("decoder", {**given, **run("trunk", given)})["detail_gain"]
+    network = load_weights(tmp_path / "weights.safetensors")
+    images = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    z0, skips = network.encode(pad_to_multiple(images, 16))
+    _, expected = network.decode_with_gain(network.denoise(z0, 2), skips, "ir")
+    assert expected is not None and gain.shape == (1, 120, 160, 1) and gain.min() >= 0
+    np.testing.assert_allclose(gain[0, ..., 0], expected[0, 0, :120], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -30,6 +30,13 @@ def number(low: float, high: float) -> Reader[float]:
     return read
 
 
+def flag(value: Any) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, is {value!r}")
+    return value
+
+
 def text(pattern: str, meaning: str) -> Reader[str]:
     def read(value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):

@@ -72,6 +72,8 @@ class Manifest:
     prompt_shape: tuple[int, int]
     """(T, C)."""
     tasks: tuple[str, ...]
+    detail_gain: bool
+    """Whether the decoder also returns how much of the camera's detail to keep."""
     precision: Mapping[str, str]
     """By part."""
     largest_activation: Mapping[str, float | None]
@@ -232,6 +234,7 @@ _READ = fields.record(
         "feature_shape": fields.array(fields.whole(1, _MAX_SIDE), 3),
         "prompt_shape": fields.array(fields.whole(1, 4096), 2),
         "tasks": fields.array(_task, distinct=True),
+        "detail_gain": fields.flag,
         "precision": _for_each_part(fields.one_of(PRECISIONS)),
         "largest_activation": _for_each_part(fields.optional(fields.number(0.0, 1e9))),
         "backends": fields.table(fields.one_of(BACKENDS), _backend),

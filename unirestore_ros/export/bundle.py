@@ -135,6 +135,7 @@ def _manifest(plan: Plan, measured: Measured, weights_sha256: str) -> Manifest:
         feature_shape=(height // recipe.stride, width // recipe.stride, plan.channels),
         prompt_shape=(config.tfa.prompt_length, config.skip_channels[-1]),
         tasks=tuple(plan.prompts),
+        detail_gain=config.detail_gain,
         precision=measured.precision,
         largest_activation=_rounded(measured.largest),
         backends={name: BackendInfo(version=_VERSIONS[name]) for name in recipe.backends},

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unirestore_ros.model import UniRestore
+from unirestore_ros.model.detail import fused
 from unirestore_ros.model.tfa import Gates
 from unirestore_ros.model.unirestore import LEVELS, pad_to_multiple
 
@@ -72,13 +73,12 @@ class Trunk(Part):
 
 
 class Decoder(Part):
-    """Trunk outputs and a prompt (1, T, C) -> restored image (1, H, W, 3) uint8 RGB.
+    """Trunk outputs and a prompt (1, T, C) -> restored image (1, H, W, 3) uint8 RGB; and, of a
+    network that predicts it, the detail gain (1, h, w, 1) float32 at the working size.
 
-    At a smaller working size it is the frame plus the enlarged difference that restoration made, so
-    that no detail that the camera saw is lost.
+    At a smaller working size the image is enlarged, and what the reduction lost of the frame is put
+    back, times the gain.
     """
-
-    outputs = ("image",)
 
     def __init__(
         self, network: UniRestore, dtype: torch.dtype, input_size: Size, working_size: Size
@@ -86,19 +86,24 @@ class Decoder(Part):
         super().__init__()
         self.network, self.dtype = network, dtype
         self.input_size, self.working_size = input_size, working_size
+        self.outputs = ("image",) if network.detail is None else ("image", "detail_gain")
         frames = () if input_size == working_size else ("frame", "working")
         self.inputs = ("stem", *SKIPS, *gate_names(LEVELS), "prompt", *frames)
 
-    def forward(self, *tensors: Tensor) -> Tensor:
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(self.inputs, tensors, strict=True))
         stem, skips, gates = _features_and_gates(given, LEVELS, self.dtype)
-        image = self.network.decode_from(stem, skips, gates, given["prompt"]).float()
+        features = self.network.features_from(stem, skips, gates, given["prompt"])
         width, height = self.working_size
-        image = image[..., :height, :width]
+        image = self.network.autoencoder.to_image(features)[..., :height, :width].float()
+        gain = self.network.gain_from(features)
+        if gain is not None:
+            gain = gain[..., :height, :width].float()
         if "working" in given:
-            difference = _resize(image - given["working"], self.input_size)
-            image = _to_unit(given["frame"]) + difference
-        return _to_bytes(image)
+            image = fused(image, gain, _to_unit(given["frame"]), given["working"])
+        if gain is None:
+            return (_to_bytes(image),)
+        return _to_bytes(image), gain.permute(0, 2, 3, 1)
 
 
 class Adapter(Part):

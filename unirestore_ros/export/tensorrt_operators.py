@@ -37,7 +37,8 @@ OPERATORS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("Conv", "Gemm", "MatMul", "Einsum"), _FLOATS),
     "ConvTranspose": _FLOATS - {"BFLOAT16"},
     **dict.fromkeys(("InstanceNormalization", "LayerNormalization"), _FLOATS),
-    **dict.fromkeys(("Softmax", "Sigmoid", "Tanh", "Erf", "Exp", "Log", "Relu", "Gelu"), _FLOATS),
+    **dict.fromkeys(("Softmax", "Softplus", "Sigmoid", "Tanh", "Erf"), _FLOATS),
+    **dict.fromkeys(("Exp", "Log", "Relu", "Gelu"), _FLOATS),
     **dict.fromkeys(
         ("Sqrt", "Reciprocal", "Round", "Floor", "Ceil", "Clip", "Sin", "Cos"), _FLOATS
     ),

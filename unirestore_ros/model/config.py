@@ -92,6 +92,8 @@ class Config:
     tasks: tuple[str, ...]
     multiple: int
     min_side: int
+    detail_gain: bool = False
+    """Whether the decoder of `tiny` also predicts how much of the camera's detail to keep."""
 
     @property
     def skip_channels(self) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from unirestore_ros.model.autoencoder import TinyAutoencoder, build_autoencoder
 from unirestore_ros.model.blocks import CFRM, GroupAttentionBlock
 from unirestore_ros.model.config import Config
 from unirestore_ros.model.denoiser import ControlledUNet, Controller
+from unirestore_ros.model.detail import DetailGain
 from unirestore_ros.model.tfa import Gates, TaskFeatureAdapter
 
 LEVELS = 3
@@ -50,6 +51,7 @@ class UniRestore(nn.Module):
         self.prompts = nn.ParameterDict(
             {task: nn.Parameter(torch.zeros(tfa.prompt_length, skips[-1])) for task in config.tasks}
         )
+        self.detail = DetailGain(tfa.feature_channels[-1]) if config.detail_gain else None
         self.register_buffer("alphas", denoiser.alphas_cumprod(), persistent=False)
         self.register_buffer("noise", denoiser.stored_noise())
         width = config.unet.cross_attention_dim
@@ -110,9 +112,19 @@ class UniRestore(nn.Module):
 
     def decode(self, zt: Tensor, skips: list[Tensor], task: str) -> Tensor:
         """Denoised latent and skips -> image (B, 3, H, W), not clamped, for the task's prompt."""
+        return self.autoencoder.to_image(self._last_features(zt, skips, task))
+
+    def decode_with_gain(
+        self, zt: Tensor, skips: list[Tensor], task: str
+    ) -> tuple[Tensor, Tensor | None]:
+        """As ``decode``, and the detail gain (B, 1, H, W); None where the network predicts none."""
+        features = self._last_features(zt, skips, task)
+        return self.autoencoder.to_image(features), self.gain_from(features)
+
+    def _last_features(self, zt: Tensor, skips: list[Tensor], task: str) -> Tensor:
         prompt = self.prompts[task].unsqueeze(0)
         stem = self.autoencoder.from_latent(zt)
-        return self.decode_from(stem, skips, self.gates(skips), prompt)
+        return self.features_from(stem, skips, self.gates(skips), prompt)
 
     def adapt(self, zt: Tensor, skips: list[Tensor], task: str, stride: int) -> Tensor:
         """x' of the TFA at ``stride``, the features that a machine task reads: (B, D, h, w)."""
@@ -148,12 +160,17 @@ class UniRestore(nn.Module):
             x, prompt = self._adapter(i)(x, skips[-1 - i], gate, prompt)
         return x
 
-    def decode_from(
+    def features_from(
         self, x: Tensor, skips: list[Tensor], gates: list[Gates], prompt: Tensor
     ) -> Tensor:
-        """Decoder stem x -> image, not clamped. prompt: (1, T, C)."""
-        x = self.adapt_from(x, skips, gates, prompt)
-        return self.autoencoder.to_image(self.autoencoder.up(LEVELS - 1, x))
+        """Decoder stem x -> the decoder's last features, of which ``autoencoder.to_image`` makes
+        the image and ``gain_from`` the detail gain. prompt: (1, T, C)."""
+        return self.autoencoder.up(LEVELS - 1, self.adapt_from(x, skips, gates, prompt))
+
+    def gain_from(self, features: Tensor) -> Tensor | None:
+        """The detail gain (B, 1, H, W); None where the network predicts none."""
+        gain: Tensor | None = None if self.detail is None else self.detail(features)
+        return gain
 
     # --- whole images -----------------------------------------------------------------------------
 
