@@ -16,6 +16,7 @@ from unirestore_ros.train.judges import read_downstreams, train_judge
 from unirestore_ros.train.loop import Plan, process_index, training_device
 from unirestore_ros.train.plan_options import add_plan, chosen
 from unirestore_ros.train.prepare import LeftOut, frames_in, photographs, prepare
+from unirestore_ros.train.refine_command import add_refine
 from unirestore_ros.train.rival_commands import add_baselines
 from unirestore_ros.train.stage_commands import add_stages
 
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         add_plan(network, PLANS[name])
         network.set_defaults(act=_downstream, task=name)
     add_stages(commands)
+    add_refine(commands)
     add_heads(commands)
     add_baselines(commands)
     about = "the downstream networks, as one fp16 safetensors, for `evaluate`"

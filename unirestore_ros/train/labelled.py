@@ -69,9 +69,14 @@ class LabelledBatch(Truth):
 
 
 class LabelledSampler:
-    """Draws crops with their labels from the prepared frames that have an annotation."""
+    """Draws crops with their labels from the prepared frames that have an annotation.
 
-    def __init__(self, cache: Path, seed: int, device: torch.device) -> None:
+    ``clean_share``: of crops that are not degraded.
+    """
+
+    def __init__(
+        self, cache: Path, seed: int, device: torch.device, clean_share: float = 0.06
+    ) -> None:
         files = sorted(cache.glob(f"[!.]*{SUFFIX}"))
         names = [file.name.removesuffix(SUFFIX) for file in files]
         kept = [(f, n) for f, n in zip(files, names, strict=True) if (cache / f"{n}.npy").exists()]
@@ -80,13 +85,13 @@ class LabelledSampler:
         self.annotations = [Annotation.load(file) for file, _ in kept]
         self.stacks = [np.load(cache / f"{name}.npy", mmap_mode="r") for _, name in kept]
         self.has_boxes = [not name.startswith(MERGED_SEQUENCE) for _, name in kept]
-        self.device = device
+        self.device, self.clean_share = device, clean_share
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
         """A run that resumes draws other crops than it began with."""
         self.rng = np.random.default_rng(seed)
-        self.versions = Versions(self.rng)
+        self.versions = Versions(self.rng, clean_share=self.clean_share)
 
     def __call__(self, batch: int, size: int, boxes: bool = False) -> LabelledBatch:
         """``boxes``: draw only frames whose boxes can be trusted, around one of them."""

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES
+from unirestore_ros.synthetic import driving
+from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES, corrupt
 
 BATCH, CROP = 4, 192
 """The work of nine crops of 128, which hold too little of a scene to tell how thick a fog is."""
@@ -19,6 +20,13 @@ COMMON_VERSIONS = 1 + len(COMMON)
 WEIGHTS = {name: 4.0 for name in FAMILIES["blur"]} | {"motion_blur": 10.0}
 """Of a common corruption among its like; 1 where none is given. In blurred ones there is less to
 win and it takes longer to learn; in motion blur, once it is learned, there is most."""
+SEVERITY_CHANCE = (0.12, 0.2, 0.36, 0.2, 0.12)
+"""Of severities 1 to 5. At 3 quality is judged, so it is drawn most."""
+FRESH_COMMON = (*FAMILIES["noise"], "brightness", "pixelate", "jpeg_compression")
+FRESH_DRIVING = ("noise", "low_light")
+"""What is cheap enough, and local enough, to be drawn anew for each crop."""
+SECOND_SHARE = 0.08
+"""Of degraded crops that get mild noise or JPEG on top, as cameras add them to bad weather."""
 HANDED = [1 + COMMON.index(name) for name in ("glass_blur", "motion_blur")]
 """Versions with a direction: as imagecorruptions makes them, they displace the picture to one side,
 and mirrored they are what no evaluation has."""
@@ -61,14 +69,53 @@ class Versions:
         return 1 + int(self.rng.choice(len(COMMON), p=self.common_chances))
 
 
+def draw_severity(rng: np.random.Generator) -> int:
+    return int(rng.choice(5, p=SEVERITY_CHANCE)) + 1
+
+
+def degraded_anew(
+    rng: np.random.Generator,
+    clean: Image,
+    stored: Image,
+    version: int,
+    driving_names: Sequence[str],
+) -> Image:
+    """A crop (S, S, 3) of that version: drawn anew where that is cheap, else ``stored``, the
+    stack's; now and then with mild noise or JPEG on top.
+
+    ``driving_names``: of the versions that follow the common ones, repeated as often as need be.
+    """
+    if version == 0:
+        return stored
+    crop = stored
+    if version < COMMON_VERSIONS:
+        name = COMMON[version - 1]
+        if name in FRESH_COMMON:
+            crop = corrupt(clean, name, draw_severity(rng), str(rng.integers(1 << 40)))
+    else:
+        name = driving_names[(version - COMMON_VERSIONS) % len(driving_names)]
+        if name in FRESH_DRIVING:
+            crop = driving.degrade(clean, name, draw_severity(rng), rng)
+    if name not in FAMILIES["noise"] and rng.random() < SECOND_SHARE:
+        kind = ("gaussian_noise", "jpeg_compression")[int(rng.integers(2))]
+        crop = corrupt(np.ascontiguousarray(crop), kind, 1, str(rng.integers(1 << 40)))
+    return crop
+
+
 class PairSampler:
     """Draws batches of random crops: (degraded, clean), each (B, 3, S, S) float32 in [0, 1].
 
-    ``drive_share``: of crops from the synthetic drive.
+    ``drive_share``: of crops from the synthetic drive. ``fresh``: names of the driving degradations
+    in the order in which the stacks hold them; what is cheap is then drawn anew for each crop.
     """
 
     def __init__(
-        self, cache: Path, seed: int, device: torch.device, drive_share: float = 0.25
+        self,
+        cache: Path,
+        seed: int,
+        device: torch.device,
+        drive_share: float = 0.25,
+        fresh: Sequence[str] = (),
     ) -> None:
         files = sorted(cache.glob("[!.]*.npy"))
         if not files:
@@ -79,7 +126,7 @@ class PairSampler:
         self.sources = [source for source in (photos, drives) if source]
         self.shares = [1 - drive_share, drive_share] if len(self.sources) == 2 else [1.0]
         self.rng = np.random.default_rng(seed)
-        self.device = device
+        self.device, self.fresh = device, fresh
         self.versions = Versions(self.rng, clean_share=CLEAN_SHARE)
 
     def __call__(self, batch: int, size: int) -> tuple[Tensor, Tensor]:
@@ -96,7 +143,11 @@ class PairSampler:
         x = int(self.rng.integers(width - size + 1))
         flip = mirroring(self.rng, k)
         window = (slice(y, y + size), slice(x, x + size))
-        return at_dusk(self.rng, stack[k][window][:, ::flip], stack[0][window][:, ::flip])
+        clean = np.ascontiguousarray(stack[0][window][:, ::flip])
+        degraded = stack[k][window][:, ::flip]
+        if self.fresh:
+            degraded = degraded_anew(self.rng, clean, degraded, k, self.fresh)
+        return at_dusk(self.rng, degraded, clean)
 
 
 def mirroring(rng: np.random.Generator, version: int) -> int:

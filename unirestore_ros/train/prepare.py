@@ -23,10 +23,8 @@ from unirestore_ros.synthetic import corruptions, driving
 from unirestore_ros.synthetic.drive import Drive
 from unirestore_ros.synthetic.programme import TRAINING_SEEDS
 from unirestore_ros.train.labelled import SUFFIX, Annotation, from_drive
-from unirestore_ros.train.pairs import DRIVE_PREFIX, Image
+from unirestore_ros.train.pairs import DRIVE_PREFIX, Image, draw_severity
 
-SEVERITY_CHANCE = (0.12, 0.2, 0.36, 0.2, 0.12)
-"""Severity 3, at which quality is judged, is drawn most."""
 HELD_OUT = "lens_drops"
 """The driving degradation that training never sees, to test what generalises."""
 DRIVING = tuple(name for name in driving.DEGRADATIONS if name != HELD_OUT)
@@ -128,16 +126,12 @@ def degraded_versions(frame: CleanFrame) -> list[Image]:
     rng = np.random.default_rng(seed)
     versions = []
     for name in corruptions.COMMON:
-        severity = _draw_severity(rng)
+        severity = draw_severity(rng)
         if name == "glass_blur":
             versions.append(corruptions.fast_glass_blur(frame.image, severity, rng))
         else:
             versions.append(corruptions.corrupt(frame.image, name, severity, frame.name))
     for name in 2 * DRIVING:
-        severity = _draw_severity(rng)
+        severity = draw_severity(rng)
         versions.append(driving.degrade(frame.image, name, severity, rng, frame.depth))
     return versions
-
-
-def _draw_severity(rng: np.random.Generator) -> int:
-    return int(rng.choice(5, p=SEVERITY_CHANCE)) + 1

@@ -48,7 +48,7 @@ def add_stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         )
         add_plan(sub, PLANS[stage])
         sub.set_defaults(act=act)
-        _add_crops(sub)
+        add_crops(sub)
         if stage == "0":
             sub.add_argument("--start", type=Path, help="weights to go on from, .safetensors")
         if stage == "1":
@@ -59,19 +59,19 @@ def add_stages(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     single = commands.add_parser("single-prompt", help="stage 2 with one prompt for every task")
     add_plan(single, PLANS["2"])
-    _add_crops(single)
+    add_crops(single)
     single.set_defaults(act=_single_prompt)
     last = commands.add_parser("export", help="the weights of the last stage, as fp16 safetensors")
     last.add_argument("file", type=Path)
     last.set_defaults(act=_export)
 
 
-def _add_crops(parser: argparse.ArgumentParser) -> None:
+def add_crops(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=BATCH, help="crops in a batch")
     parser.add_argument("--crop", type=int, default=CROP, help="side of a crop, pixels")
 
 
-def _run(
+def run_of(
     arguments: argparse.Namespace,
     name: str,
     network: nn.Module,
@@ -90,7 +90,7 @@ def _run(
     return Run(arguments.work / name, network, groups, plan, arguments.bf16)
 
 
-def _finish(run: Run) -> None:
+def finish(run: Run) -> None:
     run.save()
     plot_losses(run.folder)
 
@@ -99,24 +99,24 @@ def _stage0(arguments: argparse.Namespace) -> None:
     start = arguments.start
     network = _placed(load_weights(start) if start else UniRestore(TINY))
     plan = chosen(arguments, PLANS["0"])
-    run = _run(arguments, "stage0", network, plan, {1.0: list(network.parameters())})
+    run = run_of(arguments, "stage0", network, plan, {1.0: list(network.parameters())})
     pairs = PairSampler(
         frames_in(arguments.work), arguments.seed + run.iteration, training_device()
     )
     run.train(lambda _: stages.stage0(network, *pairs(arguments.batch, arguments.crop)))
-    _finish(run)
+    finish(run)
 
 
 def _stage1(arguments: argparse.Namespace) -> None:
     network = _before_stage1(arguments)
     parts = (network.cfrm, network.controller, network.denoiser.csc_editors)
     plan = chosen(arguments, PLANS["1"])
-    run = _run(arguments, "stage1", network, plan, {1.0: _parameters(parts)})
+    run = run_of(arguments, "stage1", network, plan, {1.0: _parameters(parts)})
     pairs = PairSampler(
         frames_in(arguments.work), arguments.seed + 1 + run.iteration, training_device()
     )
     run.train(lambda _: stages.stage1(network, *pairs(arguments.batch, arguments.crop)))
-    _finish(run)
+    finish(run)
 
 
 def _stage2(arguments: argparse.Namespace) -> None:
@@ -135,7 +135,7 @@ def _adapt(
     arguments: argparse.Namespace, name: str, network: UniRestore, prompts: list[nn.Parameter]
 ) -> None:
     rates = {1.0: _parameters([network.tfa]), PROMPT_RATE: prompts}
-    run = _run(arguments, name, network, chosen(arguments, PLANS["2"]), rates)
+    run = run_of(arguments, name, network, chosen(arguments, PLANS["2"]), rates)
     judges = {
         task: frozen_judge(arguments.work, task, training_device())
         for task in STAGE2_TASKS
@@ -151,7 +151,7 @@ def _adapt(
         return stages.stage2(network, task, batch, judges.get(task))
 
     run.train(step)
-    _finish(run)
+    finish(run)
 
 
 def _stage3(arguments: argparse.Namespace) -> None:
@@ -159,7 +159,9 @@ def _stage3(arguments: argparse.Namespace) -> None:
     prompt = network.prompts[ADDED_TASK]
     with torch.no_grad():
         prompt.copy_(network.prompts["ir"])  # from zero it ended further off, and worse
-    run = _run(arguments, "stage3", network, chosen(arguments, PLANS["3"]), {PROMPT_RATE: [prompt]})
+    run = run_of(
+        arguments, "stage3", network, chosen(arguments, PLANS["3"]), {PROMPT_RATE: [prompt]}
+    )
     judge = frozen_judge(arguments.work, ADDED_TASK, training_device())
     batches = LabelledSampler(
         frames_in(arguments.work), arguments.seed + 3 + run.iteration, training_device()
@@ -170,7 +172,7 @@ def _stage3(arguments: argparse.Namespace) -> None:
         return stages.stage3(network, ADDED_TASK, batch, judge)
 
     run.train(step)
-    _finish(run)
+    finish(run)
 
 
 def _export(arguments: argparse.Namespace) -> None:

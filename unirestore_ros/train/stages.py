@@ -88,14 +88,14 @@ def stage3(network: UniRestore, task: str, batch: LabelledBatch, judge: Downstre
     return {task: TASK_WEIGHT * judge.loss(network.decode(zt, skips, task), batch)}
 
 
-def image_loss(image: Tensor, clean: Tensor) -> Tensor:
+def image_loss(image: Tensor, clean: Tensor, floor: float = ERROR_FLOOR) -> Tensor:
     """Mean log of each image's mean square error: PSNR, up to a factor (NAFNet's loss).
 
     L1 lets the few images in thick fog, whose error is a hundred times that of a blurred one, say
     where the network goes; in the logarithm every image counts alike.
     """
     error = (image.float() - clean).square().mean(dim=(1, 2, 3))
-    return (error + ERROR_FLOOR).log().mean() - math.log(ERROR_FLOOR)
+    return (error + floor).log().mean() - math.log(floor)
 
 
 @torch.no_grad()

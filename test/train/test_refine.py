@@ -1,0 +1,107 @@
+"""Training on from finished weights: what the phase loss sees, what each kind of pair trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from unirestore_ros.model import TINY, UniRestore
+from unirestore_ros.model.weights import load_weights, save_weights
+from unirestore_ros.synthetic.corruptions import COMMON
+from unirestore_ros.train.pairs import FRESH_COMMON, degraded_anew
+from unirestore_ros.train.prepare import DRIVING
+from unirestore_ros.train.refine import (
+    detail_losses,
+    end_of,
+    perception_losses,
+    phase_loss,
+    with_detail_gain,
+    without_notch,
+)
+
+
+def gridded(clean: Tensor, period: int, levels: float) -> Tensor:
+    """The images with every pixel of one phase brighter by so many grey levels."""
+    image = clean.clone()
+    image[..., ::period, ::period] += levels / 255
+    return image
+
+
+@pytest.mark.parametrize("period", [2, 8])
+def test_the_phase_loss_sees_a_grid_and_nothing_else(period: int) -> None:
+    clean = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    assert phase_loss(clean, clean) < 0.01
+    smooth = clean + torch.linspace(0, 0.2, 96)
+    assert phase_loss(smooth, clean) < 0.2
+    found = phase_loss(gridded(clean, period, 4), clean)
+    spread = 4 * (1 - period**-2) ** 0.5 / period  # standard deviation of one phase among all
+    assert found >= 0.9 * spread
+
+
+@pytest.fixture
+def network() -> UniRestore:
+    torch.manual_seed(0)
+    return without_notch(with_detail_gain(UniRestore(TINY)))
+
+
+def test_pairs_at_the_working_size_train_everything_but_the_gain(network: UniRestore) -> None:
+    clean = torch.rand(1, 3, 64, 64)
+    losses = perception_losses(network, gridded(clean, 2, 9), clean)
+    assert set(losses) == {"image", "phase", "features", "control"}
+    torch.stack(list(losses.values())).sum().backward()
+    assert network.detail is not None and network.detail.conv.weight.grad is None
+    assert network.autoencoder.conv_in.weight.grad.any()
+
+
+@pytest.mark.parametrize(("task", "trains_image"), [("ir", True), ("seg", False)])
+def test_pairs_at_the_cameras_size_train_the_gain(
+    network: UniRestore, task: str, trains_image: bool
+) -> None:
+    clean = torch.rand(1, 3, 128, 128)
+    losses = detail_losses(network, clean + 0.1 * torch.randn_like(clean), clean, 2, task)
+    torch.stack(list(losses.values())).sum().backward()
+    assert network.detail is not None and network.detail.conv.weight.grad.any()
+    assert (network.autoencoder.conv_out.weight.grad is not None) is trains_image
+
+
+def test_the_end_leaves_every_feature_as_it_is(network: UniRestore) -> None:
+    images = torch.rand(1, 3, 64, 64)
+    network.requires_grad_(False)
+
+    def features() -> list[Tensor]:
+        z0, skips = network.encode(images)
+        return [network.adapt(z0, skips, "seg", stride) for stride in TINY.tfa.strides]
+
+    before = features()
+    for module in end_of(network):
+        for parameter in module.parameters():
+            parameter += torch.randn_like(parameter)
+    assert all(torch.equal(a, b) for a, b in zip(before, features(), strict=True))
+
+
+def test_weights_trained_without_the_filter_are_read_with_it(
+    network: UniRestore, tmp_path: Path
+) -> None:
+    file = tmp_path / "w.safetensors"
+    save_weights(network, file)
+    read = load_weights(file)
+    assert read.config.detail_gain
+    assert type(read.autoencoder.notch).__name__ == "PhaseNotch"
+
+
+def test_cheap_degradations_are_drawn_anew() -> None:
+    rng = np.random.default_rng(0)
+    clean = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    stored = np.zeros_like(clean)
+    assert degraded_anew(rng, clean, stored, 0, DRIVING) is stored
+    for version, name in enumerate(COMMON, start=1):
+        draws = [degraded_anew(rng, clean, stored, version, DRIVING) for _ in range(2)]
+        if name in FRESH_COMMON:
+            assert all(draw.mean() > 64 for draw in draws), name
+        else:
+            assert all(draw.mean() < 64 for draw in draws), name
+    assert not np.array_equal(*(degraded_anew(rng, clean, stored, 1, DRIVING) for _ in range(2)))
