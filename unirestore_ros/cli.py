@@ -54,7 +54,7 @@ COMMANDS = {
     "evaluate": Command("unirestore_ros.evaluate.command:main", "write a table of quality"),
     "bench": Command("unirestore_ros.evaluate.bench_command:main", "write a table of speed"),
     "doctor": Command(
-        "unirestore_ros.doctor.command:main", "what this machine has and lacks, and what to do"
+        "unirestore_ros.doctor.examine:main", "what this machine has and lacks, and what to do"
     ),
 }
 

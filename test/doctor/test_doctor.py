@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from unirestore_ros.doctor import engines, machine, ros
-from unirestore_ros.doctor.command import main
+from unirestore_ros.doctor import examine, machine, network, ros
 from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding, ProbeError, probe
 
 PROFILE = """<?xml version="1.0" encoding="UTF-8" ?>
@@ -20,6 +19,7 @@ PROFILE = """<?xml version="1.0" encoding="UTF-8" ?>
 </transport_descriptor></transport_descriptors></profiles></dds>
 """
 FAST_DDS = "rmw_fastrtps_cpp"
+KILTED = {"ROS_DISTRO": "kilted"}
 
 
 def test_probe_returns_what_the_code_printed_last() -> None:
@@ -66,13 +66,28 @@ def test_profile_with_a_large_segment_is_well(tmp_path: Path) -> None:
     path = tmp_path / "profile.xml"
     path.write_text(PROFILE.format(size=64 << 20))
     for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        assert ros.check_transport(FAST_DDS, {variable: str(path)}).level == OK
+        environment = {**KILTED, variable: str(path)}
+        assert ros.check_transport(FAST_DDS, environment).level == OK
+
+
+@pytest.mark.parametrize("distribution", ["humble", "jazzy"])
+def test_a_variable_that_fast_dds_2_does_not_read_is_noted(
+    distribution: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "profile.xml"
+    path.write_text(PROFILE.format(size=64 << 20))
+    old, new = (f"FAST{kind}_DEFAULT_PROFILES_FILE" for kind in ("RTPS", "DDS"))
+    environment = {"ROS_DISTRO": distribution, new: str(path)}
+    finding = ros.check_transport(FAST_DDS, environment)
+    assert finding.level == NOTE and f"does not read {new}" in finding.found
+    assert finding.advice.startswith(f"export {old}=")
+    assert ros.check_transport(FAST_DDS, {**environment, old: str(path)}).level == OK
 
 
 def test_profile_with_a_small_segment_is_not(tmp_path: Path) -> None:
     path = tmp_path / "profile.xml"
     path.write_text(PROFILE.format(size=524288))
-    finding = ros.check_transport(FAST_DDS, {"FASTDDS_DEFAULT_PROFILES_FILE": str(path)})
+    finding = ros.check_transport(FAST_DDS, {**KILTED, "FASTDDS_DEFAULT_PROFILES_FILE": str(path)})
     assert finding.level == NOTE
     assert "export FASTDDS_DEFAULT_PROFILES_FILE=" in finding.advice
 
@@ -82,13 +97,13 @@ def test_profile_that_cannot_be_read_is_an_error(tmp_path: Path, content: str | 
     path = tmp_path / "profile.xml"
     if content is not None:
         path.write_text(content)
-    finding = ros.check_transport(FAST_DDS, {"FASTDDS_DEFAULT_PROFILES_FILE": str(path)})
+    finding = ros.check_transport(FAST_DDS, {**KILTED, "FASTDDS_DEFAULT_PROFILES_FILE": str(path)})
     assert finding.level == ERROR
     assert str(path) in finding.found
 
 
 def test_no_profile_says_how_to_set_the_package_own() -> None:
-    finding = ros.check_transport(FAST_DDS, {})
+    finding = ros.check_transport(FAST_DDS, KILTED)
     assert finding.level == NOTE
     profile = Path(finding.advice.partition("FASTDDS_DEFAULT_PROFILES_FILE=")[2])
     assert max(ros.segment_sizes(profile)) >= 16 << 20
@@ -103,7 +118,7 @@ def test_bundle_that_does_not_load_is_an_error_with_what_mends_it(tmp_path: Path
     bundle = tmp_path / "broken"
     bundle.mkdir()
     (bundle / "manifest.json").write_text("{}")
-    finding, size = engines.check_bundle(str(bundle))
+    finding, size = network.check_bundle(str(bundle))
     assert (finding.level, size) == (ERROR, None)
     assert str(bundle) in finding.found
     assert "build" in finding.advice
@@ -113,7 +128,7 @@ def test_weights_that_are_cut_short_are_an_error(repository: Path, tmp_path: Pat
     source = repository / "engines" / "weights" / "tiny.safetensors"
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "tiny.safetensors").write_bytes(source.read_bytes()[:1000])
-    (finding,) = engines.check_weights([tmp_path])
+    (finding,) = network.check_weights([tmp_path])
     assert finding.level == ERROR
     assert "git checkout" in finding.advice
 
@@ -125,19 +140,19 @@ def test_weights_that_a_bundle_was_not_built_from_are_told(
     for path in ("weights/tiny.safetensors", "tiny/manifest.json"):
         (tmp_path / path).parent.mkdir()
         shutil.copy(shipped / path, tmp_path / path)
-    (finding,) = engines.check_weights([tmp_path])
+    (finding,) = network.check_weights([tmp_path])
     assert finding.level == OK
     manifest = tmp_path / "tiny" / "manifest.json"
     text = manifest.read_text()
     now = json.loads(text)["weights_sha256"]
     manifest.write_text(text.replace(now, "ab" * 32))
-    (finding,) = engines.check_weights([tmp_path])
+    (finding,) = network.check_weights([tmp_path])
     assert finding.level == NOTE
     assert "build engines/tiny.yaml" in finding.advice
 
 
 def test_no_weights_are_no_error(tmp_path: Path) -> None:
-    (finding,) = engines.check_weights([tmp_path])
+    (finding,) = network.check_weights([tmp_path])
     assert finding.level == NOTE
 
 
@@ -153,7 +168,7 @@ def test_bundle_reached_by_two_ways_is_listed_once(tmp_path: Path) -> None:
         (tmp_path / "engines" / name).mkdir(parents=True)
         (tmp_path / "engines" / name / "manifest.json").touch()
     (tmp_path / "share").symlink_to(tmp_path / "engines")
-    found = engines.installed_bundles([tmp_path / "engines", tmp_path / "share", tmp_path / "no"])
+    found = network.installed_bundles([tmp_path / "engines", tmp_path / "share", tmp_path / "no"])
     assert [path.name for path in found] == ["one", "two"]
 
 
@@ -163,7 +178,7 @@ def test_wheels_over_each_other_are_told(tmp_path: Path, monkeypatch: pytest.Mon
         info.mkdir()
         (info / "METADATA").write_text(f"Name: {name}\nVersion: 5.0.0\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    finding = engines.check_opencv()
+    finding = network.check_opencv()
     assert finding.level == NOTE
     assert "pip uninstall -y opencv-python opencv-python-headless" in finding.advice
     assert finding.advice.endswith("opencv-python-headless==5.0.0")
@@ -190,21 +205,28 @@ def test_command_examines_all_and_its_status_says_whether_the_node_can_run() -> 
     assert done.returncode == (0 if report["healthy"] else 1)
 
 
-def test_bundle_that_is_named_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bundle_that_is_named_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One broken bundle among those asked for: the status says so."""
-    assert main(["--listen", "0", str(tmp_path / "no_bundle")]) == 1
+    # The libraries are examined in the test above; here each would cost a process.
+    monkeypatch.setattr(examine, "check_ros", lambda: [Finding("ROS 2", OK, "not asked")])
+    for name in ("check_onnxruntime", "check_openvino", "check_opencv"):
+        monkeypatch.setattr(network, name, lambda: Finding("library", OK, "not asked"))
+    monkeypatch.setattr(network, "installed_bundles", lambda folders: [])
+    assert examine.main(["--listen", "0", str(tmp_path / "no_bundle")]) == 1
     assert "no such folder" in capsys.readouterr().out
 
 
 def test_openvino_is_found_with_what_the_processor_computes_in() -> None:
     pytest.importorskip("openvino", reason="only where OpenVINO is installed")
-    finding = engines.check_openvino()
+    finding = network.check_openvino()
     text = Path("/proc/cpuinfo").read_text(errors="replace")
     in_half = "avx512_bf16" in text or "amx_bf16" in text
     assert (finding.level, "bfloat16 (with" in finding.found) == (OK if in_half else NOTE, in_half)
 
 
 def test_a_machine_without_openvino_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
-    finding = engines.check_openvino()
+    monkeypatch.setattr(network.importlib.util, "find_spec", lambda name: None)
+    finding = network.check_openvino()
     assert (finding.level, finding.found) == (NOTE, "not installed")

@@ -1,1 +1,1 @@
-"""What this machine has and lacks, and what to do about it."""
+"""What this machine has and lacks for the node, and what to do about it."""

@@ -1,4 +1,4 @@
-"""One line of the doctor's: what was looked at, what was found, what to do."""
+"""One line of the doctor's report, and code run apart to find out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _PROBE_LIMIT_S = 120.0
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """``level``: ``ok``; ``note`` where something works less well, ``error`` where it cannot."""
+    """What was checked, what was found, what to do.
+
+    ``level``: ``ok``; ``note`` where something works less well; ``error`` where it cannot work.
+    """
 
     check: str
     level: str
@@ -28,12 +31,12 @@ class Finding:
 
 
 class ProbeError(Exception):
-    """A probe that failed; the text is the last line that it wrote."""
+    """A probe failed; the text is the last line that it wrote."""
 
 
 def probe(code: str, *arguments: str) -> Any:
-    """Run Python code in a process of its own, where a library may crash or set up its world, and
-    return the JSON that it prints last. ProbeError where it does not get that far."""
+    """Run Python code in another process, where a library may crash, and return the JSON that it
+    prints last; ProbeError where it does not get that far."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments],

@@ -1,7 +1,7 @@
-"""What is on the ROS graph, looked at for some seconds, in a process of its own.
+"""Observe the ROS graph for some seconds; `check_graph` runs this in a process of its own.
 
-``doctor.cameras`` runs it. Cameras' topics are subscribed and their frames counted; not those that
-restored images or features are published on, for to listen to them would make their nodes work.
+Cameras' topics are subscribed and their frames counted. Topics of this package's nodes are not:
+subscribing would make them compute.
 """
 
 from __future__ import annotations
@@ -28,21 +28,24 @@ from unirestore_ros.msgs.rates import mean_rate
 from unirestore_ros.msgs.subscribing import offered_reliability
 
 NAME = "unirestore_doctor"
-IMAGES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
+_IMAGE_TYPES = {
+    "sensor_msgs/msg/Image": Image,
+    "sensor_msgs/msg/CompressedImage": CompressedImage,
+}
 # Publishers answer to discovery within some hundred milliseconds; a busy machine takes longer.
 _DISCOVERY_S = 2.0
 _OWN_CONSUMERS = ("segmentation_head", "detection_head", "driver_display")
 
 
 @dataclasses.dataclass
-class Camera:
-    """A topic of images: what came on it while it was listened to."""
+class CameraTopic:
+    """A topic of images, and what came on it while it was subscribed."""
 
     topic: str
     kind: str
     publishers: list[str]
     measured: bool
-    """Whether it was listened to: topics of this package's nodes are not."""
+    """Whether it was subscribed."""
     frames: int = 0
     hz: float | None = None
     """From the first frame to the last; None for fewer than two."""
@@ -55,7 +58,7 @@ class Camera:
 
 @dataclasses.dataclass(frozen=True)
 class Mismatch:
-    """A publisher and a subscriber of one topic that never meet, and why."""
+    """A publisher and a subscriber of one topic whose QoS keeps them apart, and why."""
 
     topic: str
     publisher: str
@@ -66,22 +69,22 @@ class Mismatch:
 @dataclasses.dataclass(frozen=True)
 class Graph:
     nodes: int
-    cameras: list[Camera]
+    cameras: list[CameraTopic]
     mismatches: list[Mismatch]
 
 
 def observe(seconds: float) -> Graph:
-    """Look for that long, after a time for discovery."""
+    """Wait for discovery, then receive for ``seconds``."""
     rclpy.init(args=[])
     node = Node(NAME)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         _spin(executor, _DISCOVERY_S)
-        cameras = list(_cameras(node))
-        _listen(node, executor, cameras, seconds)
+        cameras = list(_find_cameras(node))
+        _receive(node, executor, cameras, seconds)
         others = [name for name in node.get_node_names() if name != NAME]
-        return Graph(len(others), cameras, list(_mismatches(node)))
+        return Graph(len(others), cameras, list(_find_mismatches(node)))
     finally:
         executor.shutdown()
         node.destroy_node()
@@ -94,22 +97,21 @@ def _spin(executor: SingleThreadedExecutor, seconds: float) -> None:
         executor.spin_once(timeout_sec=left)
 
 
-def _cameras(node: Node) -> Iterator[Camera]:
+def _find_cameras(node: Node) -> Iterator[CameraTopic]:
     own = _own_nodes(node)
     for topic, kinds in node.get_topic_names_and_types():
-        for kind in IMAGES.keys() & set(kinds):
+        for kind in _IMAGE_TYPES.keys() & set(kinds):
             infos = node.get_publishers_info_by_topic(topic)
             names = sorted({_full_name(info) for info in infos})
             if names:
-                yield Camera(topic, kind, names, measured=not own & set(names))
+                yield CameraTopic(topic, kind, names, measured=not own & set(names))
 
 
 def _own_nodes(node: Node) -> set[str]:
-    """restore_nodes, by the services that only they have together, and the example consumers."""
+    """Find restore_nodes, by two services that only they have together, and our consumers."""
     services = {name for name, _ in node.get_service_names_and_types()}
-    ends = "/set_enabled", "/reload"
-    restoring = {name.removesuffix(ends[0]) for name in services if name.endswith(ends[0])}
-    found = {name for name in restoring if name + ends[1] in services}
+    enabling = {name.removesuffix("/set_enabled") for name in services}
+    found = {name for name in enabling if {f"{name}/set_enabled", f"{name}/reload"} <= services}
     for name, namespace in node.get_node_names_and_namespaces():
         if name in _OWN_CONSUMERS:
             found.add(f"{namespace.rstrip('/')}/{name}")
@@ -121,30 +123,31 @@ def _full_name(info: object) -> str:
     return f"{namespace.rstrip('/')}/{getattr(info, 'node_name', '')}"
 
 
-def _listen(
-    node: Node, executor: SingleThreadedExecutor, cameras: list[Camera], seconds: float
+def _receive(
+    node: Node, executor: SingleThreadedExecutor, cameras: list[CameraTopic], seconds: float
 ) -> None:
-    times: dict[str, list[int]] = {}
+    """Subscribe as restore_node does, and fill in what came."""
+    arrivals: list[tuple[CameraTopic, list[int]]] = []
     subscriptions = []
-    for camera in (camera for camera in cameras if camera.measured):
-        arrivals = times[camera.topic] = []
-        hear = partial(_hear, camera, arrivals)
+    for camera in cameras:
+        if not camera.measured:
+            continue
+        times: list[int] = []
+        arrivals.append((camera, times))
         reliability = offered_reliability(node, camera.topic) or ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=10, reliability=reliability)
-        kind = IMAGES[camera.kind]
-        subscriptions.append(node.create_subscription(kind, camera.topic, hear, qos, raw=True))
+        kind, callback = _IMAGE_TYPES[camera.kind], partial(_receive_frame, camera, times)
+        subscriptions.append(node.create_subscription(kind, camera.topic, callback, qos, raw=True))
     if subscriptions:
         _spin(executor, seconds)
-    for camera in cameras:
-        arrivals = times.get(camera.topic, [])
-        camera.frames = len(arrivals)
-        camera.hz = mean_rate(arrivals)
+    for camera, times in arrivals:
+        camera.frames, camera.hz = len(times), mean_rate(times)
     for subscription in subscriptions:
         node.destroy_subscription(subscription)
 
 
-def _hear(camera: Camera, arrivals: list[int], message: bytes) -> None:
-    arrivals.append(time.monotonic_ns())
+def _receive_frame(camera: CameraTopic, times: list[int], message: bytes) -> None:
+    times.append(time.monotonic_ns())
     if camera.encoding or camera.problem:
         return
     try:
@@ -157,11 +160,11 @@ def _hear(camera: Camera, arrivals: list[int], message: bytes) -> None:
         camera.problem = str(error)
 
 
-def _mismatches(node: Node) -> Iterator[Mismatch]:
+def _find_mismatches(node: Node) -> Iterator[Mismatch]:
     for topic, _ in node.get_topic_names_and_types():
         publishers = node.get_publishers_info_by_topic(topic)
         subscribers = node.get_subscriptions_info_by_topic(topic)
         for one, other in itertools.product(publishers, subscribers):
-            fits, reason = qos_check_compatible(one.qos_profile, other.qos_profile)
-            if fits == QoSCompatibility.ERROR:
+            compatible, reason = qos_check_compatible(one.qos_profile, other.qos_profile)
+            if compatible == QoSCompatibility.ERROR:
                 yield Mismatch(topic, _full_name(one), _full_name(other), reason)

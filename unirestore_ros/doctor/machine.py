@@ -1,4 +1,4 @@
-"""The machine: processor, shared memory and sockets that images go through, NVIDIA GPU."""
+"""The machine: processor, shared memory and sockets that carry images, NVIDIA GPU."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding
 SHARED_MEMORY = Path("/dev/shm")
 SOCKET_BUFFERS = Path("/proc/sys/net/core")
 _DEVICE_MODEL = Path("/proc/device-tree/model")  # names a Jetson
-
 _DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 
 # A segment of config/fastdds.xml for each of a few processes.
-_LEAST_SHARED_BYTES = 256 << 20
+_MIN_SHARED_BYTES = 256 << 20
 # A 1080p image in fragments, with room for its neighbours.
-_LEAST_SOCKET_BYTES = 4 << 20
+_MIN_SOCKET_BYTES = 4 << 20
 
 _CUDA_DRIVER = "libcuda.so.1"
 # CUdevice_attribute in cuda.h.
@@ -27,7 +26,7 @@ _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 
 
 def check_machine() -> Finding:
-    """Always ok: says what the other lines are about."""
+    """Name the machine that the other lines are about; always ok."""
     kind = platform.machine()
     if _DEVICE_MODEL.exists():
         kind = _DEVICE_MODEL.read_text(encoding="utf-8", errors="replace").rstrip("\0\n")
@@ -37,17 +36,17 @@ def check_machine() -> Finding:
 
 
 def check_shared_memory(folder: Path = SHARED_MEMORY) -> Finding:
-    """Fast DDS hands images over in files there."""
+    """Check for room: Fast DDS passes images through files there."""
     check = "shared memory"
     if not folder.is_dir():
         return Finding(check, NOTE, f"there is no {folder}", "images go over UDP, which is slower")
     status = os.statvfs(folder)
     size, free = (blocks * status.f_frsize for blocks in (status.f_blocks, status.f_bavail))
     found = f"{folder} has {free >> 20} of {size >> 20} MiB free"
-    if free >= _LEAST_SHARED_BYTES:
+    if free >= _MIN_SHARED_BYTES:
         return Finding(check, OK, found)
-    advice = f"images need {_LEAST_SHARED_BYTES >> 20} MiB: "
-    if size < _LEAST_SHARED_BYTES:
+    advice = f"images need {_MIN_SHARED_BYTES >> 20} MiB: "
+    if size < _MIN_SHARED_BYTES:
         advice += "in a container, docker run --shm-size=1g or --ipc=host"
     else:
         advice += "remove what processes that died left there (fastdds shm clean)"
@@ -55,24 +54,24 @@ def check_shared_memory(folder: Path = SHARED_MEMORY) -> Finding:
 
 
 def check_socket_buffers(folder: Path = SOCKET_BUFFERS) -> Finding:
-    """What limits images between machines, and on one machine without shared memory."""
+    """Check what limits images between machines, and on one machine without shared memory."""
     check = "socket buffers"
     try:
         sizes = {name: int((folder / name).read_text()) for name in ("rmem_max", "wmem_max")}
     except OSError as error:
         return Finding(check, NOTE, f"unknown: {error}")
     found = ", ".join(f"net.core.{name} = {size}" for name, size in sizes.items())
-    small = [name for name, size in sizes.items() if size < _LEAST_SOCKET_BYTES]
+    small = [name for name, size in sizes.items() if size < _MIN_SOCKET_BYTES]
     if not small:
         return Finding(check, OK, found)
-    settings = " ".join(f"net.core.{name}={_LEAST_SOCKET_BYTES}" for name in small)
+    settings = " ".join(f"net.core.{name}={_MIN_SOCKET_BYTES}" for name in small)
     return Finding(
         check, NOTE, found, f"where images come from another machine: sudo sysctl -w {settings}"
     )
 
 
 def check_gpu() -> Finding:
-    """Asks the driver itself, which every other way to a GPU needs as well."""
+    """Ask the driver itself, which everything that uses a GPU needs."""
     check = "GPU"
     try:
         driver = ctypes.CDLL(_CUDA_DRIVER)
@@ -94,7 +93,7 @@ def check_gpu() -> Finding:
 
 
 def driver_version(file: Path = _DRIVER_VERSION) -> str:
-    """Of the kernel's module, with a space after it; empty where it does not say (a Jetson)."""
+    """Read the version of the kernel's module, with a space after it; empty on a Jetson."""
     try:
         found = re.search(r"\s(\d+\.\d[\d.]*)\s", file.read_text(encoding="utf-8"))
     except OSError:

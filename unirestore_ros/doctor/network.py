@@ -1,4 +1,4 @@
-"""What runs the network (TensorRT, ONNX Runtime, OpenVINO), OpenCV, and the bundles here."""
+"""What runs the network (TensorRT, ONNX Runtime, OpenVINO), OpenCV, the bundles, their weights."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from unirestore_ros.files import sha256_of
 Size = tuple[int, int]
 
 _TENSORRT = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
+# Wheels that install the same files, so that an environment may have one of them only.
 _ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-rocm", "onnxruntime-openvino")
 _OPENCV = (
     "opencv-python",
@@ -54,15 +55,15 @@ except BundleError as error:
 
 
 def check_tensorrt() -> Finding:
-    """Only whether it is installed: without a driver its run-time crashes when it is touched."""
+    """Check only whether it is installed: without a driver it crashes when it is touched."""
     name = next((name for name in _TENSORRT if importlib.util.find_spec(name)), None)
     if name is None:
         return Finding("TensorRT", NOTE, "not installed", "only bundles for it need it")
-    return Finding("TensorRT", OK, f"{name} {_version(name)}")
+    return Finding("TensorRT", OK, f"{name} {_version(name) or 'of unknown version'}")
 
 
 def check_openvino() -> Finding:
-    """Half of ONNX Runtime's time where the processor computes in bfloat16."""
+    """Check whether it is there, and whether the processor computes in bfloat16."""
     check = "OpenVINO"
     if importlib.util.find_spec("openvino") is None:
         return Finding(check, NOTE, "not installed", "only `backend: openvino` needs it")
@@ -85,7 +86,7 @@ def check_onnxruntime() -> Finding:
         advice = "python -m pip install onnxruntime"
         return Finding(check, ERROR, f"does not work: {error}", advice)
     found = f"{version} ({', '.join(providers)})"
-    return _clash(check, _ONNXRUNTIME) or Finding(check, OK, found)
+    return _check_conflict(check, _ONNXRUNTIME) or Finding(check, OK, found)
 
 
 def check_opencv() -> Finding:
@@ -95,12 +96,36 @@ def check_opencv() -> Finding:
     except ProbeError as error:
         advice = "python -m pip install --force-reinstall --no-deps opencv-python-headless"
         return Finding(check, ERROR, f"does not work: {error}", advice)
-    return _clash(check, _OPENCV) or Finding(check, OK, version)
+    return _check_conflict(check, _OPENCV) or Finding(check, OK, version)
+
+
+def _check_conflict(check: str, wheels: Iterable[str]) -> Finding | None:
+    """Report wheels installed over each other: mostly, the last one installed is imported."""
+    present = [name for name in wheels if _version(name) is not None]
+    if len(present) < 2:
+        return None
+    keep = present[-1]
+    return Finding(
+        check,
+        NOTE,
+        f"{' and '.join(present)} are installed over each other",
+        f"python -m pip uninstall -y {' '.join(present)}"
+        f" && python -m pip install --no-deps {keep}=={_version(keep)}",
+    )
+
+
+def _version(wheel: str) -> str | None:
+    try:
+        return metadata.version(wheel)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def check_bundles(others: Sequence[str] = ()) -> tuple[list[Finding], set[Size]]:
-    """Load each bundle that is installed, and those named, as the node would; run one frame. Also
-    the sizes (width, height) of frames that they take."""
+    """Load each installed bundle and those named, as the node would, and run one frame.
+
+    Also returns the sizes (width, height) of frames that they take.
+    """
     found = [*map(str, installed_bundles(engine_folders())), *others]
     if not found:
         advice = "python -m unirestore_ros build engines/tiny.yaml"
@@ -110,12 +135,12 @@ def check_bundles(others: Sequence[str] = ()) -> tuple[list[Finding], set[Size]]
 
 
 def check_bundle(bundle: str) -> tuple[Finding, Size | None]:
-    """Load a bundle, given its folder or name; the size of frames where it loads."""
+    """Load a bundle, given its folder or name; also return the size of frames where it loads."""
     check = "bundle"
     try:
         answer = probe(_LOAD_CODE, bundle)
     except ProbeError as error:
-        advice = "run it alone to see more: doctor " + bundle
+        advice = f"run it alone to see more: doctor {bundle}"
         return Finding(check, ERROR, f"{bundle} does not load: {error}", advice), None
     if "problem" in answer:
         return Finding(check, ERROR, answer["problem"], answer["fix"] or ""), None
@@ -128,14 +153,17 @@ def check_bundle(bundle: str) -> tuple[Finding, Size | None]:
     return Finding(check, OK, found), size
 
 
+def installed_bundles(folders: Iterable[Path]) -> list[Path]:
+    """List each bundle once, also where links lead to it by several ways."""
+    manifests = (path for folder in folders for path in sorted(folder.glob(f"*/{MANIFEST_FILE}")))
+    return list({path.resolve().parent: path.parent for path in manifests}.values())
+
+
 def check_weights(folders: Iterable[Path]) -> list[Finding]:
-    """The safetensors that bundles are built from: whole or not, and whether the bundle beside them
-    was built from them as they are now."""
-    files = {
-        path.resolve(): path
-        for folder in folders
-        for path in sorted(folder.glob("weights/*.safetensors"))
-    }
+    """Check the safetensors that bundles are built from: can each be read, and was the bundle
+    beside it built from it as it is now?"""
+    weights = [path for folder in folders for path in sorted(folder.glob("weights/*.safetensors"))]
+    files = {path.resolve(): path for path in weights}
     if not files:
         advice = "only `build` needs them: they are in a checkout, under engines/weights/"
         return [Finding("weights", NOTE, "there are none", advice)]
@@ -150,53 +178,17 @@ def _check_weight_file(path: Path) -> Finding:
     except (SafetensorError, OSError) as error:
         advice = "restore the file (git checkout, or git lfs pull where it is a pointer)"
         return Finding(check, ERROR, f"{path} cannot be read: {error}", advice)
-    found = f"{path}, {count} tensors, {path.stat().st_size / 1e6:.1f} MB"
     manifest = path.parent.parent / path.stem / MANIFEST_FILE
-    if manifest.is_file() and not _built_from(manifest, path):
+    if manifest.is_file() and not _is_built_from(manifest, path):
         advice = f"python -m unirestore_ros build engines/{path.stem}.yaml"
         return Finding(check, NOTE, f"{path}: the bundle was built from others", advice)
-    return Finding(check, OK, found)
+    megabytes = path.stat().st_size / 1e6
+    return Finding(check, OK, f"{path}, {count} tensors, {megabytes:.1f} MB")
 
 
-def _built_from(manifest: Path, weights: Path) -> bool:
+def _is_built_from(manifest: Path, weights: Path) -> bool:
     try:
         recorded = Manifest.from_json(manifest.read_text(encoding="utf-8")).weights_sha256
     except ValueError:
         return True  # the line of that bundle says what is wrong with its manifest
     return recorded == sha256_of(weights)
-
-
-def installed_bundles(folders: Iterable[Path]) -> list[Path]:
-    """Each bundle once, also where one is reached by several ways."""
-    manifests = (path for folder in folders for path in sorted(folder.glob("*/manifest.json")))
-    return list({path.resolve().parent: path.parent for path in manifests}.values())
-
-
-def _clash(check: str, rivals: Iterable[str]) -> Finding | None:
-    """Wheels that write the same files: the one installed last is what is imported, mostly."""
-    present = [name for name in rivals if _is_wheel(name)]
-    if len(present) < 2:
-        return None
-    keep = present[-1]
-    return Finding(
-        check,
-        NOTE,
-        f"{' and '.join(present)} are installed over each other",
-        f"python -m pip uninstall -y {' '.join(present)}"
-        f" && python -m pip install --no-deps {keep}=={_version(keep)}",
-    )
-
-
-def _is_wheel(name: str) -> bool:
-    try:
-        metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "of unknown version"

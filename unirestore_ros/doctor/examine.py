@@ -11,23 +11,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from unirestore_ros.doctor.cameras import check_graph
-from unirestore_ros.doctor.engines import (
-    check_bundles,
-    check_onnxruntime,
-    check_opencv,
-    check_openvino,
-    check_tensorrt,
-    check_weights,
-)
+from unirestore_ros.doctor import machine, network
 from unirestore_ros.doctor.finding import ERROR, Finding
-from unirestore_ros.doctor.machine import (
-    check_gpu,
-    check_machine,
-    check_shared_memory,
-    check_socket_buffers,
-)
-from unirestore_ros.doctor.ros import check_ros
+from unirestore_ros.doctor.ros import check_graph, check_ros
 from unirestore_ros.engine.bundle import engine_folders
 from unirestore_ros.tables import text_columns
 
@@ -54,38 +40,36 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     findings = examine(arguments.bundles, arguments.listen)
     healthy = all(finding.level != ERROR for finding in findings)
-    write = _as_json if arguments.json else _as_lines
-    sys.stdout.write(write(findings, healthy) + "\n")
+    if arguments.json:
+        fields = [dataclasses.asdict(finding) for finding in findings]
+        text = json.dumps({"healthy": healthy, "findings": fields}, indent=2)
+    else:
+        verdict = "can run here" if healthy else "cannot run here: see the errors"
+        rows = text_columns([finding.row for finding in findings])
+        text = f"{rows}\n\nthe node {verdict}"
+    sys.stdout.write(text + "\n")
     return 0 if healthy else 1
 
 
 def examine(bundles: Sequence[str] = (), listen_s: float = LISTEN_S) -> list[Finding]:
-    """Every check, in the order in which a reader wants to mend things. ``listen_s``: to cameras on
-    the ROS graph; 0 leaves the graph out."""
-    loaded, sizes = check_bundles(bundles)
+    """Run every check, in the order in which a reader wants to fix things.
+
+    ``listen_s``: how long to receive from cameras on the ROS graph; 0 leaves the graph out.
+    """
+    loaded, sizes = network.check_bundles(bundles)
     ros = check_ros()
     graph = check_graph(listen_s, sizes) if listen_s and ros[0].level != ERROR else []
     return [
-        check_machine(),
+        machine.check_machine(),
         *ros,
-        check_shared_memory(),
-        check_socket_buffers(),
-        check_gpu(),
-        check_tensorrt(),
-        check_onnxruntime(),
-        check_openvino(),
-        check_opencv(),
-        *check_weights(engine_folders()),
+        machine.check_shared_memory(),
+        machine.check_socket_buffers(),
+        machine.check_gpu(),
+        network.check_tensorrt(),
+        network.check_onnxruntime(),
+        network.check_openvino(),
+        network.check_opencv(),
+        *network.check_weights(engine_folders()),
         *loaded,
         *graph,
     ]
-
-
-def _as_json(findings: Sequence[Finding], healthy: bool) -> str:
-    rows = [dataclasses.asdict(finding) for finding in findings]
-    return json.dumps({"healthy": healthy, "findings": rows}, indent=2)
-
-
-def _as_lines(findings: Sequence[Finding], healthy: bool) -> str:
-    verdict = "the node can run here" if healthy else "the node cannot run here: see the errors"
-    return f"{text_columns([finding.row for finding in findings])}\n\n{verdict}"
