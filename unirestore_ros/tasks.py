@@ -15,6 +15,8 @@ SHORT_NAMES = {
     "segmentation": "seg",
     "detection": "det",
 }
+# The task whose image the driver sees; a bundle without its prompt is refused.
+DRIVERS_TASK = "perception"
 LONG_NAMES = {short: long for long, short in SHORT_NAMES.items()}
 
 # CamVid's 11 classes; a label pixel's value is the index, or UNLABELLED. Bundles name them in lower

@@ -14,7 +14,7 @@ from unirestore_ros.display.selection import (
     StatusMatcher,
     StatusReport,
 )
-from unirestore_ros.node.mode import FRAMES_TO_RETURN, Mode
+from unirestore_ros.node.fallback import FRAMES_TO_RETURN, Mode
 
 MAX_AGE, FALLBACK = 0.5, 0.25
 PERIOD = 0.1

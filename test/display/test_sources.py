@@ -10,7 +10,7 @@ from display_frames import buffered, flat
 from unirestore_ros.display.overlay import Area, Box, Boxes
 from unirestore_ros.display.selection import FrameStatus, StatusReport
 from unirestore_ros.display.sources import BufferedFrame, FrameHistory, Sources
-from unirestore_ros.node.mode import Mode
+from unirestore_ros.node.fallback import Mode
 
 MS = 1_000_000
 NOW = 100.0

@@ -24,7 +24,12 @@ messages = pytest.importorskip("sensor_msgs.msg", reason="there is no ROS 2 here
 
 from launched import Launched, arguments  # noqa: E402
 
-from unirestore_ros.msgs.transport import profile_path, profile_variable  # noqa: E402
+from unirestore_ros.msgs.transport import (  # noqa: E402
+    BUILTIN_TRANSPORTS,
+    PROFILE_VARIABLES,
+    profile_path,
+    profile_variable,
+)
 from unirestore_ros.node.launching import load_launch_file  # noqa: E402
 
 TIMEOUT_S = 60.0
@@ -90,7 +95,7 @@ def test_the_node_starts_itself_only_if_nobody_else_does(module: ModuleType) -> 
 def test_a_profile_that_the_user_chose_stays(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in module.TRANSPORT_VARIABLES:
+    for name in (*PROFILE_VARIABLES, BUILTIN_TRANSPORTS):
         monkeypatch.delenv(name, raising=False)
     assert module.environment("large_images") == {profile_variable(): str(profile_path())}
     monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")

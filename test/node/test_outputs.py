@@ -11,10 +11,11 @@ from rclpy.qos import ReliabilityPolicy
 from ros_station import Station
 from sensor_msgs.msg import CompressedImage
 
-from unirestore_ros.node.outputs import Demand, Outputs, TaskDemand
+from unirestore_ros.node.inference import EngineOutput
+from unirestore_ros.node.outputs import Demand, Outputs
 from unirestore_ros.node.parameters import Parameters
 
-NOBODY = TaskDemand(features=False, camera_info=False, image=False)
+NOBODY = Demand(frozenset())
 
 
 @pytest.fixture
@@ -33,16 +34,13 @@ def station(context: Context) -> Iterator[Station]:
 
 def test_demand_follows_the_subscribers(node: LifecycleNode, station: Station) -> None:
     outputs = Outputs(node, Parameters())
-    nobody = Demand(False, False, False, {"segmentation": NOBODY, "detection": NOBODY})
-    assert outputs.demand() == nobody and not nobody.anything
+    assert outputs.demand() == NOBODY and not NOBODY
     station.listen("detection/features")
     station.listen("image/compressed", CompressedImage)
-    wanted = nobody._replace(
-        compressed=True, tasks={**nobody.tasks, "detection": NOBODY._replace(features=True)}
-    )
+    wanted = Demand(frozenset({"detection/features", "image/compressed"}))
     station.wait(lambda: outputs.demand() == wanted, "both subscribers")
     station.let_go()
-    station.wait(lambda: outputs.demand() == nobody, "nobody")
+    station.wait(lambda: outputs.demand() == NOBODY, "nobody")
     outputs.destroy()
 
 
@@ -67,23 +65,32 @@ def test_topics_are_there_until_they_are_destroyed(node: LifecycleNode) -> None:
     assert node.count_publishers("/outputs/unirestore/image") == 0
 
 
-def demand(**changes: bool) -> Demand:
-    """Of the driver's topics by their names, of a task's by theirs after ``task_``."""
-    task = {name.removeprefix("task_"): changes.pop(name) for name in list(changes) if "_" in name}
-    return Demand(False, False, False, {"detection": NOBODY._replace(**task)})._replace(**changes)
-
-
 @pytest.mark.parametrize(
-    ("wanted", "picture", "frames", "anything"),
+    ("topic", "pictures", "frames"),
     [
-        (demand(), False, False, False),
-        (demand(image=True), True, True, True),
-        (demand(compressed=True), True, True, True),
-        (Demand(False, False, True, {}), False, False, True),
-        (demand(task_features=True), False, True, True),
-        (demand(task_camera_info=True), False, False, True),
-        (demand(task_image=True), False, True, True),
+        ("image", True, True),
+        ("image/compressed", True, True),
+        ("camera_info", False, False),
+        ("detection/features", False, True),
+        ("detection/camera_info", False, False),
+        ("detection/image", False, True),
     ],
 )
-def test_what_is_needed(wanted: Demand, picture: bool, frames: bool, anything: bool) -> None:
-    assert (wanted.picture, wanted.frames, wanted.anything) == (picture, frames, anything)
+def test_what_is_needed(topic: str, pictures: bool, frames: bool) -> None:
+    demand = Demand(frozenset({topic}))
+    assert (bool(demand.pictures), demand.frames, bool(demand)) == (pictures, frames, True)
+    assert topic in demand and "perception/image" not in demand
+
+
+def test_what_the_engine_computes_for_it_in_order() -> None:
+    topics = {"image/compressed", "detection/image", "detection/features", "segmentation/features"}
+    demand = Demand(frozenset({*topics, "perception/image", "lane_marks/features"}))
+    tasks = ("segmentation", "detection", "perception")
+    assert demand.engine_outputs(tasks) == [
+        EngineOutput("image", "perception"),
+        EngineOutput("features", "segmentation"),
+        EngineOutput("features", "detection"),
+        EngineOutput("image", "detection"),
+    ]
+    assert NOBODY.engine_outputs(tasks) == []
+    assert Demand(frozenset({"detection/camera_info"})).engine_outputs(tasks) == []

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from unirestore_ros.demo.names import NAMESPACE
-from unirestore_ros.node import script
+from unirestore_ros.node import process
 
 CAMERA_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 # The recorder holds on to a few messages while it writes one to disk.
@@ -20,4 +20,4 @@ def ros_node(
     name: str,
 ) -> contextlib.AbstractContextManager[tuple[Node, Callable[[], bool]]]:
     """A node in the demo's namespace, and whether it is asked to stop."""
-    return script.ros_node(name, NAMESPACE)
+    return process.ros_node(name, NAMESPACE)

@@ -25,9 +25,9 @@ from unirestore_ros.display.server import PageError, PageServer
 from unirestore_ros.display.sources import Sources
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
 from unirestore_ros.msgs.publishing import Topic
-from unirestore_ros.node.mode import DISABLED, Mode
+from unirestore_ros.node.diagnostics import diagnostic
+from unirestore_ros.node.fallback import DISABLED, Mode
 from unirestore_ros.node.process import keep_image_buffers, run_node
-from unirestore_ros.node.report import diagnostic
 
 NODE_NAME = "driver_display"
 _UPDATE_S = 0.1

@@ -23,8 +23,8 @@ from unirestore_ros.display.sources import BufferedFrame, Sources
 from unirestore_ros.msgs.camera_frame import read_frame
 from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame, view_image
 from unirestore_ros.msgs.subscribing import OnDemandSubscription
-from unirestore_ros.node.mode import Mode
-from unirestore_ros.node.report import AgeClock
+from unirestore_ros.node.diagnostics import AgeClock
+from unirestore_ros.node.fallback import Mode
 
 _LOG_EVERY_S = 5.0
 _MODES = {mode.value: mode for mode in Mode}

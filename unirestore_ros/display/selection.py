@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from unirestore_ros.node.mode import Mode, ModeSwitch
+from unirestore_ros.node.fallback import Mode, ModeSwitch
 
 # The restorer publishes the status right after the image, from another thread: it arrives some
 # milliseconds later, on a busy machine some tens.
@@ -97,7 +97,7 @@ class FrameSelector(Generic[C]):
         self._restored, self._report = frame, report
         fresh = self._is_fresh(frame, now)
         if fresh:
-            self._switch.output_produced()
+            self._switch.output_sent()
         self._switch.frame_tried(fresh, now)
 
     def select(self, now: float) -> Selected[C]:
@@ -110,7 +110,7 @@ class FrameSelector(Generic[C]):
                 return Selected(self._restored, status, self._report.reason)
         elif self._restored is not None and camera_is_fresh and self._switch.mode is Mode.RESTORED:
             # The frame on screen is too old: do not wait until the stall is noticed.
-            self._switch.frame_arrived(now, unfit="no fresh image from the restorer")
+            self._switch.frame_arrived(now, unsupported="no fresh image from the restorer")
         if camera_is_fresh:
             reason = self._switch.reason or "nothing restored yet"
             return Selected(self._camera, FrameStatus.CAMERA, reason)

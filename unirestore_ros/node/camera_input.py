@@ -1,4 +1,4 @@
-"""The camera's topics: subscribed while somebody listens to the node, as they are offered."""
+"""The camera's topics, subscribed while somebody subscribes to the node's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from unirestore_ros.msgs.camera_info import COMPRESSED
 from unirestore_ros.msgs.subscribing import OnDemandSubscription
 from unirestore_ros.msgs.transport import PROFILE, profile_variable
 from unirestore_ros.node.parameters import Parameters
@@ -16,7 +17,7 @@ _SILENT_AFTER_S = 3.0
 
 
 class CameraInput:
-    """The image, raw or compressed and in any case serialised, and its CameraInfo."""
+    """The image, raw or compressed, as the bytes of its message, and the CameraInfo beside it."""
 
     def __init__(
         self,
@@ -25,13 +26,13 @@ class CameraInput:
         on_image: Callable[[bytes], None],
         on_info: Callable[[CameraInfo], None],
     ) -> None:
-        # Of the name that `image` resolves to, as image_transport does.
+        # Derived from the name that `image` resolves to, as image_transport does.
         image = node.resolve_topic_name("image")
         compressed = parameters.input_transport == "compressed"
-        kind, topic = (CompressedImage, f"{image}/compressed") if compressed else (Image, image)
+        kind, topic = (CompressedImage, image + COMPRESSED) if compressed else (Image, image)
         reliability = parameters.input_reliability
         self._on_image = on_image
-        self._image = OnDemandSubscription(node, kind, topic, self._hear_image, reliability)
+        self._image = OnDemandSubscription(node, kind, topic, self._receive_image, reliability)
         self._info = OnDemandSubscription(
             node, CameraInfo, "camera_info", on_info, reliability, raw=False
         )
@@ -44,7 +45,7 @@ class CameraInput:
         return self._image.topic
 
     def update(self, wanted: bool) -> None:
-        """To be called some times a second; ``wanted``: somebody listens to the node."""
+        """To be called some times a second; ``wanted``: somebody subscribes to the node."""
         self._wanted = wanted
         self._info.update(wanted)
         self._image.update(wanted)
@@ -57,7 +58,7 @@ class CameraInput:
         self._image.close()
 
     def silence(self) -> str | None:
-        """Why nothing comes that somebody listens for, and what to do; None where all is well."""
+        """Why no frame comes although one is wanted, and what to do; None where all is well."""
         if self._wanted and not self._image.is_open:
             return f"nobody publishes {self.topic}: start the camera, or remap image to its topic"
         quiet = time.monotonic() - self._quiet_since
@@ -70,6 +71,6 @@ class CameraInput:
             f" {profile_variable()} set to unirestore_ros' {PROFILE}"
         )
 
-    def _hear_image(self, message: bytes) -> None:
+    def _receive_image(self, message: bytes) -> None:
         self._quiet_since = time.monotonic()
         self._on_image(message)

@@ -1,18 +1,145 @@
-"""What the node says of itself once a second."""
+"""What the node counts, measures and says about itself."""
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from rclpy.clock import Clock
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from unirestore_ros.node.mode import Mode
+from unirestore_ros.msgs.camera_frame import CameraFrame
+from unirestore_ros.msgs.rates import RecentSeries
+from unirestore_ros.node.fallback import Mode
+
+_LOG_EVERY_S = 5.0
+_RECENT_S = 10.0
+# An older stamp, or one from the future, is no age: the clocks differ, or an old bag is played.
+_OLDEST_S = 10.0
+
+
+class AgeClock:
+    """The age of frames: the node's clock, which may be simulated, minus the stamp."""
+
+    def __init__(self, clock: Clock, logger: RcutilsLogger) -> None:
+        self._clock = clock
+        self._logger = logger
+        self._has_warned = False
+
+    def age_s(self, frame: CameraFrame) -> float:
+        """Seconds; since the frame's arrival where its stamp cannot be right."""
+        age = (self._clock.now().nanoseconds - frame.stamp_ns) * 1e-9
+        if 0.0 <= age <= _OLDEST_S:
+            return float(age)
+        if not self._has_warned:
+            self._has_warned = True
+            self._logger.warning(
+                f"a frame's stamp is {age:.3f} s before this node's clock: ages count from arrival;"
+                " synchronise the clocks, or set use_sim_time where a bag is played with --clock"
+            )
+        return time.monotonic() - frame.arrived
+
+
+class Drop(Enum):
+    """Why a frame went no further; the values are the names in diagnostics."""
+
+    REPLACED = "replaced"
+    TOO_OLD = "too_old"
+    MALFORMED = "malformed"
+    FAILED = "failed"
+
+
+class Statistics:
+    """Rates, durations and drops, for any thread. Times are seconds of the steady clock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._arrivals = RecentSeries()
+        self._latency = RecentSeries()
+        self._age = RecentSeries()
+        self._inference = RecentSeries()
+        self._drops = dict.fromkeys(Drop, 0)
+        self._last_drop: dict[Drop, float] = {}
+
+    def count_arrival(self, now: float) -> None:
+        with self._lock:
+            self._arrivals.add(0.0, now)
+
+    def count_published(self, latency_ms: float, age_ms: float) -> None:
+        """Latency since the frame's arrival, age since its stamp, both at publication."""
+        now = time.monotonic()
+        with self._lock:
+            self._latency.add(latency_ms, now)
+            self._age.add(age_ms, now)
+
+    def count_inference(self, duration_ms: float) -> None:
+        """The whole work on one frame, with all its outputs."""
+        with self._lock:
+            self._inference.add(duration_ms, time.monotonic())
+
+    def count_drop(self, cause: Drop) -> None:
+        with self._lock:
+            self._drops[cause] += 1
+            self._last_drop[cause] = time.monotonic()
+
+    def recent_drops(self) -> str | None:
+        """Why frames were lost in the last seconds. One that a newer one replaced is no loss."""
+        now = time.monotonic()
+        with self._lock:
+            recent = [
+                cause.value.replace("_", " ")
+                for cause, when in self._last_drop.items()
+                if cause is not Drop.REPLACED and now - when < _RECENT_S
+            ]
+        return f"frames were dropped: {', '.join(recent)}" if recent else None
+
+    def values(self) -> dict[str, str]:
+        """Keys and values as diagnostics have them."""
+        now = time.monotonic()
+        with self._lock:
+            values = {
+                "input_rate_hz": f"{self._arrivals.rate_hz(now):.1f}",
+                "output_rate_hz": f"{self._latency.rate_hz(now):.1f}",
+            }
+            for name in ("latency", "age", "inference"):
+                summary = getattr(self, f"_{name}").summary(now)
+                values[f"{name}_median_ms"] = f"{summary.median:.1f}"
+                values[f"{name}_p99_ms"] = f"{summary.p99:.1f}"
+            drops = {f"dropped_{cause.value}": str(count) for cause, count in self._drops.items()}
+        return {**values, **drops}
+
+
+class ErrorLog:
+    """Logs what goes wrong and keeps the last error for diagnostics, for any thread. Each kind is
+    logged every 5 s at most, since a camera can fail 30 times a second."""
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self.last_error = ""
+        self._logger = logger
+
+    def bundle_refused(self, why: str) -> None:
+        self.last_error = why
+        self._logger.error(why)
+
+    def inference_failed(self, why: str) -> None:
+        self.last_error = why
+        self._logger.error(f"frame not restored: {why}", throttle_duration_sec=_LOG_EVERY_S)
+
+    def frame_malformed(self, why: str) -> None:
+        self.last_error = f"malformed frame dropped: {why}"
+        self._logger.warning(self.last_error, throttle_duration_sec=_LOG_EVERY_S)
+
+    def input_silent(self, why: str) -> None:
+        self._logger.warning(why, throttle_duration_sec=6 * _LOG_EVERY_S)
 
 
 @dataclass(frozen=True)
 class Health:
-    """All that the level and the message depend on, in a configured node."""
+    """Everything that the level and the message of a configured node depend on."""
 
     is_active: bool
     mode: Mode
@@ -25,8 +152,29 @@ class Health:
     silence: str | None = None
     recent_drops: str | None = None
 
+    def assess(self) -> tuple[bytes, str]:
+        """Level and message, of the worst that there is."""
+        if self.thread_died:
+            fix = "the thread that restores has died (its error is on stderr): restart the node"
+            return DiagnosticStatus.ERROR, fix
+        for error in (self.bundle_problem, self.missing_tasks):
+            if error:
+                return DiagnosticStatus.ERROR, error
+        if not self.is_active:
+            return DiagnosticStatus.OK, "inactive"
+        if self.silence:
+            return DiagnosticStatus.WARN, self.silence
+        if self.mode is Mode.CAMERA:
+            level = DiagnosticStatus.WARN if self.enabled else DiagnosticStatus.OK
+            return level, f"camera mode: {self.reason}"
+        if self.recent_drops:
+            return DiagnosticStatus.WARN, self.recent_drops
+        return DiagnosticStatus.OK, "restored mode"
+
 
 class Diagnosis(NamedTuple):
+    """One entry of `/diagnostics`."""
+
     level: bytes
     message: str
     values: dict[str, str]
@@ -37,25 +185,10 @@ UNCONFIGURED = Diagnosis(DiagnosticStatus.OK, "unconfigured", {"state": "unconfi
 
 def diagnose(health: Health, values: dict[str, str]) -> Diagnosis:
     state = "active" if health.is_active else "inactive"
-    level, message = assess(health)
-    return Diagnosis(level, message, {"state": state, **values})
+    return Diagnosis(*health.assess(), {"state": state, **values})
 
 
-def assess(health: Health) -> tuple[bytes, str]:
-    """Level and message: the worst first."""
-    if health.thread_died:
-        how = "the thread that restores has died (its error is on stderr): restart the node"
-        return DiagnosticStatus.ERROR, how
-    for error in (health.bundle_problem, health.missing_tasks):
-        if error:
-            return DiagnosticStatus.ERROR, error
-    if not health.is_active:
-        return DiagnosticStatus.OK, "inactive"
-    if health.silence:
-        return DiagnosticStatus.WARN, health.silence
-    if health.mode is Mode.CAMERA:
-        level = DiagnosticStatus.WARN if health.enabled else DiagnosticStatus.OK
-        return level, f"camera mode: {health.reason}"
-    if health.recent_drops:
-        return DiagnosticStatus.WARN, health.recent_drops
-    return DiagnosticStatus.OK, "restored mode"
+def diagnostic(name: str, level: bytes, message: str, values: dict[str, str]) -> DiagnosticStatus:
+    """The ROS message of a level, a message and values."""
+    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticStatus(name=name, level=level, message=message, values=pairs)

@@ -1,100 +1,104 @@
-"""The node's topics, and which of them anybody listens to."""
+"""The node's topics: which of them anybody subscribes, and sending to them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from unirestore_ros.msgs.publishing import Topic
+from unirestore_ros.node.inference import EngineOutput
 from unirestore_ros.node.parameters import Parameters
+from unirestore_ros.tasks import DRIVERS_TASK
+
+# Names after the node's own, without the `~/`.
+IMAGE = "image"
+JPEG = "image/compressed"
+CAMERA_INFO = "camera_info"
+STATUS = "status"
 
 
-class TaskDemand(NamedTuple):
-    """Which of a task's topics have subscribers."""
+@dataclass(frozen=True)
+class Demand:
+    """The topics that have subscribers, but for `~/status`, which is no reason to restore."""
 
-    features: bool
-    camera_info: bool
-    image: bool
+    topics: frozenset[str]
 
+    def __contains__(self, topic: str) -> bool:
+        return topic in self.topics
 
-class Demand(NamedTuple):
-    """Which topics have subscribers."""
-
-    image: bool
-    compressed: bool
-    camera_info: bool
-    tasks: Mapping[str, TaskDemand]
+    def __bool__(self) -> bool:
+        return bool(self.topics)
 
     @property
-    def picture(self) -> bool:
-        """Whether the driver's picture is wanted."""
-        return self.image or self.compressed
+    def pictures(self) -> frozenset[str]:
+        """The topics of the driver's picture."""
+        return self.topics & {IMAGE, JPEG}
 
     @property
     def frames(self) -> bool:
         """Whether anything is wanted that the network makes."""
-        return self.picture or any(task.features or task.image for task in self.tasks.values())
+        return any(not topic.endswith(CAMERA_INFO) for topic in self.topics)
 
-    @property
-    def anything(self) -> bool:
-        return (
-            self.frames or self.camera_info or any(task.camera_info for task in self.tasks.values())
-        )
-
-
-class TaskTopics(NamedTuple):
-    features: Topic
-    camera_info: Topic
-    image: Topic | None
-
-    def demand(self) -> TaskDemand:
-        return TaskDemand(*(topic is not None and topic.has_subscriber() for topic in self))
+    def engine_outputs(self, tasks: Iterable[str]) -> list[EngineOutput]:
+        """What the engine is to compute, for some of ``tasks``. The driver's picture comes first,
+        since it is waited for most; the tasks' images come last, since they take longest."""
+        picture = [EngineOutput("image", DRIVERS_TASK)] if self.pictures else []
+        features = [EngineOutput("features", task) for task in tasks if f"{task}/features" in self]
+        images = [EngineOutput("image", task) for task in tasks if f"{task}/image" in self]
+        # The driver's task may be among the tasks: its image is then computed once.
+        return list(dict.fromkeys([*picture, *features, *images]))
 
 
 class Outputs:
     """Publishers from configure to cleanup; they send while the node is active."""
 
     def __init__(self, node: LifecycleNode, parameters: Parameters) -> None:
+        kinds: dict[str, type] = {
+            IMAGE: Image,
+            JPEG: CompressedImage,
+            CAMERA_INFO: CameraInfo,
+            STATUS: DiagnosticArray,
+        }
+        for task in parameters.tasks:
+            kinds |= {f"{task}/features": Image, f"{task}/{CAMERA_INFO}": CameraInfo}
+            if parameters.publish_task_images:
+                kinds[f"{task}/image"] = Image
         self._node = node
-        self._all: list[tuple[Topic, LifecyclePublisher]] = []
-        self._qos = QoSProfile(
-            depth=1, reliability=ReliabilityPolicy[parameters.output_reliability.upper()]
-        )
-        self.image = self._topic(Image, "image")
-        self.compressed = self._topic(CompressedImage, "image/compressed")
-        self.camera_info = self._topic(CameraInfo, "camera_info")
-        self.status = self._topic(DiagnosticArray, "status")
-        self.tasks = {
-            task: TaskTopics(
-                self._topic(Image, f"{task}/features"),
-                self._topic(CameraInfo, f"{task}/camera_info"),
-                self._topic(Image, f"{task}/image") if parameters.publish_task_images else None,
-            )
-            for task in parameters.tasks
+        reliability = ReliabilityPolicy[parameters.output_reliability.upper()]
+        qos = QoSProfile(depth=1, reliability=reliability)
+        self._publishers: dict[str, LifecyclePublisher] = {
+            name: node.create_lifecycle_publisher(kind, f"~/{name}", qos)
+            for name, kind in kinds.items()
+        }
+        self._topics = {
+            name: Topic(publisher, node.get_logger())
+            for name, publisher in self._publishers.items()
         }
 
     def demand(self) -> Demand:
-        return Demand(
-            image=self.image.has_subscriber(),
-            compressed=self.compressed.has_subscriber(),
-            camera_info=self.camera_info.has_subscriber(),
-            tasks={task: topics.demand() for task, topics in self.tasks.items()},
-        )
+        wanted = {name for name, topic in self._topics.items() if topic.has_subscriber()}
+        return Demand(frozenset(wanted - {STATUS}))
+
+    def wants_status(self) -> bool:
+        return self._topics[STATUS].has_subscriber()
+
+    def send(self, topic: str, message: NDArray[np.uint8]) -> None:
+        """Send a message in CDR, (bytes,) uint8, whose memory may not change any more."""
+        self._topics[topic].send(message)
+
+    def send_object(self, topic: str, message: Any) -> None:
+        """Send a message as rclpy has it."""
+        self._topics[topic].send_object(message)
 
     def destroy(self) -> None:
-        for topic, publisher in self._all:
+        for name, topic in self._topics.items():
             topic.stop()
-            self._node.destroy_lifecycle_publisher(publisher)
-
-    def _topic(self, kind: type, name: str) -> Topic:
-        publisher: LifecyclePublisher = self._node.create_lifecycle_publisher(
-            kind, f"~/{name}", self._qos
-        )
-        topic = Topic(publisher, self._node.get_logger())
-        self._all.append((topic, publisher))
-        return topic
+            self._node.destroy_lifecycle_publisher(self._publishers[name])

@@ -1,4 +1,4 @@
-"""The process that a node lives in: its memory allocator, its signals, its way to the end."""
+"""The process that a node lives in: its memory allocator, its signals, and its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
@@ -23,7 +23,8 @@ _M_MMAP_THRESHOLD = -3
 _MMAP_THRESHOLD_BYTES = 32 << 20
 _TRIM_THRESHOLD_BYTES = 256 << 20
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AnyNode = TypeVar("AnyNode", bound=Node)
+_StopRequests: TypeAlias = "queue.SimpleQueue[object]"
 
 
 def keep_image_buffers() -> bool:
@@ -41,43 +42,59 @@ def keep_image_buffers() -> bool:
     )
 
 
-AnyNode = TypeVar("AnyNode", bound=Node)
-StopRequests: TypeAlias = "queue.SimpleQueue[object]"
-
-
-def wait_for_stop(node: Node, requests: StopRequests) -> None:
-    """What the main thread does by default while the node spins."""
-    requests.get()
-
-
 def run_node(
-    make_node: Callable[[], AnyNode],
-    start: Callable[[AnyNode], object],
-    arguments: list[str],
-    main_thread: Callable[[AnyNode, StopRequests], None] = wait_for_stop,
+    make_node: Callable[[], AnyNode], start: Callable[[AnyNode], object], arguments: Sequence[str]
 ) -> None:
-    """Make a node, start it, spin it until SIGINT or SIGTERM, and take all down in the order that
-    leaves nothing behind: a thread that still spins when the process exits aborts it, and orphans
-    files in /dev/shm.
-
-    ``arguments`` are those of ROS. ``main_thread`` runs meanwhile, where a window system wants to
-    be called, and returns once the queue it is given has an item. Raises what a callback raised.
-    """
-    with _stop_requests() as requests:
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    """Make a node, start it, and spin it until SIGINT or SIGTERM; raises what a callback raised.
+    ``arguments`` are those of ROS."""
+    with _ros(arguments) as requests:
+        node = make_node()
         try:
-            node = make_node()
-            try:
-                start(node)
-                _spin_until(lambda: main_thread(node, requests), node, requests)
-            finally:
-                node.destroy_node()
+            start(node)
+            _spin_until_requested(node, requests)
+        finally:
+            node.destroy_node()
+
+
+@contextlib.contextmanager
+def ros_node(
+    name: str, namespace: str = "", arguments: Sequence[str] = ()
+) -> Iterator[tuple[Node, Callable[[], bool]]]:
+    """A node for a program with a loop of its own, and a function that says whether SIGINT or
+    SIGTERM has asked to stop. ``arguments`` are those of ROS."""
+    with _ros(arguments) as requests:
+        node = rclpy.create_node(name, namespace=namespace)
+        try:
+            yield node, lambda: not requests.empty()
+        finally:
+            node.destroy_node()
+
+
+@contextlib.contextmanager
+def _ros(arguments: Sequence[str]) -> Iterator[_StopRequests]:
+    """ROS from its start to its end, and a queue that gets an item for each signal to stop."""
+    requests: _StopRequests = queue.SimpleQueue()  # safe to put into from a signal's handler
+    before = {
+        number: signal.signal(number, lambda received, _: requests.put(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            yield requests
         finally:
             rclpy.shutdown()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _spin_until(stopped_by: Callable[[], None], node: Node, requests: StopRequests) -> None:
-    """Spin in a thread of its own: a wait inside DDS does not end when a signal arrives."""
+def _spin_until_requested(node: Node, requests: _StopRequests) -> None:
+    """Spin in a thread of its own, because a wait inside DDS does not end when a signal arrives.
+
+    The thread is joined before the node is destroyed. One that still spins when the process exits
+    aborts it, and leaves files in /dev/shm.
+    """
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     stopped = threading.Event()
@@ -90,24 +107,9 @@ def _spin_until(stopped_by: Callable[[], None], node: Node, requests: StopReques
         spinning = pool.submit(spin)
         spinning.add_done_callback(requests.put)
         try:
-            stopped_by()
+            requests.get()
         finally:
             # As a task: it wakes the wait, and no callback is cut short.
             executor.create_task(stopped.set)
     executor.shutdown()
     spinning.result()
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[StopRequests]:
-    """A queue that gets an item for each signal to stop; putting into one is safe in a handler."""
-    requests: StopRequests = queue.SimpleQueue()
-    before = {
-        number: signal.signal(number, lambda received, _: requests.put(received))
-        for number in _STOP_SIGNALS
-    }
-    try:
-        yield requests
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

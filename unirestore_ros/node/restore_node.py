@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import traceback
-from functools import partial
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -20,11 +19,10 @@ from std_srvs.srv import SetBool, Trigger
 
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
 from unirestore_ros.msgs.publishing import Topic
-from unirestore_ros.node.diagnostics import UNCONFIGURED, Diagnosis
-from unirestore_ros.node.frame_flow import FrameFlow
+from unirestore_ros.node.diagnostics import UNCONFIGURED, diagnostic
 from unirestore_ros.node.parameters import Parameters, fixed_while_configured
+from unirestore_ros.node.pipeline import Pipeline
 from unirestore_ros.node.process import keep_image_buffers, run_node
-from unirestore_ros.node.report import diagnostic
 
 NODE_NAME = "unirestore"
 _TICK_S = 0.1
@@ -32,10 +30,10 @@ _DIAGNOSTICS_S = 1.0
 
 
 class RestoreNode(LifecycleNode):
-    """Transitions, services, parameters and timers; the frames' way is `FrameFlow`."""
+    """Transitions, services, parameters and timers; the way of a frame is `Pipeline`."""
 
     def __init__(self) -> None:
-        self._flow: FrameFlow | None = None
+        self._pipeline: Pipeline | None = None
         self._diagnostics: Topic | None = None
         self._is_active = False
         super().__init__(NODE_NAME)
@@ -47,10 +45,9 @@ class RestoreNode(LifecycleNode):
         # Not on the node's clock, which stands still in a simulation that is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_TICK_S, self._tick, clock=steady)
-        publish = partial(self._publish_diagnostics, self._diagnostics)
-        self.create_timer(_DIAGNOSTICS_S, publish, clock=steady)
+        self.create_timer(_DIAGNOSTICS_S, self._publish_diagnostics, clock=steady)
         self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
-        # A group of its own: the answer comes after other callbacks have run.
+        # A group of its own, since other callbacks run before the answer comes.
         group = MutuallyExclusiveCallbackGroup()
         self.create_service(Trigger, "~/reload", self._on_reload, callback_group=group)
 
@@ -62,23 +59,23 @@ class RestoreNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
-            self._flow = FrameFlow(self, self._settings)
+            self._pipeline = Pipeline(self, self._settings)
         finally:
-            if self._flow is None:  # rclpy keeps to itself what a transition raises
+            if self._pipeline is None:  # rclpy does not report what a transition raises
                 self.get_logger().fatal(traceback.format_exc())
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)
-        if self._flow is not None:
-            self._flow.start()
+        if self._pipeline is not None:
+            self._pipeline.start()
         self._is_active = True
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._is_active = False
-        if self._flow is not None:
-            self._flow.stop()
+        if self._pipeline is not None:
+            self._pipeline.stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -101,13 +98,13 @@ class RestoreNode(LifecycleNode):
 
     def _release(self) -> None:
         self._is_active = False
-        if self._flow is not None:
-            self._flow.close()
-        self._flow = None
+        if self._pipeline is not None:
+            self._pipeline.close()
+        self._pipeline = None
 
     def _tick(self) -> None:
-        if self._flow is not None and self._is_active:
-            self._flow.tick()
+        if self._pipeline is not None and self._is_active:
+            self._pipeline.tick()
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
@@ -115,16 +112,13 @@ class RestoreNode(LifecycleNode):
         except ParameterRefused as error:
             return SetParametersResult(successful=False, reason=str(error))
         fixed = fixed_while_configured(self._settings, after)
-        if fixed and self._flow is not None:
+        if fixed and self._pipeline is not None:
             reason = f"{', '.join(fixed)} may change only while the node is unconfigured"
             return SetParametersResult(successful=False, reason=reason)
-        self._apply(after)
+        self._settings = after
+        if self._pipeline is not None:
+            self._pipeline.apply(after)
         return SetParametersResult(successful=True)
-
-    def _apply(self, parameters: Parameters) -> None:
-        self._settings = parameters
-        if self._flow is not None:
-            self._flow.apply(parameters)
 
     def _on_set_enabled(
         self, request: SetBool.Request, response: SetBool.Response
@@ -137,7 +131,7 @@ class RestoreNode(LifecycleNode):
     async def _on_reload(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        if self._flow is None:
+        if self._pipeline is None:
             response.message = "not configured: the bundle is read when the node is configured"
             return response
         executor = self.executor
@@ -148,21 +142,21 @@ class RestoreNode(LifecycleNode):
             if executor is not None:
                 executor.wake()
 
-        self._flow.reload(finish)
+        self._pipeline.reload(finish)
         error = await done
         response.success = error is None
         response.message = error or f"read {self._settings.bundle}"
         return response
 
-    def _diagnose(self) -> Diagnosis:
-        return UNCONFIGURED if self._flow is None else self._flow.diagnose(self._is_active)
-
-    def _publish_diagnostics(self, topic: Topic) -> None:
-        level, message, values = self._diagnose()
-        status = diagnostic(self.get_fully_qualified_name(), level, message, values)
+    def _publish_diagnostics(self) -> None:
+        diagnosis = UNCONFIGURED
+        if self._pipeline is not None:
+            diagnosis = self._pipeline.diagnose(self._is_active)
+        status = diagnostic(self.get_fully_qualified_name(), *diagnosis)
         array = DiagnosticArray(status=[status])
         array.header.stamp = self.get_clock().now().to_msg()
-        topic.send_object(array)
+        if self._diagnostics is not None:
+            self._diagnostics.send_object(array)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,8 +22,7 @@ from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
 
 from unirestore_ros.engine.bundle import find_bundle, read_bundle
-from unirestore_ros.node.process import keep_image_buffers
-from unirestore_ros.node.script import ros_node
+from unirestore_ros.node.process import keep_image_buffers, ros_node
 from unirestore_ros.recordings.errors import MediaError
 from unirestore_ros.recordings.fitter import Fitter
 from unirestore_ros.recordings.header import has_header, read_header, with_stamp

@@ -23,8 +23,7 @@ from rclpy.serialization import deserialize_message
 
 from unirestore_ros.files import written_beside
 from unirestore_ros.msgs.subscribing import offered_reliability
-from unirestore_ros.node.process import keep_image_buffers
-from unirestore_ros.node.script import ros_node
+from unirestore_ros.node.process import keep_image_buffers, ros_node
 from unirestore_ros.recordings.errors import MediaError
 from unirestore_ros.recordings.header import read_header
 from unirestore_ros.recordings.play import message_class

@@ -1,12 +1,13 @@
-"""The mode switch, told what happened and when."""
+"""The mode switch, and what it lets through in which order."""
 
 from __future__ import annotations
 
 import itertools
+import threading
 
 import pytest
 
-from unirestore_ros.node.mode import FRAMES_TO_RETURN, Mode, ModeSwitch
+from unirestore_ros.node.fallback import FRAMES_TO_RETURN, Fallback, Mode, ModeSwitch
 
 START = 100.0
 FALLBACK = 0.5
@@ -25,7 +26,7 @@ def try_frames(switch: ModeSwitch, now: float, *outcomes: bool) -> None:
 
 def in_camera_mode(now: float = START) -> ModeSwitch:
     switch = new_switch()
-    switch.frame_arrived(now, unfit="of another size")
+    switch.frame_arrived(now, unsupported="of another size")
     assert switch.mode is Mode.CAMERA
     return switch
 
@@ -56,7 +57,7 @@ def test_a_stall_counts_from_the_first_frame_without_answer() -> None:
 def test_output_ends_a_stall() -> None:
     switch = new_switch()
     switch.frame_arrived(START)
-    switch.output_produced()
+    switch.output_sent()
     switch.check_stall(START + 9)
     assert switch.mode is Mode.RESTORED
 
@@ -77,9 +78,9 @@ def test_the_limit_may_change() -> None:
     assert switch.mode is Mode.CAMERA
 
 
-def test_an_unfit_frame_shows_the_camera_at_once() -> None:
+def test_an_unsupported_frame_shows_the_camera_at_once() -> None:
     switch = new_switch()
-    switch.frame_arrived(START + 0.001, unfit="of another size")
+    switch.frame_arrived(START + 0.001, unsupported="of another size")
     assert (switch.mode, switch.reason) == (Mode.CAMERA, "of another size")
 
 
@@ -89,15 +90,15 @@ def test_disabled_shows_the_camera_at_once() -> None:
     assert (switch.mode, switch.reason) == (Mode.CAMERA, "disabled")
 
 
-def test_an_obstacle_shows_the_camera_at_once() -> None:
+def test_a_problem_shows_the_camera_at_once() -> None:
     switch = new_switch()
-    switch.set_obstacle("no bundle", START)
+    switch.set_problem("no bundle", START)
     assert (switch.mode, switch.reason) == (Mode.CAMERA, "no bundle")
 
 
-def test_with_nobody_subscribed_neither_stall_nor_unfit_frame_changes_it() -> None:
+def test_with_nobody_subscribed_neither_stall_nor_unsupported_frame_changes_it() -> None:
     switch = new_switch(wanted=False)
-    switch.frame_arrived(START, unfit="of another size")
+    switch.frame_arrived(START, unsupported="of another size")
     switch.frame_arrived(START)
     switch.check_stall(START + 9)
     assert switch.mode is Mode.RESTORED
@@ -135,10 +136,10 @@ def test_a_failure_breaks_the_row() -> None:
     assert switch.mode is Mode.RESTORED
 
 
-def test_an_unfit_frame_breaks_the_row() -> None:
+def test_an_unsupported_frame_breaks_the_row() -> None:
     switch = in_camera_mode()
     try_frames(switch, START + 5, True, True)
-    switch.frame_arrived(START + 5, unfit="of another size")
+    switch.frame_arrived(START + 5, unsupported="of another size")
     try_frames(switch, START + 9, True)
     assert switch.mode is Mode.CAMERA
 
@@ -151,10 +152,10 @@ def test_does_not_return_within_a_second_of_a_change() -> None:
     assert switch.mode is Mode.RESTORED
 
 
-def test_does_not_return_within_a_second_of_an_unfit_frame() -> None:
+def test_does_not_return_within_a_second_of_an_unsupported_frame() -> None:
     """Else a camera that now and then sends another size would flicker."""
     switch = in_camera_mode()
-    switch.frame_arrived(START + 5, unfit="of another size")
+    switch.frame_arrived(START + 5, unsupported="of another size")
     try_frames(switch, START + 5.9, True, True, True)
     assert switch.mode is Mode.CAMERA
     try_frames(switch, START + 6.1, True)
@@ -181,7 +182,7 @@ def test_changes_at_most_once_a_second_however_it_goes() -> None:
         switch.frame_arrived(now)
         works = int(now) % 2 == 0
         if works and switch.mode is Mode.RESTORED:
-            switch.output_produced()
+            switch.output_sent()
         switch.frame_tried(works, now)
         switch.check_stall(now)
         if switch.mode is not before:
@@ -191,13 +192,13 @@ def test_changes_at_most_once_a_second_however_it_goes() -> None:
     assert min(b - a for a, b in itertools.pairwise(changes)) >= 0.99
 
 
-@pytest.mark.parametrize("keeps", ["disabled", "obstacle"])
+@pytest.mark.parametrize("keeps", ["disabled", "problem"])
 def test_does_not_return_while_something_keeps_it(keeps: str) -> None:
     switch = in_camera_mode()
     if keeps == "disabled":
         switch.set_enabled(False, START)
     else:
-        switch.set_obstacle("no bundle", START)
+        switch.set_problem("no bundle", START)
     try_frames(switch, START + 5, True, True, True)
     assert switch.mode is Mode.CAMERA
 
@@ -213,7 +214,7 @@ def test_returns_when_enabled_again_by_frames_that_succeed() -> None:
 
 def test_the_reason_is_the_latest() -> None:
     switch = in_camera_mode()
-    switch.set_obstacle("no bundle", START)
+    switch.set_problem("no bundle", START)
     assert switch.reason == "no bundle"
     switch.set_enabled(False, START)
     assert switch.reason == "disabled"
@@ -225,3 +226,117 @@ def test_restored_mode_is_not_moved_by_frames_tried() -> None:
     switch = new_switch()
     try_frames(switch, START, False, False, True)
     assert switch.mode is Mode.RESTORED
+
+
+class Log:
+    """Takes the place of the node's logger, and remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, text: str) -> None:
+        self.lines.append(text)
+
+    warning = info
+
+
+def new_fallback(fallback_after: float = FALLBACK) -> Fallback:
+    return Fallback(fallback_after, Log())
+
+
+def relayed(fallback: Fallback, number: int, unsupported: str | None = None) -> bool:
+    return fallback.frame_arrived(number, wanted=True, unsupported=unsupported)
+
+
+def sent(fallback: Fallback, number: int, is_output: bool = True) -> bool:
+    with fallback.sending_restored(number, is_output) as allowed:
+        return allowed
+
+
+def test_restored_mode_sends_restored_frames_only() -> None:
+    fallback = new_fallback()
+    assert not relayed(fallback, 1)
+    assert sent(fallback, 1)
+
+
+def test_camera_mode_sends_the_cameras_only() -> None:
+    fallback = new_fallback()
+    fallback.set_enabled(False)
+    assert relayed(fallback, 1)
+    assert not sent(fallback, 1)
+
+
+def test_an_unsupported_frame_is_relayed_itself() -> None:
+    fallback = new_fallback()
+    assert relayed(fallback, 1, unsupported="of another size")
+    assert fallback.mode is Mode.CAMERA and fallback.reason == "of another size"
+
+
+def test_no_frame_is_sent_after_a_newer_one_that_was_relayed() -> None:
+    fallback = new_fallback()
+    fallback.set_enabled(False)
+    for number in range(1, 6):
+        assert relayed(fallback, number)
+    fallback.restart(enabled=True, problem=None)
+    assert fallback.mode is Mode.RESTORED
+    assert not sent(fallback, 4) and not sent(fallback, 5)
+    assert not relayed(fallback, 6)
+    assert sent(fallback, 6)
+
+
+@pytest.mark.parametrize(
+    ("enabled", "problem", "reason"),
+    [(False, None, "disabled"), (True, "no bundle", "no bundle"), (False, "no bundle", "disabled")],
+)
+def test_a_restart_keeps_what_prevents_restoring(
+    enabled: bool, problem: str | None, reason: str
+) -> None:
+    fallback = new_fallback()
+    fallback.restart(enabled, problem)
+    assert (fallback.mode, fallback.reason) == (Mode.CAMERA, reason)
+
+
+def test_changes_are_logged() -> None:
+    fallback = Fallback(FALLBACK, log := Log())
+    fallback.set_problem("no bundle")
+    fallback.set_problem("still no bundle")
+    assert log.lines == ["camera mode: no bundle"]
+
+
+def test_a_restored_frame_cannot_slip_in_behind_a_relayed_one() -> None:
+    """The mode changes while a restored frame is being sent: that comes first, or not at all."""
+    fallback, order = new_fallback(), list[str]()
+    sending, changed = threading.Event(), threading.Event()
+
+    def send() -> None:
+        with fallback.sending_restored(1) as allowed:
+            assert allowed
+            sending.set()
+            changed.wait(0.2)  # does not come: the lock is held
+            order.append("restored")
+
+    restorer = threading.Thread(target=send)
+    restorer.start()
+    assert sending.wait(10)
+    fallback.set_enabled(False)
+    changed.set()
+    if relayed(fallback, 2):
+        order.append("camera")
+    restorer.join()
+    assert order == ["restored", "camera"]
+
+
+def test_a_camera_info_is_no_sign_of_life() -> None:
+    fallback = new_fallback(0.0)
+    relayed(fallback, 1)
+    assert sent(fallback, 1, is_output=False)
+    fallback.check_stall(wanted=True)
+    assert fallback.mode is Mode.CAMERA
+
+
+def test_an_image_is() -> None:
+    fallback = new_fallback(0.0)
+    relayed(fallback, 1)
+    assert sent(fallback, 1)
+    fallback.check_stall(wanted=True)
+    assert fallback.mode is Mode.RESTORED

@@ -1,0 +1,209 @@
+"""Which picture the driver sees: the restored one, or the camera's own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from enum import Enum
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+# The mode changes by itself at most this often, so that the picture does not flicker.
+SHORTEST_STAY_S = 1.0
+# Frames in a row that must succeed beside the camera's before the restored picture returns.
+FRAMES_TO_RETURN = 3
+# The reason for camera mode where somebody switched restoring off.
+DISABLED = "disabled"
+
+
+class Mode(Enum):
+    RESTORED = "restored"
+    CAMERA = "camera"
+
+
+class ModeSwitch:
+    """The state machine that decides the mode, without a clock and without ROS: callers say what
+    happened, and when, in seconds of one steady clock.
+
+    It changes to camera mode at once for what is certain (disabled, no usable bundle, a frame that
+    cannot be restored), even within `SHORTEST_STAY_S` of a return, because to stay would leave the
+    driver without a picture. A stall waits for that second to pass.
+    """
+
+    def __init__(self, now: float, fallback_after: float) -> None:
+        """``fallback_after``: seconds of input without output that count as a stall."""
+        self.mode = Mode.RESTORED
+        self.reason = ""
+        """Why it is camera mode; empty in restored mode."""
+        self.fallback_after = fallback_after
+        self._enabled = True
+        self._problem: str | None = None
+        self._wanted = False
+        self._unanswered_since: float | None = None
+        self._successes = 0
+        self._changed_at = now - SHORTEST_STAY_S
+        self._unsupported_at = self._changed_at
+
+    def set_enabled(self, enabled: bool, now: float) -> None:
+        self._enabled = enabled
+        self._apply_settings(now)
+
+    def set_problem(self, problem: str | None, now: float) -> None:
+        """Say why no frame at all can be restored, such as a bundle that cannot be used."""
+        self._problem = problem
+        self._apply_settings(now)
+
+    def set_wanted(self, wanted: bool) -> None:
+        """Say whether anyone subscribes to an image or to features; if not, no frame is missed."""
+        self._wanted = wanted
+        if not wanted:
+            self._unanswered_since = None
+            self._successes = 0
+
+    def frame_arrived(self, now: float, unsupported: str | None = None) -> None:
+        """``unsupported``: why this frame cannot be restored."""
+        if unsupported is not None:
+            self._unsupported_at = now
+            self._successes = 0
+            if self._wanted:
+                self._show_camera(unsupported, now)
+        elif self._wanted and self._unanswered_since is None:
+            self._unanswered_since = now
+
+    def output_sent(self) -> None:
+        """An image or features of a restored frame went out."""
+        self._unanswered_since = None
+
+    def frame_tried(self, succeeded: bool, now: float) -> None:
+        """A frame was restored, or failed to be. In camera mode this is how restoring returns."""
+        if self.mode is not Mode.CAMERA or not self._may_restore():
+            return
+        self._successes = self._successes + 1 if succeeded else 0
+        settled = now - max(self._changed_at, self._unsupported_at) >= SHORTEST_STAY_S
+        if self._successes >= FRAMES_TO_RETURN and settled:
+            self._change(Mode.RESTORED, "", now)
+
+    def check_stall(self, now: float) -> None:
+        """To be called some times a second."""
+        if self.mode is Mode.CAMERA or not self._wanted or self._unanswered_since is None:
+            return
+        unanswered = now - self._unanswered_since
+        if unanswered >= self.fallback_after and now - self._changed_at >= SHORTEST_STAY_S:
+            self._show_camera(f"no output for {round(self.fallback_after * 1e3)} ms of input", now)
+
+    def _may_restore(self) -> bool:
+        return self._enabled and self._problem is None and self._wanted
+
+    def _apply_settings(self, now: float) -> None:
+        self._successes = 0
+        reason = self._problem if self._enabled else DISABLED
+        if reason is not None:
+            self._show_camera(reason, now)
+        elif self.mode is Mode.CAMERA:
+            self.reason = f"until {FRAMES_TO_RETURN} frames in a row succeed"
+
+    def _show_camera(self, reason: str, now: float) -> None:
+        if self.mode is Mode.CAMERA:
+            self.reason = reason
+        else:
+            self._change(Mode.CAMERA, reason, now)
+
+    def _change(self, mode: Mode, reason: str, now: float) -> None:
+        self.mode, self.reason = mode, reason
+        self._changed_at = now
+        self._unanswered_since = None
+        self._successes = 0
+
+
+class Fallback:
+    """The mode switch for two threads, which also keeps the frames in order.
+
+    The executor's thread relays frames, another sends restored ones. Once a frame has been relayed,
+    neither it nor an older one is sent restored: the picture never goes back in time.
+    """
+
+    def __init__(self, fallback_after: float, logger: RcutilsLogger) -> None:
+        self._lock = threading.Lock()
+        self._switch = ModeSwitch(time.monotonic(), fallback_after)
+        self._logger = logger
+        self._relayed = -1
+
+    @property
+    def mode(self) -> Mode:
+        return self._switch.mode
+
+    @property
+    def reason(self) -> str:
+        """Why it is camera mode; empty in restored mode."""
+        return self._switch.reason
+
+    def restart(self, enabled: bool, problem: str | None) -> None:
+        """Begin anew with these settings, in restored mode if they permit it."""
+        with self._changing():
+            self._switch = ModeSwitch(time.monotonic(), self._switch.fallback_after)
+        self.set_problem(problem)
+        self.set_enabled(enabled)
+
+    def set_fallback_after(self, seconds: float) -> None:
+        with self._changing():
+            self._switch.fallback_after = seconds
+
+    def set_enabled(self, enabled: bool) -> None:
+        with self._changing() as now:
+            self._switch.set_enabled(enabled, now)
+
+    def set_problem(self, problem: str | None) -> None:
+        """Say why no frame at all can be restored; None: nothing prevents it."""
+        with self._changing() as now:
+            self._switch.set_problem(problem, now)
+
+    def check_stall(self, wanted: bool) -> None:
+        """To be called some times a second; ``wanted``: an image or features have a subscriber."""
+        with self._changing() as now:
+            self._switch.set_wanted(wanted)
+            self._switch.check_stall(now)
+
+    def frame_arrived(self, number: int, wanted: bool, unsupported: str | None) -> bool:
+        """Return whether the frame is to be relayed as the camera made it. ``unsupported``: why it
+        cannot be restored."""
+        with self._changing() as now:
+            self._switch.set_wanted(wanted)
+            self._switch.check_stall(now)
+            self._switch.frame_arrived(now, unsupported)
+            if self._switch.mode is Mode.CAMERA:
+                self._relayed = number
+            return self._relayed == number
+
+    @contextlib.contextmanager
+    def sending_restored(self, number: int, is_output: bool = True) -> Iterator[bool]:
+        """A block in which a message of a restored frame may be sent: True unless it is camera
+        mode, or that frame or a newer one was relayed. No frame is relayed while the block runs.
+
+        ``is_output``: an image or features, which show that the network keeps up.
+        """
+        with self._lock:
+            allowed = self._switch.mode is Mode.RESTORED and number > self._relayed
+            yield allowed
+            if allowed and is_output:
+                self._switch.output_sent()
+
+    def frame_tried(self, succeeded: bool) -> None:
+        """A frame was restored, or failed to be. In camera mode this is how restoring returns."""
+        with self._changing() as now:
+            self._switch.frame_tried(succeeded, now)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[float]:
+        """A block that may change the mode, at the time that it is given; logs the change."""
+        with self._lock:
+            before = self._switch.mode
+            yield time.monotonic()
+            mode, reason = self._switch.mode, self._switch.reason
+        if mode is before:
+            return
+        if mode is Mode.RESTORED:
+            self._logger.info("restored mode")
+        else:
+            self._logger.warning(f"camera mode: {reason}")

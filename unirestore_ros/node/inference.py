@@ -1,0 +1,138 @@
+"""The engine as the pipeline sees it: what it can do, and outputs for a frame."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+from numpy.typing import NDArray
+
+from unirestore_ros.engine import BundleError, Engine, open_engine
+from unirestore_ros.msgs.camera_frame import CameraFrame
+from unirestore_ros.msgs.encodings import Pixels
+from unirestore_ros.node.parameters import Parameters
+from unirestore_ros.tasks import DRIVERS_TASK
+
+
+class EngineOutput(NamedTuple):
+    """One thing that the engine computes of a frame: its image or its features for a task."""
+
+    what: Literal["image", "features"]
+    task: str
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineState:
+    """What the node knows of its engine. A new one takes its place when a bundle is opened."""
+
+    problem: str | None
+    """Why there is no engine, in one line with the command that fixes it."""
+    bundle: str = ""
+    folder: str = ""
+    backend: str = ""
+    tasks: tuple[str, ...] = ()
+    input_size: tuple[int, int] = (0, 0)
+    """(width, height) in pixels of the frames that it takes."""
+    map_size: tuple[int, int] = (0, 0)
+    """(width, height) of its feature maps."""
+    resize_command: str = ""
+    """Builds the bundle for frames of another size, which is to be appended."""
+
+    def why_not(self, frame: CameraFrame) -> str | None:
+        """Why this frame cannot be restored, in one line; None where it can."""
+        if frame.unsupported is not None or self.problem is not None:
+            return frame.unsupported or self.problem
+        if (frame.width, frame.height) == self.input_size:
+            return None
+        size = f"{frame.width}x{frame.height}"
+        takes = "{}x{}".format(*self.input_size)
+        return (
+            f"frames are {size}, the bundle {self.bundle} takes {takes}:"
+            f" {self.resize_command} {size}"
+        )
+
+    def missing(self, tasks: Iterable[str]) -> str | None:
+        """What to do about tasks that the bundle has no prompt for; None where it has all."""
+        missing = [task for task in tasks if task not in self.tasks]
+        if self.problem is not None or not missing:
+            return None
+        options = " ".join(f"--add-prompt {task}=FILE" for task in missing)
+        return (
+            f"the bundle {self.bundle} has no prompt for {', '.join(missing)}:"
+            f" python -m unirestore_ros build {options} {self.folder}"
+        )
+
+
+_NO_ENGINE = EngineState(problem="no bundle has been read")
+
+
+class Inference:
+    """Holds the engine. One thread at a time may call its methods; any may read ``state``."""
+
+    def __init__(self) -> None:
+        self.state = _NO_ENGINE
+        self._engine: Engine | None = None
+
+    def open(self, parameters: Parameters) -> None:
+        """Open the bundle that the parameters name, and close the one before.
+
+        Raises BundleError where it cannot be used; then the one before stays in use.
+        """
+        try:
+            engine = _open_engine(parameters)
+        except BundleError as error:
+            if self._engine is None:
+                self.state = EngineState(problem=str(error))
+            raise
+        before, self._engine, self.state = self._engine, engine, _state_of(engine)
+        if before is not None:
+            before.close()
+
+    def run(
+        self, frame: Pixels, outputs: Iterable[EngineOutput]
+    ) -> Iterator[tuple[EngineOutput, NDArray[Any]]]:
+        """Compute the outputs of a frame, (H,W,3) uint8 RGB, and yield each as soon as it is ready,
+        valid until the next: an image as (H,W,3) uint8 RGB, features as (h,w,c) float32.
+
+        Raises InferenceError where the network fails.
+        """
+        if self._engine is None:
+            raise ValueError("there is no engine: look at state.problem first")
+        self._engine.run_trunk(frame)
+        for output in outputs:
+            compute = self._engine.decode if output.what == "image" else self._engine.adapt
+            yield output, compute(output.task)
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+        self._engine, self.state = None, _NO_ENGINE
+
+
+def _open_engine(parameters: Parameters) -> Engine:
+    engine = open_engine(
+        parameters.bundle, parameters.backend, parameters.device_id, parameters.threads
+    )
+    if DRIVERS_TASK not in engine.tasks:
+        engine.close()
+        raise BundleError(
+            f"bundle {engine.bundle.folder}: it has no prompt for {DRIVERS_TASK}",
+            f"python -m unirestore_ros build --add-prompt {DRIVERS_TASK}=FILE"
+            f" {engine.bundle.folder}",
+        )
+    return engine
+
+
+def _state_of(engine: Engine) -> EngineState:
+    height, width, _ = engine.feature_shape
+    return EngineState(
+        problem=None,
+        bundle=engine.bundle.name,
+        folder=str(engine.bundle.folder),
+        backend=engine.backend,
+        tasks=engine.tasks,
+        input_size=engine.input_size,
+        map_size=(width, height),
+        resize_command=engine.bundle.build_command("--size"),
+    )
