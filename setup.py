@@ -43,7 +43,7 @@ TRAIN = [
     "Pillow>=9",
 ]
 TEST = [
-    "pytest>=7.4",
+    "pytest>=8",
     "ruff>=0.6",
     "mypy>=1.8",
     "rosbags>=0.11",

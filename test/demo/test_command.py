@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -99,7 +100,7 @@ def test_who_interrupts_leaves_nothing_behind(
         # Tests that a shell runs in the background inherit a SIGINT that is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert process.stderr is not None
+    assert isinstance(process.stderr, io.BufferedReader)
     try:
         while b"starting the node" not in process.stderr.read1(1 << 10):
             assert process.poll() is None

@@ -34,7 +34,7 @@ class Camera:
 def played(camera: Camera, offsets: list[int], journal: Path, stopped: bool = False) -> list[int]:
     """Nanoseconds after the first at which each frame was published."""
     with JournalWriter(journal) as writer:
-        play(camera, offsets, writer, lambda: stopped)  # type: ignore[arg-type]
+        play(camera, offsets, writer, lambda: stopped)
     return [at - camera.times[0] for at in camera.times]
 
 
@@ -58,7 +58,7 @@ def test_after_a_late_frame_the_spacing_is_kept(tmp_path: Path) -> None:
 def test_who_is_stopped_publishes_nothing_more(tmp_path: Path) -> None:
     camera = Camera()
     with JournalWriter(tmp_path / "journal") as writer:
-        play(camera, FIVE_HZ, writer, lambda: True)  # type: ignore[arg-type]
+        play(camera, FIVE_HZ, writer, lambda: True)
     assert camera.times == []
 
 

@@ -95,7 +95,7 @@ def test_source_without_frames_is_refused(tmp_path: Path) -> None:
             return iter(())
 
     with pytest.raises(DemoError, match="no frame"):
-        spool_input(Nothing(), tmp_path / "spool", SIZE, 5.0, 0, "x")  # type: ignore[arg-type]
+        spool_input(Nothing(), tmp_path / "spool", SIZE, 5.0, 0, "x")
 
 
 def test_too_little_room_is_told_beforehand(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ SCENE = Scene(
 
 
 def drawn(**changes: object) -> Pixels:
-    return compose(dataclasses.replace(SCENE, **changes), SIZE)  # type: ignore[arg-type]
+    return compose(dataclasses.replace(SCENE, **changes), SIZE)
 
 
 def row(canvas: Pixels) -> Pixels:

@@ -150,7 +150,7 @@ def set_view(drive: Display, view: str) -> None:
 
     request = SetParameters.Request(parameters=[Parameter("view", value=view).to_parameter_msg()])
     service = f"{drive.station.namespace}/driver_display/set_parameters"
-    client = drive.station.node.create_client(SetParameters, service)
+    client: Any = drive.station.node.create_client(SetParameters, service)
     drive.station.wait(client.service_is_ready, service)
     asked = client.call_async(request)
     drive.station.wait(asked.done, "the parameter's answer")

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,12 @@ class Browser:
 
     def status(self) -> str | None:
         return self.driver.find_element(By.TAG_NAME, "body").get_attribute("data-status")
+
+    def has_status(self, status: str) -> bool:
+        return self.status() == status
+
+    def receives_frames(self) -> bool:
+        return float(self.text("fps")) > 0
 
     def click(self, selector: str) -> None:
         self.driver.find_element(By.CSS_SELECTOR, selector).click()
@@ -154,7 +161,7 @@ def browser(camera: Camera, open_browser: Callable[[], Browser]) -> Browser:
 def test_the_restored_picture_appears(browser: Browser) -> None:
     browser.click("[data-view=restored]")
     for across in (0.2, 0.8):
-        browser.wait(lambda across=across: browser.shows(RESTORED, across), "restored pixels")
+        browser.wait(partial(browser.shows, RESTORED, across), "restored pixels")
     assert browser.text("status") == "RESTORED"
     assert browser.text("age").replace(".", "").isdigit()
     browser.wait(lambda: float(browser.text("fps")) > 0, "a rate")
@@ -163,7 +170,7 @@ def test_the_restored_picture_appears(browser: Browser) -> None:
 def test_the_raw_view_is_the_cameras(browser: Browser) -> None:
     browser.click("[data-view=raw]")
     for across in (0.2, 0.8):
-        browser.wait(lambda across=across: browser.shows(FRAME, across), "the camera's pixels")
+        browser.wait(partial(browser.shows, FRAME, across), "the camera's pixels")
     browser.wait(lambda: browser.status() == "camera", "the status CAMERA")
 
 
@@ -198,7 +205,7 @@ def test_restoration_is_switched_from_the_page(browser: Browser) -> None:
             lambda: browser.driver.find_element(By.ID, "enable").is_enabled(), "the switch"
         )
         browser.click("#enable")
-        browser.wait(lambda status=status: browser.status() == status, status)
+        browser.wait(partial(browser.has_status, status), status)
         switch = browser.driver.find_element(By.ID, "enable")
         assert switch.get_attribute("aria-checked") == wanted
         if status == "camera":
@@ -212,9 +219,8 @@ def test_two_clients_at_once_and_nothing_from_elsewhere(
     other = open_browser()
     other.wait(lambda: other.status() == "restored" and other.shows(RESTORED, 0.5), "the other's")
     for one in (browser, other):
-        one.wait(
-            lambda one=one: one.status() == "restored" and float(one.text("fps")) > 0, "frames"
-        )
+        one.wait(partial(one.has_status, "restored"), "the status RESTORED")
+        one.wait(one.receives_frames, "frames")
     loaded = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
     names = other.driver.execute_script(loaded)
     assert len(names) >= 5 and all(name.startswith(url) for name in names)

@@ -62,7 +62,7 @@ def drive() -> Drive:
 
 
 def kinds(seen: list[Selected[Frame]]) -> list[tuple[str | None, FrameStatus]]:
-    return [(each.frame and each.frame.kind, each.status) for each in seen]
+    return [(each.frame.kind if each.frame else None, each.status) for each in seen]
 
 
 def test_waits_where_nothing_came(drive: Drive) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,36 +115,36 @@ Change = Callable[[ModuleType, Path], None]
 
 def _decoder_reads_what_nobody_makes(miniature: ModuleType, folder: Path) -> None:
     depth = ("depth", *miniature.IMAGE[1:])
-    nodes = [("Identity", "depth", "image", {})]
+    nodes: list[Any] = [("Identity", "depth", "image", {})]
     save(miniature, folder / "decoder.onnx", nodes, [depth, miniature.PROMPT], [miniature.IMAGE])
 
 
 def _adapter_reads_another_shape(miniature: ModuleType, folder: Path) -> None:
     stem = ("stem", TensorProto.FLOAT, (1, 12, 16, 8))
-    nodes = [("Identity", "stem", "features", {})]
+    nodes: list[Any] = [("Identity", "stem", "features", {})]
     save(miniature, folder / "adapter.onnx", nodes, [stem], [miniature.FEATURES])
 
 
 def _adapter_gives_another_shape(miniature: ModuleType, folder: Path) -> None:
-    nodes = [("Identity", "stem", "features", {})]
+    nodes: list[Any] = [("Identity", "stem", "features", {})]
     features = ("features", *miniature.STEM[1:])
     save(miniature, folder / "adapter.onnx", nodes, [miniature.STEM], [features])
 
 
 def _decoder_gives_another_name(miniature: ModuleType, folder: Path) -> None:
-    nodes = [("Identity", "frame", "picture", {})]
+    nodes: list[Any] = [("Identity", "frame", "picture", {})]
     picture = ("picture", *miniature.IMAGE[1:])
     save(miniature, folder / "decoder.onnx", nodes, [miniature.FRAME], [picture])
 
 
 def _trunk_reads_two_things(miniature: ModuleType, folder: Path) -> None:
-    nodes = [("Add", "stem gate", "sum", {})]
+    nodes: list[Any] = [("Add", "stem gate", "sum", {})]
     inputs = [miniature.STEM, ("gate", *miniature.STEM[1:])]
     save(miniature, folder / "trunk.onnx", nodes, inputs, [("sum", *miniature.STEM[1:])])
 
 
 def _trunk_makes_an_open_shape(miniature: ModuleType, folder: Path) -> None:
-    nodes = [("NonZero", "frame", "stem", {})]
+    nodes: list[Any] = [("NonZero", "frame", "stem", {})]
     stem = ("stem", TensorProto.INT64, (4, "found"))
     save(miniature, folder / "trunk.onnx", nodes, [miniature.FRAME], [stem])
 
@@ -197,7 +198,7 @@ def test_a_graph_that_cannot_be_loaded_is_refused(
 
 def test_a_part_that_fails_says_which(tmp_path: Path, miniature: ModuleType) -> None:
     """Frame values index a table of two rows: a frame of zeros works, a bright one fails."""
-    nodes = [
+    nodes: list[Any] = [
         ("Cast", "frame", "rows", {"to": TensorProto.INT64}),
         ("Gather", "table rows", "working", {}),
     ]
@@ -205,7 +206,7 @@ def test_a_part_that_fails_says_which(tmp_path: Path, miniature: ModuleType) -> 
     with folder_written_beside(folder) as beside:
         miniature.save_parts(beside)
         path = beside / "onnxruntime" / "trunk.onnx"
-        extra = [
+        extra: list[Any] = [
             ("Expand", "zero stem_shape", "stem", {}),
             ("Expand", "zero gate_shape", "gate", {}),
         ]

@@ -132,7 +132,7 @@ def note() -> Annotation:
     return Annotation(labels, np.array([[0, 4, 2, 8, 8]], np.float32))
 
 
-def found(labels: np.ndarray, left: float, right: bool = True):
+def found(labels: np.ndarray, left: float, right: bool = True) -> Finding:
     heat, boxes = np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.float32)
     heat[0, 1, 2], boxes[:, 1, 2] = 0.9, (left, 2, left + 8, 10)
     return finding(labels, heat, boxes, note(), np.array([right]))

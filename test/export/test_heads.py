@@ -86,7 +86,7 @@ def test_a_peak_is_a_peak_and_its_box_lies_around_it() -> None:
     heat, shape = torch.full((1, 1, 5, 6), -4.0), torch.zeros(1, 4, 5, 6)
     heat[0, 0, 2, 3], heat[0, 0, 2, 4] = 3.0, 2.0
     shape[0, :, 2, 3] = torch.tensor([0.5, 0.25, np.log(2.0), np.log(4.0)])
-    head.forward = lambda _: (heat, shape)  # type: ignore[method-assign]
+    head.forward = lambda x: (heat, shape)  # type: ignore[method-assign]
     scores, boxes = head.detect(torch.zeros(1, 4, 5, 6))
     assert scores[0, 0, 2, 3] == pytest.approx(torch.tensor(3.0).sigmoid())
     assert scores[0, 0, 2, 4] == 0

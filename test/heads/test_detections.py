@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
@@ -20,10 +21,11 @@ from unirestore_ros.heads.detection_head import (
 )
 
 CLASSES = ("car", "sign")
+Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
 SIZE = (40, 24)  # of the image: cells of 4x4 pixels
 
 
-def maps(*things: tuple[int, int, int, float, tuple[float, float, float, float]]):
+def maps(*things: tuple[int, int, int, float, tuple[float, float, float, float]]) -> Maps:
     scores, boxes = np.zeros((6, 10, 2), np.float32), np.zeros((6, 10, 4), np.float32)
     for row, column, kind, score, box in things:
         scores[row, column, kind], boxes[row, column] = score, box
@@ -31,9 +33,8 @@ def maps(*things: tuple[int, int, int, float, tuple[float, float, float, float]]
 
 
 def test_boxes_come_in_pixels_the_best_first_within_the_image() -> None:
-    found = decode_detections(
-        *maps((1, 2, 0, 0.5, (1, 0.5, 3, 2)), (4, 8, 1, 0.9, (7, 3, 12, 5))), CLASSES, SIZE, 0.3
-    )
+    scores, boxes = maps((1, 2, 0, 0.5, (1, 0.5, 3, 2)), (4, 8, 1, 0.9, (7, 3, 12, 5)))
+    found = decode_detections(scores, boxes, CLASSES, SIZE, 0.3)
     assert found == [
         Detection("sign", pytest.approx(0.9), 28, 12, 40, 20),
         Detection("car", pytest.approx(0.5), 4, 2, 12, 8),
@@ -43,14 +44,14 @@ def test_boxes_come_in_pixels_the_best_first_within_the_image() -> None:
 def test_weak_ones_are_left_out() -> None:
     scores, boxes = maps((1, 2, 0, 0.29, (1, 1, 3, 2)))
     assert decode_detections(scores, boxes, CLASSES, SIZE, 0.3) == []
-    assert decode_detections(*maps(), CLASSES, SIZE, 0.01) == []
+    scores, boxes = maps()
+    assert decode_detections(scores, boxes, CLASSES, SIZE, 0.01) == []
 
 
 def test_a_repeat_goes_and_another_class_in_its_place_stays() -> None:
     box, near = (1, 1, 5, 4), (1.2, 1, 5.2, 4)
-    found = decode_detections(
-        *maps((1, 2, 0, 0.8, box), (3, 3, 0, 0.6, near), (2, 4, 1, 0.5, box)), CLASSES, SIZE, 0.3
-    )
+    scores, boxes = maps((1, 2, 0, 0.8, box), (3, 3, 0, 0.6, near), (2, 4, 1, 0.5, box))
+    found = decode_detections(scores, boxes, CLASSES, SIZE, 0.3)
     assert [(one.name, round(one.score, 1)) for one in found] == [("car", 0.8), ("sign", 0.5)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def scene(node) -> tuple[Pixels, Pixels]:
+def scene(node: Any) -> tuple[Pixels, Pixels]:
     """RGB (H,W,3) and labels (H,W) of a street that training did not see.
 
     It is rendered while the nodes start.
@@ -51,7 +52,7 @@ def scene(node) -> tuple[Pixels, Pixels]:
 
 
 @pytest.fixture(scope="module")
-def node(start_node: Callable):
+def node(start_node: Callable) -> Any:
     """By the bundle's name, which is the default; a busy machine may be slow."""
     node = start_node("max_age_ms:=10000", "fallback_after_ms:=30000")
     for name in ("segmentation_head", "detection_head"):
@@ -60,7 +61,7 @@ def node(start_node: Callable):
 
 
 @pytest.fixture
-def station(context: Context, node) -> Iterator[Station]:
+def station(context: Context, node: Any) -> Iterator[Station]:
     station = Station(context, node.namespace)
     yield station
     station.close()
@@ -156,7 +157,9 @@ def corners(array: MarkerArray) -> dict[tuple[str, int], float]:
 
 
 def set_parameter(station: Station, node: str, name: str, value: object) -> bool:
-    client = station.node.create_client(SetParameters, f"{station.namespace}/{node}/set_parameters")
+    client: Any = station.node.create_client(
+        SetParameters, f"{station.namespace}/{node}/set_parameters"
+    )
     station.wait(client.service_is_ready, "the parameter service")
     wanted = [Parameter(name, value=value).to_parameter_msg()]
     future = client.call_async(SetParameters.Request(parameters=wanted))
@@ -197,7 +200,7 @@ def test_features_of_another_bundle_are_told_and_survived(
     station.close()
 
 
-def send_and_look(station: Station, message: Image, topic: str, head) -> bool:
+def send_and_look(station: Station, message: Image, topic: str, head: Any) -> bool:
     station.send(message, topic)
     station.pause(0.2)
     return "takes features (90, 120, 48), not (2, 3, 4)" in head.said()
@@ -223,7 +226,7 @@ class FirstMarker(Ear):
         super().__init__()
         self._ear = ear
 
-    def of(self, stamp: int):
+    def of(self, stamp: int) -> Any:
         for array in self._ear.heard:
             if stamp_of(array.markers[0]) == stamp:
                 return Stamped(array)

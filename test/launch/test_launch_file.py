@@ -12,8 +12,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from sensor_msgs.msg import Image
 
 # The folder launch/ of a checkout is importable as `launch`, hence the module inside it.
 pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installation")
@@ -108,7 +113,7 @@ def test_a_transport_that_is_no_file_is_refused(module: ModuleType) -> None:
 
 
 @pytest.fixture
-def node() -> Iterator[rclpy.node.Node]:
+def node() -> Iterator[Node]:
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node("launch_test", context=context)
@@ -117,11 +122,11 @@ def node() -> Iterator[rclpy.node.Node]:
     rclpy.shutdown(context=context)
 
 
-def state_of(node: rclpy.node.Node, lifecycle_node: str) -> str:
+def state_of(node: Node, lifecycle_node: str) -> str:
     """Label of a lifecycle node's state; empty while it does not answer."""
     from lifecycle_msgs.srv import GetState
 
-    client = node.create_client(GetState, f"{lifecycle_node}/get_state")
+    client: Any = node.create_client(GetState, f"{lifecycle_node}/get_state")
     executor = rclpy.executors.SingleThreadedExecutor(context=node.context)
     try:
         if not client.wait_for_service(timeout_sec=0.5):
@@ -144,7 +149,7 @@ def wait_until_equal(read: Callable[[], object], wanted: object) -> None:
 class Camera:
     """Sends 480x360 images, and keeps the frame_ids of what the camera's node sends back."""
 
-    def __init__(self, node: rclpy.node.Node, name: str) -> None:
+    def __init__(self, node: Node, name: str) -> None:
         self.node = node
         self.executor = rclpy.executors.SingleThreadedExecutor(context=node.context)
         self.came_back: set[str] = set()
@@ -154,7 +159,7 @@ class Camera:
         self.message.data = array.array("B", bytes(360 * 480))
         self.message.header.frame_id = name
 
-    def keep(self, message: messages.Image) -> None:
+    def keep(self, message: Image) -> None:
         self.came_back.add(message.header.frame_id)
 
     def send_and_listen(self) -> set[str]:
@@ -171,7 +176,7 @@ class Camera:
     [("node", "active"), ("launch", "active"), ("none", "unconfigured")],
 )
 def test_two_cameras_come_up_and_end_cleanly(
-    launch_file: Path, node: rclpy.node.Node, tmp_path: Path, transitions: str, state: str
+    launch_file: Path, node: Node, tmp_path: Path, transitions: str, state: str
 ) -> None:
     said = ["cameras:=front:/front/image_raw,rear:/rear/image_raw", f"transitions:={transitions}"]
     with Launched(launch_file, said, tmp_path) as launched:

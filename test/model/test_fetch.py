@@ -66,7 +66,8 @@ def test_the_parity_files_are_converted_to_what_they_compute(
 ) -> None:
     parity = shared_reference / "parity"
     names = ("backbone", "unirestore_stage1.ckpt", "unirestore_stage2.ckpt")
-    files = Published(*(parity / n for n in names), parity / "null_embedding.safetensors")
+    sd_turbo, stage1, stage2 = (parity / name for name in names)
+    files = Published(sd_turbo, stage1, stage2, parity / "null_embedding.safetensors")
     out = tmp_path / "narrow.safetensors"
     assert main([*files.options(), "--out", str(out)]) == 0
     assert_same(out, from_released(**vars(files)))

@@ -4,6 +4,7 @@ nothing is computed for nobody."""
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import cv2
 import numpy as np
@@ -200,7 +201,7 @@ def test_reliability_follows_the_publishers(station: Station) -> None:
     station.wait(lambda: subscribed() == {"RELIABLE"}, "a reliable subscription again")
 
 
-def best_effort():
+def best_effort() -> Any:
     from rclpy.qos import QoSProfile, ReliabilityPolicy
 
     return QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,13 +30,13 @@ def pixels_of(answer: Image) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def managed(start_node, miniature: Path):
+def managed(start_node: Callable, miniature: Path) -> Any:
     """A node whose transitions the tests make."""
     return start_node(f"bundle:={miniature}", "autostart:=false", "max_age_ms:=10000")
 
 
 @pytest.fixture
-def station(context: Context, managed) -> Iterator[Station]:
+def station(context: Context, managed: Any) -> Iterator[Station]:
     station = Station(context, managed.namespace)
     yield station
     station.close()
@@ -130,7 +131,7 @@ def test_compressed_input(unconfigured: Station) -> None:
         station.set_parameters(input_transport="raw", fallback_after_ms=500)
 
 
-def stamp(message) -> int:
+def stamp(message: Any) -> int:
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
 
@@ -228,7 +229,9 @@ def test_ends_cleanly(
     assert left - segments_in_use() == set()
 
 
-def test_shutdown_is_a_transition_too(start_node: Callable, context: Context, miniature) -> None:
+def test_shutdown_is_a_transition_too(
+    start_node: Callable, context: Context, miniature: Path
+) -> None:
     node = start_node(f"bundle:={miniature}")
     station = Station(context, node.namespace)
     station.wait(lambda: station.state() == "active", "the node to start itself")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -27,7 +29,9 @@ def is_cameras(answer: Image) -> bool:
     return bool(np.array_equal(np.frombuffer(answer.data, np.uint8), BGR.reshape(-1)))
 
 
-def play(station: Station, condition, what: str, sent: Image | None = None) -> None:
+def play(
+    station: Station, condition: Callable[[], object], what: str, sent: Image | None = None
+) -> None:
     """Send frames at a modest rate until the condition is met."""
     last = 0.0
 
@@ -57,7 +61,8 @@ def test_disabled_and_enabled_again(station: Station, out: Ear) -> None:
     assert (answer.success, answer.message) == (True, "camera mode")
     # What was on its way may still come; after it, not one restored frame.
     station.pause(0.2)
-    out.heard.clear(), features.heard.clear()
+    out.heard.clear()
+    features.heard.clear()
     sent = [station.send(image(BGR, "bgr8"))]
     for _ in range(9):
         station.wait(lambda: sent[-1] in out.stamps(), "the camera's frame")
@@ -187,7 +192,9 @@ def test_malformed_frames_are_dropped_counted_and_named(
     station.set_enabled(True)
 
 
-def test_reload_reads_the_bundle_again(station: Station, out: Ear, miniature, tmp_path) -> None:
+def test_reload_reads_the_bundle_again(
+    station: Station, out: Ear, miniature: Path, tmp_path: Path
+) -> None:
     answer = station.reload()
     assert (answer.success, answer.message) == (True, f"read {miniature}")
     nowhere = tmp_path / "nowhere"

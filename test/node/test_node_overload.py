@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from ros_miniature import expected_image, frame
 from ros_station import Ear, Station, image, values_of
+from sensor_msgs.msg import Image
 
 pytestmark = pytest.mark.dds
 
@@ -22,7 +23,7 @@ SLOW = frame(work=120)
 FAST = frame(seed=1)
 
 
-def bgr(rgb: np.ndarray, padding: int = 0):
+def bgr(rgb: np.ndarray, padding: int = 0) -> Image:
     return image(rgb[..., ::-1], "bgr8", padding)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rclpy.context import Context
-from ros_station import Station, image, values_of
+from ros_station import Ear, Station, image, values_of
 from sensor_msgs.msg import Image
 
 from unirestore_ros.engine import Engine, open_engine
@@ -33,13 +34,13 @@ def frames(engine: Engine) -> list[DemoFrame]:
 
 
 @pytest.fixture(scope="module")
-def node(start_node: Callable):
+def node(start_node: Callable) -> Any:
     """By the bundle's name, which is the default; a busy machine may be slow."""
     return start_node("max_age_ms:=10000", "fallback_after_ms:=30000")
 
 
 @pytest.fixture
-def station(context: Context, node) -> Iterator[Station]:
+def station(context: Context, node: Any) -> Iterator[Station]:
     station = Station(context, node.namespace)
     yield station
     station.close()
@@ -87,11 +88,11 @@ def test_features_are_the_engines(
     assert not np.allclose(seen["segmentation"], seen["detection"])
 
 
-def stamps(ear) -> list:
+def stamps(ear: Ear) -> list:
     return [message.header.stamp for message in ear.heard]
 
 
-def test_it_runs_without_pytorch(station: Station, node) -> None:
+def test_it_runs_without_pytorch(station: Station, node: Any) -> None:
     status = station.diagnosis(lambda s: True, "any")
     assert values_of(status)["backend"] == "onnxruntime"
     assert values_of(status)["bundle"] == "tiny"

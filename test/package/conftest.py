@@ -21,4 +21,7 @@ def copy_checkout(repository: Path) -> Callable[[Path], None]:
         at_the_top = MADE_HERE if Path(folder) == repository else set()
         return caches(folder, names) | (at_the_top & set(names))
 
-    return lambda target: shutil.copytree(repository, target, ignore=left_out)
+    def copy(target: Path) -> None:
+        shutil.copytree(repository, target, ignore=left_out)
+
+    return copy

@@ -56,11 +56,13 @@ def test_which_types_begin_with_a_header(tmp_path: Path) -> None:
 
 
 def test_a_list_of_messages_has_the_header_of_its_first() -> None:
-    markers = message_class("visualization_msgs/msg/MarkerArray")
-    assert markers is not None
+    markers, marker = (
+        message_class(f"visualization_msgs/msg/{n}") for n in ("MarkerArray", "Marker")
+    )
+    assert markers is not None and marker is not None
     message = markers()
     assert read_header(serialize_message(message), 4) is None  # an empty one has none
-    message.markers.append(message_class("visualization_msgs/msg/Marker")())
+    message.markers.append(marker())
     message.markers[0].header.frame_id = "camera"
     message.markers[0].header.stamp.sec = 9
     place = header_place(markers)

@@ -58,4 +58,5 @@ class Display:
         found = self.station.wait(
             lambda: re.search(r"page: (http://\S+)", self.display.said()), "the page's address"
         )
+        assert found
         return found[1]

@@ -47,7 +47,7 @@ def start_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartNode]:
     logs = tmp_path_factory.mktemp("nodes")
     with contextlib.ExitStack() as endings:
 
-        def start(*parameters: str, namespace: str | None = None, **more: Any):
+        def start(*parameters: str, namespace: str | None = None, **more: Any) -> Any:
             namespace = namespace or f"/n{uuid.uuid4().hex[:8]}"
             log = logs / f"{namespace[1:]}_{len(list(logs.iterdir()))}.log"
             node = NodeProcess(namespace, log, *parameters, **more)

@@ -148,7 +148,7 @@ class Station:
 
     def _ask(self, kind: type, service: str, request: Any) -> Any:
         """One request; None where no answer comes."""
-        client = self.node.create_client(kind, self.name(service))
+        client: Any = self.node.create_client(kind, self.name(service))
         self.wait(client.service_is_ready, f"the service {service}")
         future = client.call_async(request)
         end = time.monotonic() + ANSWER_LIMIT_S

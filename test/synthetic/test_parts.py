@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -152,7 +154,7 @@ def test_shelf_keeps_the_latest() -> None:
         return value
 
     for key in (1, 2, 1, 3, 1, 2):
-        assert shelf.get(key, lambda key=key: make(key)) == key
+        assert shelf.get(key, partial(make, key)) == key
     assert made == [1, 2, 3, 2]
 
 
