@@ -73,6 +73,7 @@ def _manifest(tasks: tuple[str, ...], size: tuple[int, int]) -> Manifest:
         input_size=size,
         working_size=size,
         aspect_error=0.0,
+        detail_gain=False,
         strides=(8, 4, 2),
         channels=(CHANNELS, CHANNELS, CHANNELS),
         stride=STRIDE,

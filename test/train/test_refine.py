@@ -79,7 +79,7 @@ def test_the_end_leaves_every_feature_as_it_is(network: UniRestore) -> None:
     before = features()
     for module in end_of(network):
         for parameter in module.parameters():
-            parameter += torch.randn_like(parameter)
+            parameter.add_(torch.randn_like(parameter))
     assert all(torch.equal(a, b) for a, b in zip(before, features(), strict=True))
 
 
