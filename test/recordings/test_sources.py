@@ -68,7 +68,7 @@ def test_video_has_its_times_and_can_be_read_twice(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_played_is_refused(tmp_path: Path, make: object, words: str) -> None:
     path = tmp_path / "input"
-    make(path)  # type: ignore[operator]
+    make(path)
     with pytest.raises(MediaError, match=words):
         open_source(path)
 
