@@ -49,7 +49,7 @@ def test_any_size(size: tuple[int, int]) -> None:
     assert compose(SCENE, size).shape == (size[1], size[0], 3)
 
 
-def test_the_picture_keeps_its_shape_in_the_middle() -> None:
+def test_the_image_keeps_its_shape_in_the_middle() -> None:
     levels = row(drawn())
     begin, end = BEGIN, END
     assert (levels[begin:end] == IMAGE).all()
@@ -90,7 +90,7 @@ def test_each_status_has_its_colour() -> None:
     )
 
 
-def test_a_stale_picture_is_dark_framed_and_named() -> None:
+def test_a_stale_image_is_dark_framed_and_named() -> None:
     canvas = drawn(status=FrameStatus.STALE, age_ms=2500.0)
     image = canvas[: -STRIP - 1]
     assert tuple(image[6, 640].tolist()) == COLOURS[FrameStatus.STALE]
@@ -98,7 +98,7 @@ def test_a_stale_picture_is_dark_framed_and_named() -> None:
     assert (image[250:400] == (245, 245, 245)).all(axis=2).any(), "the word"
 
 
-def test_without_a_picture_there_is_a_word() -> None:
+def test_without_a_image_there_is_a_word() -> None:
     canvas = drawn(status=FrameStatus.WAITING, image=None, reason="no image yet")
     assert canvas[:-STRIP].max() > 100
     assert strip_colour(canvas) == COLOURS[FrameStatus.WAITING]
@@ -110,7 +110,7 @@ def test_words_that_are_too_long_do_not_run_into_the_figures() -> None:
     np.testing.assert_array_equal(said, nothing)
 
 
-def test_overlays_are_drawn_on_every_picture() -> None:
+def test_overlays_are_drawn_on_every_image() -> None:
     mask = np.full((9, 12), 255, np.uint8)
     box = Box(100, 100, 200, 200, "car", (0, 0, 255))
     canvas = drawn(view=View.SIDE, area=Area(0, mask), boxes=(box,))
@@ -125,7 +125,7 @@ def test_the_sources_are_left_as_they_were() -> None:
     np.testing.assert_array_equal(SCENE.image, before)
 
 
-def test_a_picture_of_the_canvas_size_is_not_blurred() -> None:
+def test_an_image_of_the_canvas_size_is_not_blurred() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (648, 1280, 3), np.uint8)
     canvas = compose(dataclasses.replace(SCENE, image=noise, camera=None), SIZE)
     assert np.array_equal(canvas[:-STRIP], noise)

@@ -1,4 +1,4 @@
-"""Boxes and the road: read from messages, drawn over pictures."""
+"""Boxes and the road: read from messages, drawn on images."""
 
 from __future__ import annotations
 
@@ -96,17 +96,17 @@ def lower_half() -> Area:
 
 
 def test_only_the_road_is_tinted() -> None:
-    picture = flat(100)
-    tint_road(picture, lower_half())
-    assert (picture[:20] == 100).all()
+    pixels = flat(100)
+    tint_road(pixels, lower_half())
+    assert (pixels[:20] == 100).all()
     expected = [round(0.65 * 100 + 0.35 * level) for level in ROAD_COLOUR]
-    assert np.abs(picture[40].astype(int) - expected).max() <= 1
+    assert np.abs(pixels[40].astype(int) - expected).max() <= 1
 
 
 def test_no_road_no_tint() -> None:
-    picture = flat(100)
-    tint_road(picture, Area(0, np.zeros((6, 8), np.uint8)))
-    assert (picture == 100).all()
+    pixels = flat(100)
+    tint_road(pixels, Area(0, np.zeros((6, 8), np.uint8)))
+    assert (pixels == 100).all()
 
 
 def test_the_pages_tint_is_transparent_where_there_is_no_road() -> None:
@@ -117,13 +117,13 @@ def test_the_pages_tint_is_transparent_where_there_is_no_road() -> None:
 
 
 def test_boxes_are_drawn_where_they_are() -> None:
-    picture = flat(0, (200, 150))
-    draw_boxes(picture, [Box(20, 30, 40, 50, "", (255, 0, 0))], scale=2.0)
-    assert picture[80, 40, 0] > 200, "left side at 2 x 20"
-    assert (picture[70:90, 50:70] == 0).all(), "empty inside"
+    pixels = flat(0, (200, 150))
+    draw_boxes(pixels, [Box(20, 30, 40, 50, "", (255, 0, 0))], scale=2.0)
+    assert pixels[80, 40, 0] > 200, "left side at 2 x 20"
+    assert (pixels[70:90, 50:70] == 0).all(), "empty inside"
 
 
-def test_a_tag_stays_on_the_picture() -> None:
-    picture = flat(0, (200, 150))
-    draw_boxes(picture, [Box(190, -5, 230, 10, "pedestrian 0.5", (0, 255, 0))], scale=1.0)
-    assert (picture[5:15, 100:190, 1] == 255).mean() > 0.3
+def test_a_tag_stays_on_the_image() -> None:
+    pixels = flat(0, (200, 150))
+    draw_boxes(pixels, [Box(190, -5, 230, 10, "pedestrian 0.5", (0, 255, 0))], scale=1.0)
+    assert (pixels[5:15, 100:190, 1] == 255).mean() > 0.3

@@ -44,7 +44,7 @@ OPTIONS = (
 )
 RESTORED = expected_image(FRAME)
 
-# RGB of the canvas at a place of the shown picture, given as shares of its width and height.
+# RGB of the canvas at a place of the shown image, given as shares of its width and height.
 PIXEL = """
 const canvas = document.getElementById("view"), ratio = window.devicePixelRatio;
 const [x, y, width, height] = arguments;
@@ -85,7 +85,7 @@ class Browser:
         self.driver.find_element(By.CSS_SELECTOR, selector).click()
 
     def shows(self, rgb: np.ndarray, across: float, down: float = 0.75) -> bool:
-        """Whether the canvas shows there what the picture has there."""
+        """Whether the canvas shows there what the image has there."""
         seen = self.driver.execute_script(PIXEL, across, down, WIDTH, HEIGHT)
         due = rgb[int(down * HEIGHT), int(across * WIDTH)]
         return bool(np.abs(np.array(seen) - due).max() < 14)
@@ -154,11 +154,11 @@ def open_browser(
 @pytest.fixture(scope="module")
 def browser(camera: Camera, open_browser: Callable[[], Browser]) -> Browser:
     browser = open_browser()
-    browser.wait(lambda: browser.status() == "restored", "the restored picture")
+    browser.wait(lambda: browser.status() == "restored", "the restored image")
     return browser
 
 
-def test_the_restored_picture_appears(browser: Browser) -> None:
+def test_the_restored_image_appears(browser: Browser) -> None:
     browser.click("[data-view=restored]")
     for across in (0.2, 0.8):
         browser.wait(partial(browser.shows, RESTORED, across), "restored pixels")
@@ -235,7 +235,7 @@ def test_stale_when_nothing_comes_and_when_the_node_is_stopped(
     browser.wait(lambda: browser.status() == "stale", "STALE")
     assert browser.driver.find_element(By.ID, "alarm").is_displayed()
     camera.runs.set()
-    browser.wait(lambda: browser.status() == "restored", "the picture again")
+    browser.wait(lambda: browser.status() == "restored", "the image again")
     assert not browser.driver.find_element(By.ID, "alarm").is_displayed()
     assert drive.display.end() == 0
     browser.wait(lambda: browser.status() == "stale", "STALE")

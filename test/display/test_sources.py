@@ -36,7 +36,7 @@ def show(sources: Sources, restored: BufferedFrame) -> None:
     sources.add_report(restored.frame.stamp_ns, StatusReport(Mode.RESTORED))
 
 
-def test_a_restored_picture_with_its_own_camera_frame(sources: Sources) -> None:
+def test_a_restored_image_with_its_own_camera_frame(sources: Sources) -> None:
     camera = [frame(stamp) for stamp in (100, 133, 166)]
     for each in camera:
         sources.add_camera_frame(each)
@@ -48,7 +48,7 @@ def test_a_restored_picture_with_its_own_camera_frame(sources: Sources) -> None:
     assert snapshot.camera.frame is camera[2]
 
 
-def test_a_picture_waits_for_its_status(sources: Sources) -> None:
+def test_an_image_waits_for_its_status(sources: Sources) -> None:
     sources.add_camera_frame(frame(100))
     restored = frame(100, level=9)
     sources.add_restored_frame(restored)

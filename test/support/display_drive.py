@@ -14,7 +14,7 @@ from ros_process import NodeProcess
 from ros_station import Station, image
 from sensor_msgs.msg import Image
 
-# So patient that a busy machine does not make the picture stale by itself.
+# So patient that a busy machine does not make the image stale by itself.
 PATIENT = ("max_age_ms:=10000", "fallback_after_ms:=10000")
 SIZE = (320, 240)
 ACROSS, DOWN = np.meshgrid(np.linspace(0, 160, WIDTH), np.linspace(0, 120, HEIGHT))
@@ -32,7 +32,7 @@ class Display:
         self._camera = station.node.create_publisher(Image, f"{station.namespace}/image", 1)
 
     def send(self) -> None:
-        """A frame of the camera, and a moment for what comes of it."""
+        """Send a frame of the camera, and receive for a twentieth of a second."""
         message = image(FRAME, "rgb8")
         stamp = time.time_ns()
         message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
@@ -40,16 +40,16 @@ class Display:
         self._camera.publish(message)
         self.station.pause(0.05)
 
-    def hear(self, kind: type, topic: str, condition: Callable[[Any], bool]) -> Any:
-        """The first message of the display's topic that meets the condition, while the camera
+    def receive(self, kind: type, topic: str, condition: Callable[[Any], bool]) -> Any:
+        """Return the first message of the topic that meets the condition, while the camera
         sends."""
         ear = self.station.listen(f"{self.station.namespace}/driver_display/{topic}", kind)
 
-        def heard() -> Any:
+        def received() -> Any:
             self.send()
             return next((each for each in reversed(ear.heard) if condition(each)), None)
 
-        found = self.station.wait(heard, f"{topic} as it should be")
+        found = self.station.wait(received, f"{topic} as it should be")
         self.station.let_go(f"{self.station.namespace}/driver_display/{topic}")
         return found
 

@@ -42,18 +42,6 @@ class Outputs(NamedTuple):
         return self.wants_canvas() or (self.hub is not None and bool(self.hub.wanted()))
 
 
-class Timings(NamedTuple):
-    """Measured over the last seconds, in ms; the rate in Hz."""
-
-    fps: float
-    age: Summary
-    """From a frame's stamp until it is sent."""
-    compose: Summary
-    """Time spent on a frame."""
-    share: Summary
-    """The display's share of the age: from a frame's arrival until it is sent."""
-
-
 class Compositor:
     """Make the newest outputs whenever it is woken; nothing queues up behind it."""
 
@@ -77,7 +65,9 @@ class Compositor:
         self._last_number = -1
         self._lock = threading.Lock()
         self._shown = RecentSeries(window_s=2.0)
-        self._age, self._compose, self._share = RecentSeries(), RecentSeries(), RecentSeries()
+        # In ms: from a frame's stamp until it is sent; the work on it; from its arrival until it is
+        # sent, which is the display's share of the age.
+        self._timings = {name: RecentSeries() for name in ("age", "compose", "share")}
         self._worker: LatestOnlyWorker[None] = LatestOnlyWorker(self._update, "compositor")
 
     def wake(self) -> None:
@@ -90,11 +80,16 @@ class Compositor:
     def is_alive(self) -> bool:
         return self._worker.is_alive()
 
-    def timings(self) -> Timings:
+    def rate_hz(self) -> float:
+        """Return the shown frames a second, over the last two seconds."""
+        with self._lock:
+            return self._shown.rate_hz(time.monotonic())
+
+    def timings(self) -> dict[str, Summary]:
+        """Return age, compose and share of the last seconds, in ms."""
         now = time.monotonic()
         with self._lock:
-            series = (self._age, self._compose, self._share)
-            return Timings(self._shown.rate_hz(now), *(each.summary(now) for each in series))
+            return {name: series.summary(now) for name, series in self._timings.items()}
 
     def _update(self, _: None) -> None:
         began = time.monotonic()
@@ -116,9 +111,9 @@ class Compositor:
             return
         ended = time.monotonic()
         with self._lock:
-            self._age.add((ended - frame.captured) * 1e3, ended)
-            self._compose.add((ended - began) * 1e3, ended)
-            self._share.add((ended - frame.frame.arrived) * 1e3, ended)
+            starts = {"age": frame.captured, "compose": began, "share": frame.frame.arrived}
+            for name, start in starts.items():
+                self._timings[name].add((ended - start) * 1e3, ended)
 
     def _update_page(self, snapshot: Snapshot) -> bool:
         """Make the packets of the streams that have clients; return whether there was one to make.
@@ -199,7 +194,7 @@ class Compositor:
             camera=None if camera is None else camera.pixels,
             divider=parameters.divider / 100,
             age_ms=(now - frame.captured) * 1e3,
-            fps=self._hz(now),
+            fps=self.rate_hz(),
             tasks=self.tasks,
             boxes=boxes,
             area=area,
@@ -231,14 +226,10 @@ class Compositor:
         They arrive after their frame, which is sent again when this changes.
         """
         frame = snapshot.driver.frame
-        if frame is None or self._hz(snapshot.now) > _REPEAT_UNDER_HZ:
+        if frame is None or self.rate_hz() > _REPEAT_UNDER_HZ:
             return None
         boxes, area = (
             overlay is not None and overlay.stamp_ns == frame.frame.stamp_ns
             for overlay in (snapshot.boxes, snapshot.area)
         )
         return boxes, area
-
-    def _hz(self, now: float) -> float:
-        with self._lock:
-            return self._shown.rate_hz(now)

@@ -166,14 +166,12 @@ class DriverDisplay(Node):
         if not self._outputs.is_watched():
             level, message = DiagnosticStatus.OK, "nobody watches"
         clients = 0 if self._page is None else len(self._page.hub.clients)
-        timings = self._compositor.timings()
         values = {
             "status": driver.status.value,
             "clients": str(clients),
-            "rate_hz": f"{timings.fps:.1f}",
+            "rate_hz": f"{self._compositor.rate_hz():.1f}",
         }
-        for name in ("age", "compose", "share"):
-            summary = getattr(timings, name)
+        for name, summary in self._compositor.timings().items():
             values[f"{name}_median_ms"] = _text(summary.median)
             values[f"{name}_p99_ms"] = _text(summary.p99)
         status = diagnostic(self.get_fully_qualified_name(), level, message, values)

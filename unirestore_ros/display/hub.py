@@ -111,7 +111,7 @@ class Client:
                 took = time.monotonic() - self._sent_at.popleft()
                 self._max_unacknowledged = 2 if took < QUICK_S else 1
         elif kind == "stream":
-            self.stream = _read_stream(value)
+            self.stream = value
             self._sent = -1
             self._hub.count_wanted()
         elif kind == "ping":
@@ -120,26 +120,19 @@ class Client:
         elif kind == "enable" and isinstance(value, bool):
             return value
         else:
-            raise BadRequest(f"{kind!r} is not ack, stream, ping or enable")
+            raise BadRequest(f"{text[:40]!r} is not ack, stream, ping or enable")
         self.news.set()
         return None
 
 
 def _read_request(text: str) -> tuple[str, Any]:
+    """Read kind and value; the value of kind ``stream`` is a Stream."""
     try:
         request = json.loads(text)
-    except json.JSONDecodeError:
-        raise BadRequest("not JSON") from None
-    if not isinstance(request, dict):
-        raise BadRequest("not an object")
-    return str(request.get("kind")), request.get("value")
-
-
-def _read_stream(name: Any) -> Stream:
-    try:
-        return Stream(name)
-    except ValueError:
-        raise BadRequest(f"there is no stream {name!r}") from None
+        kind, value = str(request["kind"]), request.get("value")
+        return kind, Stream(value) if kind == "stream" else value
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise BadRequest(f"{text[:40]!r} is not ack, stream, ping or enable") from None
 
 
 class Hub:
