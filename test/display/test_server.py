@@ -132,6 +132,7 @@ def test_the_token_is_taken_out_of_the_address(guarded: PageServer) -> None:
             cookie = answer.history[0].headers["Set-Cookie"]
             assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
             async with session.ws_connect("/frames"):
+                await until_wanted(guarded, Stream.DRIVER)
                 assert len(guarded.hub.clients) == 1
 
     asyncio.run(run())
