@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import shlex
 import shutil
@@ -156,6 +157,20 @@ def test_parameters_named_on_command_lines_exist(repository: Path) -> None:
     names = {name for line in ours for name in re.findall(r"-p (\w+):=", line)}
     assert names
     assert not [name for name in names if f"    {name}:" not in declared]
+
+
+def test_the_table_of_corruptions_is_that_of_the_stored_results(repository: Path) -> None:
+    stored = json.loads((repository / "docs" / "results" / "quality.json").read_text())["rows"]
+    psnr = {(r["corruption"], r["method"], r["task"]): r["psnr"] for r in stored}
+    columns = [("degraded", None), ("classical", None), ("nafnet", None)]
+    columns.append(("unirestore", "perception"))
+    page = (repository / "docs" / "quality.md").read_text(encoding="utf-8")
+    section = page.partition("## The restored image")[2].partition("\n## ")[0]
+    rows = re.findall(r"([a-z]+_?[a-z]+) \|((?: [\d.]+ \|){4})", section)
+    assert {corruption for corruption, _ in rows} == {c for c, _, _ in psnr if c}
+    for corruption, figures in rows:
+        expected = [psnr[corruption, method, task] for method, task in columns]
+        assert [float(f) for f in figures.split("|")[:4]] == pytest.approx(expected, abs=0.006)
 
 
 def blocks(repository: Path, page: str, language: str) -> list[str]:
