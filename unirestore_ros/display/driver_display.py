@@ -9,12 +9,9 @@ import sys
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
 from unirestore_ros.display.compositor import Compositor, Outputs
@@ -27,7 +24,7 @@ from unirestore_ros.msgs.parameter_struct import ParameterRefused
 from unirestore_ros.msgs.publishing import Topic
 from unirestore_ros.node.diagnostics import diagnostic
 from unirestore_ros.node.fallback import DISABLED, Mode
-from unirestore_ros.node.process import keep_image_buffers, run_node
+from unirestore_ros.node.process import run_command
 
 NODE_NAME = "driver_display"
 _UPDATE_S = 0.1
@@ -187,17 +184,7 @@ def _text(value: float) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM, then return 0; return 2 for wrong arguments."""
-    keep_image_buffers()
-    arguments = sys.argv[1:] if argv is None else argv
-    if extra := remove_ros_args(arguments):
-        sys.stderr.write(f"driver_display: unknown arguments {' '.join(extra)}; see --ros-args\n")
-        return 2
-    try:
-        run_node(DriverDisplay, DriverDisplay.start, arguments)
-    except (ParameterRefused, ParameterException, PageError) as error:
-        get_logger(NODE_NAME).fatal(str(error))
-        return 2
-    return 0
+    return run_command(NODE_NAME, DriverDisplay, DriverDisplay.start, argv, (PageError,))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Client:
         self.stream = Stream.DRIVER
         self.news = asyncio.Event()
         self._hub = hub
-        self._socket = socket
+        self.socket = socket
         self._sent = -1
         self._sent_at: deque[float] = deque()
         """When each packet was sent that is not acknowledged yet."""
@@ -91,13 +91,13 @@ class Client:
                 state = self._hub.state
                 if state is not self._state and state is not None:
                     self._state = state
-                    await self._socket.send_str(state)
+                    await self.socket.send_str(state)
                 packet = self._hub.newest(self.stream)
                 is_free = len(self._sent_at) < self._max_unacknowledged
                 if packet is not None and is_free and packet.number > self._sent:
                     self._sent = packet.number
                     self._sent_at.append(time.monotonic())
-                    await self._socket.send_bytes(packet.message)
+                    await self.socket.send_bytes(packet.message)
                 await self.news.wait()
 
     async def receive(self, text: str) -> bool | None:
@@ -116,7 +116,7 @@ class Client:
             self._hub.count_wanted()
         elif kind == "ping":
             pong = {"kind": "pong", "sent": value, "now": time.monotonic() * 1e3}
-            await self._socket.send_str(json.dumps(pong))
+            await self.socket.send_str(json.dumps(pong))
         elif kind == "enable" and isinstance(value, bool):
             return value
         else:

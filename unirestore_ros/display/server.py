@@ -93,7 +93,6 @@ class PageServer:
         self._enable = enable
         web_folder = resources.files("unirestore_ros.display") / "web"
         self._files = {name: (web_folder / name).read_bytes() for name in _FILES}
-        self._sockets: set[web.WebSocketResponse] = set()
         self._stop: Callable[[], None] = lambda: None
         self._pool = ThreadPoolExecutor(1, "page")
         self._serving: Future[None] | None = None
@@ -191,30 +190,30 @@ class PageServer:
             max_msg_size=_MAX_REQUEST_BYTES,
             compress=False,
         )
-        await socket.prepare(request)
         client = Client(self.hub, socket)
-        self._sockets.add(socket)
-        self.hub.add(client)
-        sending = asyncio.create_task(client.send_newest())
+        self.hub.add(client)  # before the first await, so that no more than the limit get in
         try:
-            await self._receive(client, socket)
+            await socket.prepare(request)
+            sending = asyncio.create_task(client.send_newest())
+            try:
+                await self._receive(client)
+            finally:
+                sending.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await sending
         finally:
-            self._sockets.discard(socket)
             self.hub.remove(client)
-            sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sending
         return socket
 
-    async def _receive(self, client: Client, socket: web.WebSocketResponse) -> None:
+    async def _receive(self, client: Client) -> None:
         """Act on the client's messages until it disconnects or sends one that is not understood."""
-        async for message in socket:
+        async for message in client.socket:
             if message.type is not WSMsgType.TEXT:
                 continue
             try:
                 enabled = await client.receive(message.data)
             except BadRequest as error:
-                await socket.close(code=1008, message=str(error)[:100].encode())
+                await client.socket.close(code=1008, message=str(error)[:100].encode())
                 return
             except ConnectionResetError:
                 return
@@ -222,5 +221,5 @@ class PageServer:
                 self._enable(enabled)
 
     async def _close_sockets(self, application: web.Application) -> None:
-        closing = [socket.close(code=1001, message=b"ended") for socket in self._sockets]
-        await asyncio.gather(*closing)
+        sockets = [client.socket for client in self.hub.clients if client.socket.prepared]
+        await asyncio.gather(*(socket.close(code=1001, message=b"ended") for socket in sockets))

@@ -5,20 +5,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 
 from unirestore_ros.engine import BundleError
@@ -31,7 +27,7 @@ from unirestore_ros.msgs.parameter_struct import (
     parameter,
 )
 from unirestore_ros.msgs.subscribing import OnDemandSubscription
-from unirestore_ros.node.process import keep_image_buffers, run_node
+from unirestore_ros.node.process import run_command
 
 OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 _UPDATE_EVERY_S = 0.5
@@ -151,14 +147,4 @@ class HeadNode(Node):
 
 def run_head(make_node: Callable[[], HeadNode], name: str, argv: list[str] | None) -> int:
     """Run the node until SIGINT or SIGTERM, then return 0; return 2 where it cannot start."""
-    keep_image_buffers()
-    arguments = sys.argv[1:] if argv is None else argv
-    if extra := remove_ros_args(arguments):
-        sys.stderr.write(f"{name}: unknown arguments {' '.join(extra)}; see --ros-args\n")
-        return 2
-    try:
-        run_node(make_node, HeadNode.update_subscriptions, arguments)
-    except (BundleError, ParameterRefused, ParameterException) as error:
-        get_logger(name).fatal(str(error))
-        return 2
-    return 0
+    return run_command(name, make_node, HeadNode.update_subscriptions, argv, (BundleError,))

@@ -7,15 +7,21 @@ import ctypes
 import platform
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from unirestore_ros.msgs.parameter_struct import ParameterRefused
 
 # Parameters of mallopt(3), as in glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -40,6 +46,31 @@ def keep_image_buffers() -> bool:
         libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
         and libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
     )
+
+
+def run_command(
+    name: str,
+    make_node: Callable[[], AnyNode],
+    start: Callable[[AnyNode], object],
+    argv: list[str] | None,
+    errors: tuple[type[Exception], ...] = (),
+) -> int:
+    """Run a node as a command; return 0 after SIGINT or SIGTERM, and 2 where it cannot start.
+
+    ``errors``: besides a refused parameter, what ends it with one line instead of a traceback.
+    """
+    keep_image_buffers()
+    arguments = sys.argv[1:] if argv is None else argv
+    if extra := remove_ros_args(arguments):
+        sys.stderr.write(f"{name}: unknown arguments {' '.join(extra)}; see --ros-args\n")
+        return 2
+    refusals: tuple[type[Exception], ...] = (ParameterRefused, ParameterException, *errors)
+    try:
+        run_node(make_node, start, arguments)
+    except refusals as error:
+        get_logger(name).fatal(str(error))
+        return 2
+    return 0
 
 
 def run_node(

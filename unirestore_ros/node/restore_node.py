@@ -9,12 +9,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.task import Future
-from rclpy.utilities import remove_ros_args
 from std_srvs.srv import SetBool, Trigger
 
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
@@ -22,7 +19,7 @@ from unirestore_ros.msgs.publishing import Topic
 from unirestore_ros.node.diagnostics import UNCONFIGURED, diagnostic
 from unirestore_ros.node.parameters import Parameters, fixed_while_configured
 from unirestore_ros.node.pipeline import Pipeline
-from unirestore_ros.node.process import keep_image_buffers, run_node
+from unirestore_ros.node.process import run_command
 
 NODE_NAME = "unirestore"
 _TICK_S = 0.1
@@ -161,17 +158,7 @@ class RestoreNode(LifecycleNode):
 
 def main(argv: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM, which is 0; arguments that are wrong are 2."""
-    keep_image_buffers()
-    arguments = sys.argv[1:] if argv is None else argv
-    if extra := remove_ros_args(arguments):
-        sys.stderr.write(f"restore_node: unknown arguments {' '.join(extra)}; see --ros-args\n")
-        return 2
-    try:
-        run_node(RestoreNode, RestoreNode.start, arguments)
-    except (ParameterRefused, ParameterException) as error:
-        get_logger(NODE_NAME).fatal(str(error))
-        return 2
-    return 0
+    return run_command(NODE_NAME, RestoreNode, RestoreNode.start, argv)
 
 
 if __name__ == "__main__":
