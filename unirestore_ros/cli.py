@@ -50,7 +50,9 @@ COMMANDS = {
         "unirestore_ros.model.fetch:main",
         "get SD-Turbo and the released checkpoints, converted",
     ),
-    "train": Command("unirestore_ros.train.command:main", "train the network, stage by stage"),
+    "train": Command(
+        "unirestore_ros.train.train_command:main", "train the network, stage by stage"
+    ),
     "evaluate": Command("unirestore_ros.evaluate.command:main", "write a table of quality"),
     "bench": Command("unirestore_ros.evaluate.bench_command:main", "write a table of speed"),
     "doctor": Command(

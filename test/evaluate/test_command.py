@@ -17,8 +17,8 @@ from unirestore_ros.evaluate.scores import Score
 from unirestore_ros.evaluate.table import make_row, markdown
 from unirestore_ros.synthetic.drive import demo_frames
 from unirestore_ros.tasks import SHORT_NAMES
+from unirestore_ros.train.data import Annotation
 from unirestore_ros.train.findings import Finding, figures_of, finding
-from unirestore_ros.train.labelled import Annotation
 
 CAMVID = Path(__file__).parents[3] / "shared" / "data" / "camvid" / "val"
 KEYS = {

@@ -21,14 +21,14 @@ from unirestore_ros.evaluate.methods import (
 from unirestore_ros.evaluate.run import score_all
 from unirestore_ros.model.baselines import BASELINES, save_baseline
 from unirestore_ros.tasks import SHORT_NAMES
-from unirestore_ros.train.downstream import (
+from unirestore_ros.train.data import Annotation
+from unirestore_ros.train.task_networks import (
     Classifier,
     Detector,
-    Downstreams,
     Segmenter,
-    save_downstream,
+    TaskNetworks,
+    save_task_networks,
 )
-from unirestore_ros.train.labelled import Annotation
 
 NEED_NO_RIVALS = {"clean", "degraded", "classical", "unirestore", "unirestore-four-steps"}
 FRAME = np.random.default_rng(0).integers(0, 256, (72, 90, 3)).astype(np.uint8)
@@ -45,8 +45,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.05)
         save_baseline(name, network, {}, folder / f"{name}.safetensors")
-    networks = Downstreams(Segmenter(), Detector(), Classifier())
-    save_downstream(networks, folder / "retrained.safetensors")
+    networks = TaskNetworks(Segmenter(), Detector(), Classifier())
+    save_task_networks(networks, folder / "retrained.safetensors")
     return Sources(baselines=folder)
 
 
@@ -83,7 +83,9 @@ def test_the_retrained_are_judged_by_themselves(sources: Sources, tmp_path: Path
     files = judge_files(METHODS, sources)
     assert set(files) == {"retrained"}
     torch.manual_seed(1)
-    save_downstream(Downstreams(Segmenter(), Detector(), Classifier()), tmp_path / "j.safetensors")
+    save_task_networks(
+        TaskNetworks(Segmenter(), Detector(), Classifier()), tmp_path / "j.safetensors"
+    )
     labels = np.random.default_rng(1).integers(0, 11, FRAME.shape[:2]).astype(np.uint8)
     note = Annotation(labels, np.array([[0, 10, 10, 30, 30]], np.float32))
     scores = score_all(

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from unirestore_ros.model.baselines import BASELINES, load_baseline, read_baseline
-from unirestore_ros.train.command import main
-from unirestore_ros.train.downstream import load_downstream
 from unirestore_ros.train.loop import Plan
-from unirestore_ros.train.rivals import beginning
+from unirestore_ros.train.task_networks import load_task_networks
+from unirestore_ros.train.train_command import main
 
 WORDS = {
     "nafnet": ["nafnet", "--iterations", "3", "--trial", "2", "--rate", "1e-3", "1"],
@@ -74,9 +73,9 @@ def test_downstream_networks_are_trained_on_with_degraded_crops(work: Path, tmp_
         assert train(work, f"retrained-{task}", "--iterations", "2") == 0
     assert train(work, "export-baselines", "retrained", "--to", str(tmp_path)) == 0
     assert train(work, "export-downstream", str(tmp_path / "clean.safetensors")) == 0
-    retrained = load_downstream(tmp_path / "retrained.safetensors")
+    retrained = load_task_networks(tmp_path / "retrained.safetensors")
     for network, before in zip(
-        retrained, load_downstream(tmp_path / "clean.safetensors"), strict=True
+        retrained, load_task_networks(tmp_path / "clean.safetensors"), strict=True
     ):
         old = before.state_dict()
         assert any(not torch.equal(v, old[k]) for k, v in network.state_dict().items())
@@ -109,6 +108,8 @@ def test_what_was_not_trained_is_not_exported(
 
 def test_a_trial_has_the_rates_of_the_whole_plan() -> None:
     plan = Plan(1000, 1.0, warm_up=10)
-    trial = beginning(plan, 100)
+    trial = plan.first(100)
     assert trial.iterations == 100
-    assert [trial.rate(i) for i in range(100)] == [plan.rate(i) for i in range(100)]
+    assert [trial.learning_rate_at(i) for i in range(100)] == [
+        plan.learning_rate_at(i) for i in range(100)
+    ]

@@ -21,13 +21,13 @@ from unirestore_ros.model.published import WEIGHTS_NAME
 from unirestore_ros.model.weights import load_weights
 from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES
 from unirestore_ros.synthetic.programme import DEMO_SEED, TRAINING_SEEDS
-from unirestore_ros.train.command import main
-from unirestore_ros.train.downstream import Detector, centre_loss, detection_targets
+from unirestore_ros.train.data import Annotation, at_dusk, boxes_in_crop, column_step, draw_version
 from unirestore_ros.train.heads import run_folder
-from unirestore_ros.train.labelled import Annotation, boxes_in_crop
 from unirestore_ros.train.loop import Plan, Run
-from unirestore_ros.train.pairs import Versions, at_dusk, mirroring
+from unirestore_ros.train.losses import centre_loss, detection_targets
 from unirestore_ros.train.prepare import DRIVING, HELD_OUT, LeftOut, synthetic_frames
+from unirestore_ros.train.task_networks import Detector
+from unirestore_ros.train.train_command import main
 
 ONE_THREAD = ("--threads", "1")
 """Two would wait for each other wherever another process takes a core."""
@@ -147,8 +147,9 @@ def test_what_is_no_sequence_is_refused() -> None:
 
 
 def test_blurred_crops_are_drawn_oftener() -> None:
-    versions = Versions(np.random.default_rng(0), driving_share=0, clean_share=0)
-    drawn = np.bincount([versions.draw(28) for _ in range(4000)], minlength=16)[1:16]
+    rng = np.random.default_rng(0)
+    draws = [draw_version(rng, 28, clean_share=0, driving_share=0) for _ in range(4000)]
+    drawn = np.bincount(draws, minlength=16)[1:16]
     blurs = [drawn[COMMON.index(name)] for name in FAMILIES["blur"]]
     others = [drawn[COMMON.index(name)] for name in COMMON if name not in FAMILIES["blur"]]
     assert np.mean(blurs) > 3 * np.mean(others)
@@ -156,9 +157,9 @@ def test_blurred_crops_are_drawn_oftener() -> None:
 
 def test_what_has_a_direction_is_not_mirrored() -> None:
     rng = np.random.default_rng(0)
-    steps = {name: {mirroring(rng, 1 + COMMON.index(name)) for _ in range(50)} for name in COMMON}
+    steps = {name: {column_step(rng, 1 + COMMON.index(name)) for _ in range(50)} for name in COMMON}
     assert {name for name, seen in steps.items() if seen == {1}} == {"glass_blur", "motion_blur"}
-    assert steps["fog"] == {mirroring(rng, 0) for _ in range(50)} == {-1, 1}
+    assert steps["fog"] == {column_step(rng, 0) for _ in range(50)} == {-1, 1}
 
 
 def test_at_dusk_frame_and_target_are_darker_alike() -> None:
@@ -240,9 +241,9 @@ torch.save(state, Path(sys.argv[1]) / f"{process_index()}.pt")
 """
 
 
-def test_rate_warms_up_and_falls() -> None:
+def test_learning_rate_warms_up_and_falls() -> None:
     plan = Plan(iterations=100, learning_rate=1.0, warm_up=10)
-    rates = [plan.rate(i) for i in range(101)]
+    rates = [plan.learning_rate_at(i) for i in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[10] == pytest.approx(1.0)
     assert rates[100] == pytest.approx(0.01)
@@ -252,7 +253,7 @@ def test_the_loop_learns_and_records(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = torch.nn.Linear(3, 1)
     groups: list[dict[str, object]] = [{"params": list(network.parameters())}]
-    run = Run(tmp_path / "run", network, groups, Plan(60, 0.05, warm_up=5, average=0.5))
+    run = Run(tmp_path / "run", network, groups, Plan(60, 0.05, warm_up=5, ema_decay=0.5))
     x = torch.rand(64, 3)
     run.train(lambda _: {"fit": (network(x) - x.sum(1, keepdim=True)).square().mean()})
     lines = (tmp_path / "run" / "losses.jsonl").read_text().splitlines()

@@ -12,9 +12,9 @@ import pytest
 
 from unirestore_ros.evaluate.command import main as evaluate
 from unirestore_ros.tasks import UNLABELLED
-from unirestore_ros.train.command import main as train
+from unirestore_ros.train.data import Annotation
 from unirestore_ros.train.dataset import read_labelled
-from unirestore_ros.train.labelled import Annotation
+from unirestore_ros.train.train_command import main as train
 
 WIDTH, HEIGHT = 96, 64
 ROAD, CAR = 3, 8

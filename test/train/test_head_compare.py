@@ -13,10 +13,9 @@ import torch
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights
 from unirestore_ros.synthetic.drive import Drive
 from unirestore_ros.train import head_compare
-from unirestore_ros.train.command import main
-from unirestore_ros.train.head_compare import fresh_head
-from unirestore_ros.train.head_inputs import INPUTS, HeadFrame, HeadSampler, head_frame
-from unirestore_ros.train.labelled import from_drive
+from unirestore_ros.train.data import Annotation
+from unirestore_ros.train.head_compare import INPUTS, HeadFrame, fresh_head, head_frame, sampler
+from unirestore_ros.train.train_command import main
 
 CPU = torch.device("cpu")
 
@@ -25,11 +24,13 @@ CPU = torch.device("cpu")
 def frame() -> HeadFrame:
     drive = Drive(5, (240, 180)).frame(3.0)
     network = load_weights(SHIPPED_WEIGHTS / "tiny.safetensors")
-    return head_frame(network, drive.image, from_drive(drive))
+    return head_frame(network, drive.image, Annotation.of_drive(drive))
 
 
 def test_crops_are_of_the_same_places(frame: HeadFrame) -> None:
-    batches = {name: HeadSampler([frame], name, 0, CPU)(2, 16) for name in INPUTS}
+    near = (False, True)
+    drawn = {name: sampler([frame], name, 0, CPU)(16, near) for name in INPUTS}
+    batches = {name: (x, truth.labels) for name, (x, truth) in drawn.items()}
     shapes = {name: tuple(x.shape) for name, (x, _) in batches.items()}
     assert shapes == {
         "adapter features": (2, 48, 16, 16),
@@ -52,7 +53,7 @@ def test_heads_differ_by_their_stem_alone(frame: HeadFrame) -> None:
     sizes = [sum(p.numel() for p in head.parameters()) for head in heads]
     assert sizes[0] < sizes[1] == sizes[2] < 1.12 * sizes[0]  # features are read by one layer
     for name, head in zip(INPUTS, heads, strict=True):
-        x, _ = HeadSampler([frame], name, 0, CPU)(1, 16)
+        x, _ = sampler([frame], name, 0, CPU)(16, [False])
         assert head(x).shape == (1, 11, 16, 16)
 
 
@@ -63,7 +64,7 @@ def test_the_command_writes_figures_and_curves(
     pytest.importorskip("imagecorruptions")
     monkeypatch.setattr(head_compare, "HELD_OUT_BATCHES", 1)
     monkeypatch.setattr(head_compare, "NORM_BATCHES", 2)
-    monkeypatch.setattr(head_compare, "BATCH", 2)
+    monkeypatch.setattr(head_compare, "NEAR_BOX", (False, True))
     data = tmp_path / "data"
     for name in ("images", "labels"):
         (data / name).mkdir(parents=True)

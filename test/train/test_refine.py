@@ -12,7 +12,7 @@ from torch import Tensor
 from unirestore_ros.model import TINY, UniRestore
 from unirestore_ros.model.weights import load_weights, save_weights
 from unirestore_ros.synthetic.corruptions import COMMON
-from unirestore_ros.train.pairs import FRESH_COMMON, degraded_anew
+from unirestore_ros.train.data import FRESH_COMMON, degraded_anew
 from unirestore_ros.train.prepare import DRIVING
 from unirestore_ros.train.refine import (
     detail_losses,

@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unirestore_ros.train.downstream import STRIDE, box_crops, load_downstream
+from unirestore_ros.train.data import Annotation, Image, to_tensor
 from unirestore_ros.train.findings import Finding, finding
-from unirestore_ros.train.labelled import Annotation
-from unirestore_ros.train.pairs import Image, to_tensor
+from unirestore_ros.train.losses import STRIDE
+from unirestore_ros.train.task_networks import box_crops, load_task_networks
 
 
 class Machine:
     """Segmentation, detection and classification networks, trained on clean images."""
 
     def __init__(self, file: Path) -> None:
-        self._networks = load_downstream(file)
+        self._networks = load_task_networks(file)
 
     @torch.inference_mode()
     def look(self, image: Image, note: Annotation) -> Finding:

@@ -12,7 +12,7 @@ from unirestore_ros.evaluate.methods import Image
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.unirestore import pad_to_multiple
 from unirestore_ros.tasks import long_name
-from unirestore_ros.train.pairs import to_tensor
+from unirestore_ros.train.data import to_tensor
 
 
 @torch.inference_mode()

@@ -13,8 +13,8 @@ from unirestore_ros.evaluate.methods import CLEAN, Image, Method
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.evaluate.scores import Score, Scores
 from unirestore_ros.evaluate.table import Row, make_row
+from unirestore_ros.train.data import Annotation
 from unirestore_ros.train.findings import Finding, figures_of
-from unirestore_ros.train.labelled import Annotation
 from unirestore_ros.train.prepare import read_photograph
 
 

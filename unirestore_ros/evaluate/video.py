@@ -25,7 +25,7 @@ from unirestore_ros.model import UniRestore
 from unirestore_ros.model.unirestore import pad_to_multiple
 from unirestore_ros.model.weights import placed
 from unirestore_ros.synthetic.driving import degrade, frame_rng
-from unirestore_ros.train.pairs import to_tensor
+from unirestore_ros.train.data import to_tensor
 
 UNTOUCHED, STORED, FRESH = "untouched", "unirestore", "fresh noise a frame"
 LARGEST_WIDTH = 480

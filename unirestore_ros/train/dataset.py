@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.tasks import DETECTION_CLASSES, SEGMENTATION_CLASSES, UNLABELLED
-from unirestore_ros.train.labelled import Annotation
+from unirestore_ros.train.data import Annotation
 
 Json = dict[str, Any]
 _NOT_A_CLASS = 255

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unirestore_ros.evaluate.metrics import average_precision, confusion, match_boxes, mean_iou
 from unirestore_ros.tasks import DETECTION_CLASSES, SEGMENTATION_CLASSES
-from unirestore_ros.train.labelled import Annotation
+from unirestore_ros.train.data import Annotation
 
 LEAST_SCORE = 0.02
 """Detections under it change average precision by next to nothing and cost time."""

@@ -1,8 +1,7 @@
-"""Training frames, degraded once and kept on disk.
+"""Preparation of training frames: each is degraded once, in every way, and kept on disk.
 
-Degrading a frame costs as much as a training step on a small crop, so every clean frame is degraded
-once in every way (severities drawn at random) and kept as one ``.npy`` stack, clean frame first,
-with its labels beside it where there are any.
+Degrading a frame costs as much as a training step on a small crop. Stacks and annotations are laid
+out as ``data.py`` says; severities are drawn at random, seeded by the frame's name.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -22,14 +22,14 @@ from tqdm import tqdm
 from unirestore_ros.synthetic import corruptions, driving
 from unirestore_ros.synthetic.drive import Drive
 from unirestore_ros.synthetic.programme import TRAINING_SEEDS
-from unirestore_ros.train.labelled import SUFFIX, Annotation, from_drive
-from unirestore_ros.train.pairs import DRIVE_PREFIX, Image, draw_severity
+from unirestore_ros.train.data import DRIVE_PREFIX, SUFFIX, Annotation, Image, draw_severity
 
+# The driving degradation that training never sees, to test what generalises.
 HELD_OUT = "lens_drops"
-"""The driving degradation that training never sees, to test what generalises."""
 DRIVING = tuple(name for name in driving.DEGRADATIONS if name != HELD_OUT)
 FRAMES_A_DRIVE = 6
 SECONDS_BETWEEN_FRAMES = 3.7
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,15 +43,15 @@ class CleanFrame:
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """Frames that are not to be trained on: those whose names begin with ``sequence`` and whose
-    number, at the end of the name, is ``first`` or more."""
+    """A rule for frames that are not trained on: their names begin with ``sequence`` and end with a
+    number that is ``first`` or more."""
 
     sequence: str
     first: int = 0
 
     @classmethod
     def parse(cls, text: str) -> LeftOut:
-        """``SEQUENCE`` or ``SEQUENCE:NUMBER``; ValueError for anything else."""
+        """Read ``SEQUENCE`` or ``SEQUENCE:NUMBER``; ValueError for anything else."""
         found = re.fullmatch(r"([^:]+)(?::(\d+))?", text)
         if found is None:
             raise ValueError(f"{text!r} is neither SEQUENCE nor SEQUENCE:NUMBER")
@@ -63,7 +63,7 @@ class LeftOut:
 
 
 def photographs(folders: Iterable[Path], left_out: Sequence[LeftOut] = ()) -> list[Path]:
-    """Every JPEG and PNG below the folders but those that are left out."""
+    """List every JPEG and PNG below the folders, but for those that are left out."""
     files = [f for folder in folders for f in sorted(folder.rglob("*"))]
     return [
         f
@@ -80,13 +80,14 @@ def read_photograph(file: Path) -> CleanFrame:
     return CleanFrame(file.stem, np.ascontiguousarray(image[..., ::-1]).astype(np.uint8))
 
 
-def frames_in(work: Path) -> Path:
-    """Where training looks for prepared frames in a folder of all state."""
-    return work / "frames"
+def spread(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """Choose at most ``limit`` items, evenly spread."""
+    count = min(limit or len(items), len(items))
+    return [items[int(i)] for i in np.linspace(0, len(items) - 1, count).round()]
 
 
 def synthetic_frames(count: int) -> Iterable[tuple[str, int, float]]:
-    """Names, seeds and times of ``count`` frames of the synthetic drive's training seeds."""
+    """Yield name, seed and time in seconds of frames of the synthetic drive's training seeds."""
     for i in range(count):
         seed = TRAINING_SEEDS[i // FRAMES_A_DRIVE]
         number = i % FRAMES_A_DRIVE
@@ -96,9 +97,9 @@ def synthetic_frames(count: int) -> Iterable[tuple[str, int, float]]:
 def prepare(
     cache: Path, photos: list[Path], synthetic: int, annotations: dict[str, Annotation]
 ) -> None:
-    """Fill the cache with one stack a frame; frames already there are left as they are.
+    """Fill the cache with one stack a frame; frames that are there already stay as they are.
 
-    ``annotations``: of the photographs that have any, by name; the drive's come with its frames.
+    ``annotations``: those of photographs, by name; the drive's come with its frames.
     """
     cache.mkdir(parents=True, exist_ok=True)
     for file in tqdm(photos, desc="photographs", unit="frame"):
@@ -110,7 +111,7 @@ def prepare(
         if not (cache / f"{name}.npy").exists():
             frame = Drive(seed).frame(time)
             _write_stack(cache, CleanFrame(name, frame.image, frame.depth))
-            from_drive(frame).save(cache / f"{name}{SUFFIX}")
+            Annotation.of_drive(frame).save(cache / f"{name}{SUFFIX}")
 
 
 def _write_stack(cache: Path, frame: CleanFrame) -> None:
@@ -120,8 +121,10 @@ def _write_stack(cache: Path, frame: CleanFrame) -> None:
 
 
 def degraded_versions(frame: CleanFrame) -> list[Image]:
-    """The 15 common corruptions once, and each driving one at two severities; a photograph's depth
-    is ``driving.proxy_depth``."""
+    """Apply each of the 15 common corruptions once, and each driving one at two severities.
+
+    The depth of a photograph, which has none, is ``driving.proxy_depth``.
+    """
     seed = int.from_bytes(hashlib.sha256(frame.name.encode()).digest()[:4], "big")
     rng = np.random.default_rng(seed)
     versions = []

@@ -1,12 +1,14 @@
-"""The last stage: the whole network trained on, from weights that all stages before have made.
+"""The last stage, `train refine`: the whole network trained on, from finished weights.
 
-Iterations take turns: pairs at the working size, pairs at two and three times it (the detail gain),
-and a machine task's loss through its prompt.
+Iterations take turns: pairs at the working size, pairs at two and three times it (for the detail
+gain), and a machine task's loss through its prompt.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,29 +17,125 @@ from torch.nn import functional as F
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.autoencoder import TinyAutoencoder
 from unirestore_ros.model.detail import DetailGain, fused, reduced_by
-from unirestore_ros.train.downstream import Downstream
-from unirestore_ros.train.labelled import LabelledBatch
-from unirestore_ros.train.loop import Losses
-from unirestore_ros.train.stages import (
+from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights, placed, save_weights
+from unirestore_ros.train.data import (
+    LABELLED_CLEAN_SHARE,
+    LabelledBatch,
+    LabelledSampler,
+    PairSampler,
+)
+from unirestore_ros.train.loop import PROMPT_RATE, Learning, Plan, Run, Setting, read_ema
+from unirestore_ros.train.losses import (
     IMAGE_WEIGHT,
     TASK_WEIGHT,
+    Losses,
+    TaskLoss,
     clean_features,
     control_loss,
     feature_loss,
     image_loss,
 )
+from unirestore_ros.train.prepare import DRIVING
+from unirestore_ros.train.task_networks import load_task_networks
 
+# What the iterations train on, one after the other.
+_ROUND = ("pairs", "detail2", "pairs", "seg", "pairs", "detail3", "pairs", "{}", "pairs", "seg")
+TURNS = tuple(turn.format(task) for task in ("cls", "det") for turn in _ROUND)
+# Crops in a batch and their side in pixels, by how many times the working size they have.
+DETAIL_BATCHES = {2: (4, 352), 3: (6, 336)}
+DETAIL_PROMPTS = ("ir", "ir", "seg", "ir", "cls", "ir", "det")
+# How many crops of a machine task are clean: segmentation's prompt must leave clean images alone.
+CLEAN_SHARES = {"seg": 0.2}
+SLOWER_PROMPTS = PROMPT_RATE / 4
+# Mean square error of an image at the camera's size that is good enough, 35 dB: with the 28 dB of
+# the working size clean frames would lose 5 dB.
 DETAIL_FLOOR = 3e-4
-"""Mean square error of an image at the camera's size that is good enough, 35 dB: with the 28 dB of
-the working size clean frames would lose 5 dB."""
+# Weight of a grey level of phase deviation; at 0.3 PSNR falls by 0.3 dB.
 PHASE_WEIGHT = 0.04
-"""Of a grey level of phase deviation; at 0.3 PSNR falls by 0.3 dB."""
+# Side of the tiles, in pixels, in each of which a grid of two pixels is looked for.
 TILE = 48
-"""Side of the tiles, in pixels, in each of which a grid of two pixels is looked for."""
+
+
+def refine(
+    setting: Setting,
+    plan: Plan,
+    batch: int,
+    crop: int,
+    downstream: Path,
+    start: Path | None = None,
+    end: bool = False,
+) -> Run:
+    """Train on from the weights in ``start`` (None: the shipped ones).
+
+    ``downstream``: the file of the frozen task networks. ``end``: only the decoder's end and the
+    detail gain learn, so that every feature stays as it is.
+    """
+    network = placed(without_notch(_starting_network(start)), setting.device)
+    run = setting.run(_name(end), network, plan, _learning(network, end))
+    run.train(_steps(setting, network, run.iteration, (batch, crop), downstream))
+    run.finish()
+    return run
+
+
+def export_refined(setting: Setting, file: Path, start: Path | None, end: bool) -> None:
+    """Write the weights of `train refine` in float16; ``start``: the weights that it began with."""
+    network = _starting_network(start)
+    network.load_state_dict(read_ema(setting.work, _name(end)))
+    save_weights(network, file)
+
+
+def _starting_network(start: Path | None) -> UniRestore:
+    return with_detail_gain(load_weights(start or SHIPPED_WEIGHTS / "tiny.safetensors"))
+
+
+def _name(end: bool) -> str:
+    return "refine-end" if end else "refine"
+
+
+def _learning(network: UniRestore, end: bool) -> Learning:
+    if end:
+        return {1.0: [p for module in end_of(network) for p in module.parameters()]}
+    prompts = list(network.prompts.parameters())
+    others = [p for name, p in network.named_parameters() if not name.startswith("prompts.")]
+    return {1.0: others, SLOWER_PROMPTS: prompts}
+
+
+def _steps(
+    setting: Setting, network: UniRestore, done: int, crops: tuple[int, int], downstream: Path
+) -> Callable[[int], Losses]:
+    """Return the step that follows ``TURNS``; ``crops``: in a batch, and their side in pixels."""
+    frames, seed, device = setting.frames, setting.seed + 5 + done, setting.device
+    pairs = PairSampler(frames, seed, device, fresh=DRIVING)
+    networks = load_task_networks(downstream)
+    task_losses: dict[str, TaskLoss] = {
+        "seg": placed(networks.segmenter, device).loss,
+        "det": placed(networks.detector, device).loss,
+        "cls": placed(networks.classifier, device).loss,
+    }
+    clean_shares = {task: CLEAN_SHARES.get(task, LABELLED_CLEAN_SHARE) for task in task_losses}
+    labelled = {
+        share: LabelledSampler(frames, seed, device, share) for share in {*clean_shares.values()}
+    }
+
+    def step(iteration: int) -> Losses:
+        turn = TURNS[iteration % len(TURNS)]
+        if turn == "pairs":
+            return perception_losses(network, *pairs(*crops))
+        if turn.startswith("detail"):
+            factor = int(turn[-1])
+            task = DETAIL_PROMPTS[iteration // 5 % len(DETAIL_PROMPTS)]
+            return detail_losses(network, *pairs(*DETAIL_BATCHES[factor]), factor, task)
+        batch = labelled[clean_shares[turn]](*crops, near_box=turn in ("det", "cls"))
+        return machine_losses(network, turn, batch, task_losses[turn])
+
+    return step
+
+
+# --- what learns
 
 
 def with_detail_gain(network: UniRestore) -> UniRestore:
-    """The same network with a fresh detail gain, where it has none yet."""
+    """Give the network a fresh detail gain, where it has none yet."""
     if network.detail is None:
         network.config = dataclasses.replace(network.config, detail_gain=True)
         network.detail = DetailGain(network.config.tfa.feature_channels[-1])
@@ -45,22 +143,25 @@ def with_detail_gain(network: UniRestore) -> UniRestore:
 
 
 def without_notch(network: UniRestore) -> UniRestore:
-    """The same network without the filter behind its last layer, so that training sees the grid and
-    the phase loss can take it out of the weights."""
+    """Take out the filter behind the network's last layer, so that training sees the grid and the
+    phase loss can take it out of the weights."""
     network.autoencoder.notch = nn.Identity()
     return network
 
 
 def end_of(network: UniRestore) -> list[nn.Module]:
-    """What the image alone passes: behind every feature that a task reads."""
+    """Return the modules that only the image passes, behind every feature that a task reads."""
     autoencoder = network.autoencoder
     assert isinstance(autoencoder, TinyAutoencoder) and network.detail is not None
     return [autoencoder.up_blocks[-1], autoencoder.conv_out, network.detail]
 
 
+# --- losses
+
+
 def perception_losses(network: UniRestore, degraded: Tensor, clean: Tensor) -> Losses:
-    """Pairs (B, 3, S, S) at the working size: the image's and the phase loss, and stage 1's of
-    the features where these are trained."""
+    """Return the losses of pairs (B, 3, S, S) at the working size: the image's and the phases', and
+    stage 1's losses of the features where these are trained."""
     z0, skips = network.encode(degraded)
     restored = network.decode(network.denoise(z0, noise=torch.randn_like(z0)), skips, "ir")
     losses = {
@@ -77,9 +178,10 @@ def perception_losses(network: UniRestore, degraded: Tensor, clean: Tensor) -> L
 def detail_losses(
     network: UniRestore, degraded: Tensor, clean: Tensor, factor: int, task: str
 ) -> Losses:
-    """Pairs (B, 3, S, S) at ``factor`` times the working size, fused as the engine does it.
+    """Return the losses of pairs (B, 3, S, S) at ``factor`` times the working size, fused as the
+    engine does it.
 
-    A machine task's prompt trains the gain alone: what its image is to look like is not asked.
+    A machine task's prompt trains the gain alone: nothing says what its image should look like.
     """
     reduced = reduced_by(degraded, factor)
     z0, skips = network.encode(reduced)
@@ -98,22 +200,22 @@ def detail_losses(
 
 
 def machine_losses(
-    network: UniRestore, task: str, batch: LabelledBatch, judge: Downstream
+    network: UniRestore, task: str, batch: LabelledBatch, task_loss: TaskLoss
 ) -> Losses:
-    """Labelled pairs: the task's frozen network on the image of its prompt; a tenth of the image's
-    loss keeps perception where it is."""
+    """Return the loss of the task's frozen network on the image of its prompt, and a tenth of the
+    image's loss, which keeps perception where it is."""
     z0, skips = network.encode(batch.degraded)
     zt = network.denoise(z0, noise=torch.randn_like(z0))
     restored = network.decode(zt, skips, "ir")
     return {
         "image": IMAGE_WEIGHT / 10 * image_loss(restored, batch.clean),
-        task: TASK_WEIGHT * judge.loss(network.decode(zt, skips, task), batch),
+        task: TASK_WEIGHT * task_loss(network.decode(zt, skips, task), batch),
     }
 
 
 def phase_loss(image: Tensor, clean: Tensor) -> Tensor:
-    """Phase deviation of the error in grey levels: of a grid of two pixels in tiles of ``TILE``,
-    and of one of eight pixels, the latent's stride, in the whole crop."""
+    """Return the phase deviation of the error in grey levels: of a grid of two pixels in tiles of
+    ``TILE``, and of one of eight pixels, the latent's stride, in the whole crop."""
     error = 255 * (image.float() - clean)
     fine = error - F.avg_pool2d(error, 9, 1, 4, count_include_pad=False)
     return phase_spread(fine, 2, TILE) + phase_spread(fine, 8, fine.shape[-1])
