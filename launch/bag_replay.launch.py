@@ -1,12 +1,12 @@
-"""The replay test bench: a bag's cameras through node, consumers and display, and a table of it.
+"""Plays a bag's cameras through node, consumers and display, and prints a table of what arrived.
 
 ros2 launch unirestore_ros bag_replay.launch.py bag:=drive
 ros2 launch unirestore_ros bag_replay.launch.py bag:=drive loop:=true display:=true
 ros2 launch unirestore_ros bag_replay.launch.py --show-args
 
 The frames are scaled to the size that the bundle takes, aspect kept, and cropped at the centre
-(size:=). When the bag has ended, all is stopped, and what arrived is printed; `report:=FILE` keeps
-it as JSON.
+(size:=). When the bag has ended, everything stops and the table is printed; `report:=FILE` writes
+it as JSON too.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from launch.actions import (
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.events.process import ProcessExited
+from launch.launch_description_sources.python_launch_file_utilities import (
+    load_python_launch_file_as_module,
+)
 from launch_ros.actions import Node
 
-from unirestore_ros.node.launching import load_launch_file
 from unirestore_ros.recordings.cameras import Camera, find_cameras, in_namespaces
 from unirestore_ros.recordings.storage import open_reader
 
 HERE = Path(__file__).resolve().parent
-# What was sent last is given so long to arrive.
+# The time that the last messages have to arrive.
 LINGER_S = 3.0
 
-
-vehicle = load_launch_file(HERE / "vehicle.launch.py")
+vehicle = load_python_launch_file_as_module(str(HERE / "vehicle.launch.py"))
 
 FROM_BAG = ("image", "camera_info", "cameras", "input_transport", "use_sim_time")
 ARGUMENTS = [
@@ -47,11 +48,11 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "size",
         default_value="bundle",
-        description="of the frames: bundle (what it takes), recorded, or WIDTHxHEIGHT",
+        description="size of the frames: bundle (what it takes), recorded, or WIDTHxHEIGHT",
     ),
-    DeclareLaunchArgument("rate", default_value="1.0", description="times as fast as recorded"),
+    DeclareLaunchArgument("rate", default_value="1.0", description="speed, 1.0 is as recorded"),
     DeclareLaunchArgument(
-        "loop", default_value="false", choices=["true", "false"], description="again and again"
+        "loop", default_value="false", choices=["true", "false"], description="play again and again"
     ),
     DeclareLaunchArgument(
         "stamps",
@@ -67,30 +68,29 @@ ARGUMENTS = [
 
 
 def cameras_of(bag: str, topic: str) -> list[Camera]:
-    """Those that are played, in the namespaces of their nodes."""
+    """The cameras that are played, each in the namespace of its node."""
     with open_reader(Path(bag).expanduser()) as reader:
         return in_namespaces(find_cameras(reader, [topic] if topic else []), {})
 
 
 def from_bag(cameras: list[Camera], stamps: str) -> dict[str, str]:
-    """The vehicle's arguments that the bag decides."""
+    """The arguments of vehicle.launch.py that the bag decides."""
     kinds = {camera.compressed for camera in cameras}
     if len(kinds) > 1:
         raise ValueError("the bag has raw and compressed cameras: choose one with topic:=")
-    said = {
+    given = {
         "input_transport": "compressed" if kinds == {True} else "raw",
         "use_sim_time": "true" if stamps == "clock" else "false",
     }
     if len(cameras) == 1:
-        return {**said, "image": cameras[0].base}
-    return {**said, "cameras": ",".join(f"{c.namespace[1:]}:{c.base}" for c in cameras)}
+        return {**given, "image": cameras[0].base}
+    return {**given, "cameras": ",".join(f"{c.namespace[1:]}:{c.base}" for c in cameras)}
 
 
-def watched(namespace: str, arguments: dict[str, str]) -> list[str]:
-    """What arrives of one camera: picture, features, and what the consumers make of them."""
+def watched_topics(namespace: str, arguments: dict[str, str]) -> list[str]:
+    """The topics of one camera: image, features, and what the consumers publish."""
     root = f"{namespace}/{arguments['name']}"
-    tasks = [task.strip() for task in arguments["tasks"].split(",") if task.strip()]
-    tasks = tasks or list(vehicle.CONSUMERS)
+    tasks = vehicle.restoring.tasks_of(arguments) or list(vehicle.CONSUMERS)
     topics = [f"{root}/image", *(f"{root}/{task}/features" for task in tasks)]
     if arguments["consumers"] == "true":
         made = {"segmentation": "segmentation_head/labels", "detection": "detection_head/markers"}
@@ -109,7 +109,7 @@ def bag_command(*words: str, use_sim_time: bool = False) -> Node:
 
 
 def namespace_of(camera: Camera, outer: str) -> str:
-    """Of the camera's node: empty, or with a slash in front."""
+    """The namespace of the camera's node: empty, or with a slash in front."""
     return f"/{outer.strip('/')}{camera.namespace}" if outer.strip("/") else camera.namespace
 
 
@@ -122,7 +122,7 @@ def watcher(namespace: str, topics: list[str], arguments: dict[str, str]) -> Nod
     return bag_command("watch", *words, use_sim_time=arguments["stamps"] == "clock")
 
 
-def player(arguments: dict[str, str], cameras: list[Camera], heard: list[str]) -> Node:
+def player(arguments: dict[str, str], cameras: list[Camera], topics: list[str]) -> Node:
     words = ["play", str(Path(arguments["bag"]).expanduser()), "--rate", arguments["rate"]]
     if arguments["topic"]:
         infos = [camera.info_topic for camera in cameras if camera.info_topic]
@@ -133,24 +133,22 @@ def player(arguments: dict[str, str], cameras: list[Camera], heard: list[str]) -
         words += ["--size", arguments["size"]]
     words += {"present": ["--restamp"], "clock": ["--clock"], "recorded": []}[arguments["stamps"]]
     words += ["--loop"] if arguments["loop"] == "true" else []
-    return bag_command(*words, "--wait-for", *(camera.topic for camera in cameras), *heard)
+    return bag_command(*words, "--wait-for", *(camera.topic for camera in cameras), *topics)
 
 
 def start(context: LaunchContext) -> list[Action]:
-    arguments = {
-        argument.name: context.launch_configurations[argument.name] for argument in ARGUMENTS
-    }
+    arguments = vehicle.restoring.values_of(ARGUMENTS, context)
     cameras = cameras_of(arguments["bag"], arguments["topic"])
-    passed_on = {a.name: arguments[a.name] for a in vehicle.ARGUMENTS if a.name not in FROM_BAG}
-    passed_on |= from_bag(cameras, arguments["stamps"])
-    actions: list[Action] = [vehicle.include("vehicle.launch.py", passed_on)]
-    heard: list[str] = []
+    given = {a.name: arguments[a.name] for a in vehicle.ARGUMENTS if a.name not in FROM_BAG}
+    given |= from_bag(cameras, arguments["stamps"])
+    actions: list[Action] = [vehicle.include("vehicle.launch.py", given)]
+    watched: list[str] = []
     for camera in cameras:
         namespace = namespace_of(camera, arguments["namespace"])
-        topics = watched(namespace, arguments)
-        heard += topics
+        topics = watched_topics(namespace, arguments)
+        watched += topics
         actions.append(watcher(namespace, topics, arguments))
-    playing = player(arguments, cameras, heard)
+    playing = player(arguments, cameras, watched)
     return [
         *actions,
         RegisterEventHandler(OnProcessExit(target_action=playing, on_exit=end_all)),
@@ -159,7 +157,7 @@ def start(context: LaunchContext) -> list[Action]:
 
 
 def end_all(event: ProcessExited, context: LaunchContext) -> list[Action]:
-    """Some time after the player, unless it ended because all is ending already."""
+    """End the launch some time after the player, unless it is ending already."""
     if context.is_shutdown:
         return []
     ended = EmitEvent(event=Shutdown(reason="the bag has ended"))

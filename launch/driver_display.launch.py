@@ -12,13 +12,16 @@ from typing import Any
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.launch_description_sources.python_launch_file_utilities import (
+    load_python_launch_file_as_module,
+)
 from launch_ros.actions import Node
 
-from unirestore_ros.node.launching import load_launch_file
+restoring = load_python_launch_file_as_module(
+    str(Path(__file__).resolve().parent / "unirestore.launch.py")
+)
 
-restoring = load_launch_file(Path(__file__).resolve().parent / "unirestore.launch.py")
-
-# Of the same meaning as there.
+# These mean the same as there.
 SHARED = ("image", "namespace", "use_sim_time", "transport", "respawn")
 SWITCHES = ("page",)
 NUMBERS = ("page_port",)
@@ -48,25 +51,23 @@ ARGUMENTS = [
 
 
 def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
-    """The parameter file, then what the arguments say: later ones win."""
-    said: dict[str, Any] = {
+    """The parameter file, then the arguments that are not empty: later ones win."""
+    given: dict[str, Any] = {
         "restorer": arguments["restorer"],
         "use_sim_time": arguments["use_sim_time"] == "true",
     }
-    said |= {name: arguments[name] for name in WORDS if arguments[name]}
-    said |= {name: int(arguments[name]) for name in NUMBERS if arguments[name]}
+    given |= {name: arguments[name] for name in WORDS if arguments[name]}
+    given |= {name: int(arguments[name]) for name in NUMBERS if arguments[name]}
     for name in SWITCHES:
         if arguments[name] not in ("", "true", "false"):
             raise ValueError(f"{name}: {arguments[name]!r} is neither true nor false")
         if arguments[name]:
-            said[name] = arguments[name] == "true"
-    return [arguments["params_file"], said]
+            given[name] = arguments[name] == "true"
+    return [arguments["params_file"], given]
 
 
 def start(context: LaunchContext) -> list[Action]:
-    arguments = {
-        argument.name: context.launch_configurations[argument.name] for argument in ARGUMENTS
-    }
+    arguments = restoring.values_of(ARGUMENTS, context)
     node = Node(
         package="unirestore_ros",
         executable="driver_display",
@@ -74,10 +75,7 @@ def start(context: LaunchContext) -> list[Action]:
         namespace=arguments["namespace"],
         parameters=parameters(arguments),
         remappings=[("image", arguments["image"])],
-        additional_env=restoring.environment(arguments["transport"]),
-        respawn=arguments["respawn"] == "true",
-        respawn_delay=2.0,
-        output="both",
+        **restoring.process_options(arguments),
     )
     return [node]
 

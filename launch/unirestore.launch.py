@@ -8,6 +8,7 @@ ros2 launch unirestore_ros unirestore.launch.py --show-args
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,8 @@ ARGUMENTS = [
         "respawn",
         default_value="true",
         choices=["true", "false"],
-        description="start a node again 2 s after it died; it is sure to become active again"
-        " with transitions:=node only",
+        description="start a node again 2 s after it died; it is sure to become active again only"
+        " with transitions:=node",
     ),
 ]
 
@@ -88,12 +89,32 @@ def chosen_cameras(arguments: dict[str, str]) -> list[CameraTopics]:
             CameraTopics(namespace, image, arguments["camera_info"] or camera_info_beside(image))
         ]
     if image != "image" or arguments["camera_info"]:
-        raise ValueError("say either cameras:= or image:= (with camera_info:=), not both")
+        raise ValueError("give either cameras:= or image:= (with camera_info:=), not both")
     return read_cameras(arguments["cameras"], namespace)
 
 
+def values_of(arguments: Iterable[DeclareLaunchArgument], context: LaunchContext) -> dict[str, str]:
+    """The arguments' values in this launch; for the other launch files too."""
+    return {each.name: context.launch_configurations[each.name] for each in arguments}
+
+
+def tasks_of(arguments: dict[str, str]) -> list[str]:
+    """The names in ``tasks:=a,b``; none where the parameter file decides."""
+    return [task.strip() for task in arguments["tasks"].split(",") if task.strip()]
+
+
+def process_options(arguments: dict[str, str]) -> dict[str, Any]:
+    """How launch runs a node's process: its transport, its restart, its output."""
+    return {
+        "additional_env": environment(arguments["transport"]),
+        "respawn": arguments["respawn"] == "true",
+        "respawn_delay": 2.0,
+        "output": "both",
+    }
+
+
 def environment(transport: str) -> dict[str, str]:
-    """Variables that choose the profile; none where the environment has chosen already."""
+    """The variable that chooses the Fast DDS profile; none where the environment has chosen."""
     if transport == "default":
         return {}
     if transport == "large_images":
@@ -105,16 +126,16 @@ def environment(transport: str) -> dict[str, str]:
 
 
 def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
-    """The parameter file, then what the arguments say: later ones win."""
-    said: dict[str, Any] = {
+    """The parameter file, then the arguments that are not empty: later ones win."""
+    given: dict[str, Any] = {
         "autostart": arguments["transitions"] == "node",
         "use_sim_time": arguments["use_sim_time"] == "true",
     }
     texts = ("bundle", "backend", "input_transport")
-    said |= {name: arguments[name] for name in texts if arguments[name]}
-    if arguments["tasks"]:
-        said["tasks"] = [task.strip() for task in arguments["tasks"].split(",")]
-    return [arguments["params_file"], said]
+    given |= {name: arguments[name] for name in texts if arguments[name]}
+    if tasks := tasks_of(arguments):
+        given["tasks"] = tasks
+    return [arguments["params_file"], given]
 
 
 def restore_node(camera: CameraTopics, arguments: dict[str, str]) -> LifecycleNode:
@@ -125,18 +146,15 @@ def restore_node(camera: CameraTopics, arguments: dict[str, str]) -> LifecycleNo
         namespace=camera.namespace,
         parameters=parameters(arguments),
         remappings=[("image", camera.image), ("camera_info", camera.camera_info)],
-        additional_env=environment(arguments["transport"]),
-        respawn=arguments["respawn"] == "true",
-        respawn_delay=2.0,
-        output="both",
+        **process_options(arguments),
     )
 
 
 def configure_then_activate(node: LifecycleNode) -> list[Action]:
     """Handlers that bring the node to active when its process starts.
 
-    After a crash they may not: the first request can go to the dead process, whose service DDS
-    still shows for some seconds. A node that is respawned does it more surely by itself.
+    After a crash this can fail: the first request can go to the dead process, whose service DDS
+    still shows for some seconds. A node that is started again activates itself more reliably.
     """
 
     def change(transition: int) -> EmitEvent:
@@ -160,9 +178,7 @@ def configure_then_activate(node: LifecycleNode) -> list[Action]:
 
 
 def start(context: LaunchContext) -> list[Action]:
-    arguments = {
-        argument.name: context.launch_configurations[argument.name] for argument in ARGUMENTS
-    }
+    arguments = values_of(ARGUMENTS, context)
     actions: list[Action] = []
     for camera in chosen_cameras(arguments):
         node = restore_node(camera, arguments)

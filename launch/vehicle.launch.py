@@ -1,4 +1,4 @@
-"""All of it for one camera or several: restore_node, the example consumers, the driver's display.
+"""Everything for one camera or several: restore_node, the example consumers, the display.
 
 ros2 launch unirestore_ros vehicle.launch.py image:=/camera/image_raw
 ros2 launch unirestore_ros vehicle.launch.py \
@@ -21,16 +21,17 @@ from launch.actions import (
     SetEnvironmentVariable,
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.launch_description_sources.python_launch_file_utilities import (
+    load_python_launch_file_as_module,
+)
 from launch_ros.actions import Node
 
 from unirestore_ros.msgs.camera_info import CameraTopics
-from unirestore_ros.node.launching import load_launch_file
 
 HERE = Path(__file__).resolve().parent
 CONSUMERS = {"segmentation": "segmentation_head", "detection": "detection_head"}
 
-
-restoring = load_launch_file(HERE / "unirestore.launch.py")
+restoring = load_python_launch_file_as_module(str(HERE / "unirestore.launch.py"))
 
 ARGUMENTS = [
     *restoring.ARGUMENTS,
@@ -57,29 +58,29 @@ ARGUMENTS = [
         description="parameter file of the displays",
     ),
     DeclareLaunchArgument(
-        "view", default_value="", description="of the displays: restored, split, side or raw"
+        "view", default_value="", description="what the displays show: restored, split, side or raw"
     ),
 ]
 
 
 def include(name: str, arguments: dict[str, str]) -> GroupAction:
-    """Another launch file; in a group, so that what it is told is not told to the next one too."""
+    """Include another launch file, in a group, so that its arguments do not reach the next one."""
     source = PythonLaunchDescriptionSource(str(HERE / name))
     return GroupAction([IncludeLaunchDescription(source, launch_arguments=arguments.items())])
 
 
 def consumers(namespace: str, arguments: dict[str, str]) -> list[Action]:
     """The heads of the tasks that the node of this namespace publishes features for."""
-    said: dict[str, Any] = {"use_sim_time": arguments["use_sim_time"] == "true"}
+    given: dict[str, Any] = {"use_sim_time": arguments["use_sim_time"] == "true"}
     if arguments["bundle"]:
-        said["bundle"] = arguments["bundle"]
-    wanted = [task.strip() for task in arguments["tasks"].split(",") if task.strip()]
+        given["bundle"] = arguments["bundle"]
+    tasks = restoring.tasks_of(arguments)
     return [
         Node(
             package="unirestore_ros",
             executable=head,
             namespace=namespace,
-            parameters=[said],
+            parameters=[given],
             remappings=[
                 (f"unirestore/{task}/features", f"{arguments['name']}/{task}/features"),
                 ("unirestore/image", f"{arguments['name']}/image"),
@@ -87,13 +88,13 @@ def consumers(namespace: str, arguments: dict[str, str]) -> list[Action]:
             output="both",
         )
         for task, head in CONSUMERS.items()
-        if not wanted or task in wanted
+        if not tasks or task in tasks
     ]
 
 
-def for_display(camera: CameraTopics, port: str, arguments: dict[str, str]) -> dict[str, str]:
-    """Arguments of the camera's display; what it calls as the nodes do, but means its own, too."""
-    said = {
+def display_arguments(camera: CameraTopics, port: str, arguments: dict[str, str]) -> dict[str, str]:
+    """Arguments of the camera's display: those of its own, and those that mean the same there."""
+    own = {
         "image": camera.image,
         "namespace": camera.namespace,
         "name": "driver_display",
@@ -102,14 +103,12 @@ def for_display(camera: CameraTopics, port: str, arguments: dict[str, str]) -> d
         "page_port": port,
     }
     same = ("view", "input_transport", "use_sim_time", "transport", "respawn")
-    return said | {name: arguments[name] for name in same}
+    return own | {name: arguments[name] for name in same}
 
 
 def start(context: LaunchContext) -> list[Action]:
-    arguments = {
-        argument.name: context.launch_configurations[argument.name] for argument in ARGUMENTS
-    }
-    # For all processes, those of the files that are included too.
+    arguments = restoring.values_of(ARGUMENTS, context)
+    # For all processes, also those of the included files.
     variables = restoring.environment(arguments["transport"])
     actions: list[Action] = [SetEnvironmentVariable(*pair) for pair in variables.items()]
     names = [argument.name for argument in restoring.ARGUMENTS]
@@ -119,8 +118,8 @@ def start(context: LaunchContext) -> list[Action]:
             actions += consumers(camera.namespace, arguments)
         if arguments["display"] == "true":
             port = int(arguments["page_port"]) + number
-            said = for_display(camera, str(port), arguments)
-            actions.append(include("driver_display.launch.py", said))
+            given = display_arguments(camera, str(port), arguments)
+            actions.append(include("driver_display.launch.py", given))
     return actions
 
 

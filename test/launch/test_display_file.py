@@ -16,10 +16,9 @@ pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installa
 pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
 logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set its own
 
-from launched import Launched, arguments  # noqa: E402
+from launched import Launched, arguments, load_file  # noqa: E402
 
 from unirestore_ros.msgs.camera_info import CameraTopics  # noqa: E402
-from unirestore_ros.node.launching import load_launch_file  # noqa: E402
 
 TIMEOUT_S = 60.0
 
@@ -31,7 +30,7 @@ def launch_file(repository: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def module(launch_file: Path) -> ModuleType:
-    return load_launch_file(launch_file)
+    return load_file(launch_file)
 
 
 def test_only_what_is_said_goes_before_the_parameter_file(module: ModuleType) -> None:
@@ -49,9 +48,9 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused(module: ModuleType) -> N
 
 def test_the_vehicle_says_only_what_there_is(module: ModuleType, repository: Path) -> None:
     """vehicle.launch.py passes arguments on by name, and launch drops unknown ones silently."""
-    vehicle = load_launch_file(repository / "launch" / "vehicle.launch.py")
+    vehicle = load_file(repository / "launch" / "vehicle.launch.py")
     camera = CameraTopics("/front", "/front/image_raw", "/front/camera_info")
-    said = vehicle.for_display(camera, "8081", arguments(vehicle, image="/front/image_raw"))
+    said = vehicle.display_arguments(camera, "8081", arguments(vehicle, image="/front/image_raw"))
     assert set(said) <= {argument.name for argument in module.ARGUMENTS}
     assert module.parameters(said | {"page": "", "page_address": "", "page_token": ""})
 

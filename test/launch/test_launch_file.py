@@ -27,7 +27,7 @@ logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set
 rclpy = pytest.importorskip("rclpy", reason="there is no ROS 2 here")
 messages = pytest.importorskip("sensor_msgs.msg", reason="there is no ROS 2 here")
 
-from launched import Launched, arguments  # noqa: E402
+from launched import Launched, arguments, load_file  # noqa: E402
 
 from unirestore_ros.msgs.transport import (  # noqa: E402
     BUILTIN_TRANSPORTS,
@@ -35,7 +35,6 @@ from unirestore_ros.msgs.transport import (  # noqa: E402
     profile_path,
     profile_variable,
 )
-from unirestore_ros.node.launching import load_launch_file  # noqa: E402
 
 TIMEOUT_S = 60.0
 
@@ -47,7 +46,7 @@ def launch_file(repository: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def module(launch_file: Path) -> ModuleType:
-    return load_launch_file(launch_file)
+    return load_file(launch_file)
 
 
 def test_one_camera_takes_its_camera_info_from_beside_the_image(module: ModuleType) -> None:

@@ -21,9 +21,8 @@ pytest.importorskip("rclpy", reason="there is no ROS 2 here")
 pytest.importorskip("rosbags", reason="rosbags is not installed")
 
 from launch.utilities import perform_substitutions  # noqa: E402
-from launched import Launched, arguments  # noqa: E402
+from launched import Launched, arguments, load_file  # noqa: E402
 
-from unirestore_ros.node.launching import load_launch_file  # noqa: E402
 from unirestore_ros.recordings.bag_command import main as bag  # noqa: E402
 from unirestore_ros.recordings.cameras import Camera  # noqa: E402
 
@@ -36,7 +35,7 @@ ALONE = Camera("/camera/image_raw", False, SIZE, 9, "/camera/camera_info")
 
 @pytest.fixture(scope="module")
 def replay(repository: Path) -> ModuleType:
-    return load_launch_file(repository / "launch" / "bag_replay.launch.py")
+    return load_file(repository / "launch" / "bag_replay.launch.py")
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +82,9 @@ def test_the_bag_decides_what_is_subscribed(replay: ModuleType) -> None:
         replay.from_bag([compressed, FRONT], "recorded")
 
 
-def test_picture_features_and_what_is_made_of_them_are_watched(replay: ModuleType) -> None:
+def test_image_features_and_what_consumers_publish_are_watched(replay: ModuleType) -> None:
     said = arguments(replay, bag="drive")
-    assert replay.watched("/front", said) == [
+    assert replay.watched_topics("/front", said) == [
         "/front/unirestore/image",
         "/front/unirestore/segmentation/features",
         "/front/unirestore/detection/features",
@@ -93,16 +92,18 @@ def test_picture_features_and_what_is_made_of_them_are_watched(replay: ModuleTyp
         "/front/detection_head/markers",
     ]
     fewer = arguments(replay, bag="drive", consumers="false", tasks="detection", name="net")
-    assert replay.watched("", fewer) == ["/net/image", "/net/detection/features"]
+    assert replay.watched_topics("", fewer) == ["/net/image", "/net/detection/features"]
 
 
 def test_the_player_scales_to_the_bundle_unless_told(replay: ModuleType) -> None:
     def words(**said: str) -> list[str]:
-        return words_of(replay.player(arguments(replay, bag="drive", **said), [ALONE], ["/heard"]))
+        return words_of(
+            replay.player(arguments(replay, bag="drive", **said), [ALONE], ["/watched"])
+        )
 
     assert words() == [
         *("play", "drive", "--rate", "1.0", "--bundle", "tiny", "--restamp"),
-        *("--wait-for", "/camera/image_raw", "/heard"),
+        *("--wait-for", "/camera/image_raw", "/watched"),
     ]
     assert "--size" not in words(size="recorded") and "--bundle" not in words(size="recorded")
     other = words(size="64x48", stamps="clock", loop="true", topic="/camera/image_raw")

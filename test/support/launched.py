@@ -27,6 +27,14 @@ sys.exit(service.run())
 """
 
 
+def load_file(path: Path) -> ModuleType:
+    """A launch file as a module."""
+    from launch.launch_description_sources import python_launch_file_utilities as utilities
+
+    module: ModuleType = utilities.load_python_launch_file_as_module(str(path))
+    return module
+
+
 def arguments(module: ModuleType, **said: str) -> dict[str, str]:
     """A launch file's arguments at their defaults, but for those that are said."""
     defaults = {
