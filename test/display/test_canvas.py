@@ -71,7 +71,7 @@ def test_side_by_side() -> None:
 
 
 @pytest.mark.parametrize("view", [View.SPLIT, View.SIDE])
-def test_a_camera_that_is_not_there_leaves_its_part_dark(view: View) -> None:
+def test_without_a_camera_frame_its_part_stays_dark(view: View) -> None:
     canvas = drawn(view=view, camera=None)
     assert IMAGE in row(canvas)[700:] and IMAGE not in row(canvas)[220:600]
 
@@ -90,7 +90,7 @@ def test_each_status_has_its_colour() -> None:
     )
 
 
-def test_a_stale_image_is_dark_framed_and_named() -> None:
+def test_a_stale_image_is_darkened_framed_and_labelled() -> None:
     canvas = drawn(status=FrameStatus.STALE, age_ms=2500.0)
     image = canvas[: -STRIP - 1]
     assert tuple(image[6, 640].tolist()) == COLOURS[FrameStatus.STALE]
@@ -98,7 +98,7 @@ def test_a_stale_image_is_dark_framed_and_named() -> None:
     assert (image[250:400] == (245, 245, 245)).all(axis=2).any(), "the word"
 
 
-def test_without_a_image_there_is_a_word() -> None:
+def test_without_an_image_the_reason_is_written() -> None:
     canvas = drawn(status=FrameStatus.WAITING, image=None, reason="no image yet")
     assert canvas[:-STRIP].max() > 100
     assert strip_colour(canvas) == COLOURS[FrameStatus.WAITING]

@@ -49,14 +49,14 @@ def test_the_composed_image_is_the_restored_one(drive: Display) -> None:
     assert np.abs(part.astype(int) - restored).mean() < 2
 
 
-def test_a_jpeg_of_it(drive: Display) -> None:
+def test_the_composed_image_as_jpeg(drive: Display) -> None:
     shown = drive.receive(CompressedImage, "image/compressed", lambda m: True)
     assert shown.format == "bgr8; jpeg compressed bgr8"
     decoded = cv2.imdecode(np.frombuffer(shown.data, np.uint8), 1)
     assert decoded.shape == (SIZE[1], SIZE[0], 3)
 
 
-def test_its_own_diagnostics(drive: Display) -> None:
+def test_the_display_publishes_diagnostics(drive: Display) -> None:
     drive.receive(Image, "image", lambda m: status_of(m) is FrameStatus.RESTORED)
     name = f"{drive.station.namespace}/driver_display"
     ear = drive.station.listen("/diagnostics", DiagnosticArray)
@@ -157,7 +157,7 @@ def set_view(drive: Display, view: str) -> None:
     assert asked.result().results[0].successful
 
 
-def test_falls_back_to_the_camera_and_says_stale_in_the_end(
+def test_falls_back_to_the_camera_and_becomes_stale(
     display_of: Callable[..., Display],
 ) -> None:
     drive = display_of("max_age_ms:=1500", "fallback_after_ms:=1000")
@@ -187,7 +187,7 @@ def test_refuses_to_start_with_a_reason(start_node: Callable[..., NodeProcess]) 
         assert why in display.said() and "Traceback" not in display.said()
 
 
-def test_json_is_what_it_says(drive: Display) -> None:
+def test_the_state_has_the_names_that_the_page_reads(drive: Display) -> None:
     """The state's names are what app.js reads."""
 
     async def watch(viewer: Viewer) -> None:

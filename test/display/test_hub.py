@@ -27,7 +27,7 @@ def test_header_and_parts_come_back() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 3, 10, -1])
-def test_one_that_is_cut_off_is_refused(cut: int) -> None:
+def test_a_packet_that_is_cut_off_is_refused(cut: int) -> None:
     message = write_packet({"status": "camera"}, {"driver": b"content"})
     with pytest.raises(ValueError):
         read_packet(message[:cut])

@@ -108,7 +108,7 @@ def test_an_absent_restorer_is_shown_once_a_request(
     assert service.requested() == []
 
 
-def test_a_call_without_an_answer_is_given_up_and_does_not_hold_up_the_next(
+def test_a_call_without_an_answer_is_given_up_for_the_next(
     client: RestorerClient, service: Service, notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0

@@ -58,7 +58,7 @@ def test_the_real_message() -> None:
     assert seen is not None and [box.text for box in seen.boxes] == ["sign 0.4"]
 
 
-def test_nothing_detected_is_not_the_same_as_nothing_said() -> None:
+def test_no_detections_differ_from_no_markers() -> None:
     assert read_boxes([]) is None
     cleared = read_boxes([marker([], action=3)])
     assert cleared is not None and cleared.boxes == ()
@@ -116,14 +116,14 @@ def test_the_pages_tint_is_transparent_where_there_is_no_road() -> None:
     assert (tint[3:, :, :3] == ROAD_COLOUR).all()
 
 
-def test_boxes_are_drawn_where_they_are() -> None:
+def test_boxes_are_drawn_at_their_place() -> None:
     pixels = flat(0, (200, 150))
     draw_boxes(pixels, [Box(20, 30, 40, 50, "", (255, 0, 0))], scale=2.0)
     assert pixels[80, 40, 0] > 200, "left side at 2 x 20"
     assert (pixels[70:90, 50:70] == 0).all(), "empty inside"
 
 
-def test_a_tag_stays_on_the_image() -> None:
+def test_a_label_stays_on_the_image() -> None:
     pixels = flat(0, (200, 150))
     draw_boxes(pixels, [Box(190, -5, 230, 10, "pedestrian 0.5", (0, 255, 0))], scale=1.0)
     assert (pixels[5:15, 100:190, 1] == 255).mean() > 0.3

@@ -174,7 +174,7 @@ def test_the_raw_view_is_the_cameras(browser: Browser) -> None:
     browser.wait(lambda: browser.status() == "camera", "the status CAMERA")
 
 
-def test_the_divider_follows_the_finger(browser: Browser) -> None:
+def test_the_divider_follows_a_touch(browser: Browser) -> None:
     browser.click("[data-view=split]")
     browser.wait(lambda: browser.shows(FRAME, 0.4) and browser.shows(RESTORED, 0.6), "a split")
     handle = browser.driver.find_element(By.ID, "divider")

@@ -65,7 +65,7 @@ def kinds(seen: list[Selected[Frame]]) -> list[tuple[str | None, FrameStatus]]:
     return [(each.frame.kind if each.frame else None, each.status) for each in seen]
 
 
-def test_waits_where_nothing_came(drive: Drive) -> None:
+def test_waiting_until_something_comes(drive: Drive) -> None:
     assert set(kinds(drive.go(2, camera=False, report=None))) == {(None, FrameStatus.WAITING)}
 
 
@@ -80,13 +80,13 @@ def test_the_cameras_until_the_first_is_restored(drive: Drive) -> None:
     assert kinds(drive.go(0.1)) == [("restored", FrameStatus.RESTORED)]
 
 
-def test_what_the_restorer_relays_is_called_so(drive: Drive) -> None:
+def test_a_frame_that_the_restorer_relays_is_labelled_camera(drive: Drive) -> None:
     (seen,) = drive.go(0.1, report=StatusReport(Mode.CAMERA, "disabled"))
     assert (seen.frame and seen.frame.kind, seen.status) == ("restored", FrameStatus.CAMERA)
     assert seen.reason == "disabled"
 
 
-def test_without_a_status_nothing_is_called_restored(drive: Drive) -> None:
+def test_without_a_status_no_frame_is_labelled_restored(drive: Drive) -> None:
     (seen,) = drive.go(0.1, report=StatusReport(None, "silent"))
     assert (seen.status, seen.reason) == (FrameStatus.UNCONFIRMED, "silent")
 
@@ -103,7 +103,7 @@ def test_falls_back_to_the_camera_when_the_restorer_stops(drive: Drive) -> None:
     assert drive.now == pytest.approx(stopped + 2)
 
 
-def test_frames_that_come_too_old_are_not_shown(drive: Drive) -> None:
+def test_frames_that_arrive_too_old_are_not_shown(drive: Drive) -> None:
     drive.go(2)
     seen = drive.go(2, latency=MAX_AGE + 0.1)
     assert ("restored", FrameStatus.RESTORED) not in kinds(seen[6:])
@@ -120,7 +120,7 @@ def test_comes_back_after_some_frames_and_a_second(drive: Drive) -> None:
     assert set(seen[back:]) == {("restored", FrameStatus.RESTORED)}
 
 
-def test_does_not_flicker_with_a_restorer_that_is_now_and_then_too_late(drive: Drive) -> None:
+def test_does_not_flicker_when_the_restorer_is_late_now_and_then(drive: Drive) -> None:
     changes, before = 0, None
     for _ in range(10):
         for late in (False, False, True, True):
@@ -142,7 +142,7 @@ def test_stale_when_nothing_comes_and_never_before(drive: Drive) -> None:
     assert seen[-1].status is FrameStatus.STALE
 
 
-def test_what_is_stale_is_the_newest_there_was(drive: Drive) -> None:
+def test_the_stale_frame_is_the_newest_of_both(drive: Drive) -> None:
     drive.go(1)
     drive.go(1, report=None)
     (*_, last) = drive.go(2, camera=False, report=None)
@@ -183,7 +183,7 @@ def test_the_status_may_come_first() -> None:
     assert matcher.add_frame(1, "one", SOON) == [("one", CAMERA)]
 
 
-def test_another_frames_status_says_nothing() -> None:
+def test_a_status_counts_for_its_own_frame_only() -> None:
     matcher = StatusMatcher[str]()
     matcher.add_report(1, RESTORED, 0.0)
     assert matcher.add_frame(2, "two", 0.0) == []
@@ -192,7 +192,7 @@ def test_another_frames_status_says_nothing() -> None:
     assert (frame, report.mode) == ("two", None)
 
 
-def test_one_that_was_lost_does_not_hold_up_the_next() -> None:
+def test_a_lost_status_does_not_delay_the_next_frame() -> None:
     matcher = StatusMatcher[str]()
     matcher.add_frame(1, "one", 0.0)
     matcher.add_frame(2, "two", 0.0)
@@ -210,7 +210,7 @@ def test_frames_leave_in_their_order() -> None:
     assert [number for number, _ in left] == list(range(20))
 
 
-def test_nothing_grows() -> None:
+def test_queues_are_bounded() -> None:
     matcher = StatusMatcher[int]()
     for number in range(1000):
         matcher.add_report(number, RESTORED, 0.0)

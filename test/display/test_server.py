@@ -17,13 +17,13 @@ OPEN = Access(TOKEN, is_local=False)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "[::1]:8080", "127.0.0.2"])
-def test_this_machine_by_its_names(host: str) -> None:
+def test_this_machine_by_its_names_is_admitted(host: str) -> None:
     assert LOCAL.refusal(host, None) is None
     assert LOCAL.refusal(host, f"http://{host}") is None
 
 
 @pytest.mark.parametrize("host", ["evil.example:8080", "192.168.1.5", "", None, "127.0.0.1.evil.x"])
-def test_a_foreign_name_of_this_machine(host: str | None) -> None:
+def test_a_foreign_name_of_this_machine_is_refused(host: str | None) -> None:
     """DNS rebinding: the browser believes that it talks to the other site."""
     refusal = LOCAL.refusal(host, None)
     assert refusal is not None and "this machine only" in refusal
@@ -32,17 +32,17 @@ def test_a_foreign_name_of_this_machine(host: str | None) -> None:
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "http://127.0.0.1:9999", "null", "http://127.0.0.1"]
 )
-def test_a_script_of_another_page(origin: str) -> None:
+def test_a_script_of_another_page_is_refused(origin: str) -> None:
     refusal = LOCAL.refusal("127.0.0.1:8080", origin)
     assert refusal is not None and "may not use this one" in refusal
 
 
-def test_another_address_goes_by_its_own_name() -> None:
+def test_another_address_is_served_by_its_own_name() -> None:
     assert OPEN.refusal("10.0.0.7:8080", "http://10.0.0.7:8080") is None
     assert OPEN.refusal("10.0.0.7:8080", "http://evil.example") is not None
 
 
-def test_the_token() -> None:
+def test_only_the_token_is_admitted() -> None:
     assert OPEN.admits(TOKEN)
     for wrong in (None, "", TOKEN[:-1], TOKEN + "0", "ÿ" * 16):
         assert not OPEN.admits(wrong)
@@ -86,7 +86,9 @@ def test_the_page_needs_nothing_from_elsewhere(server: PageServer) -> None:
         "x" * 2000,
     ],
 )
-def test_what_makes_no_sense_ends_the_connection(server: PageServer, said: str) -> None:
+def test_a_message_that_is_not_understood_ends_the_connection(
+    server: PageServer, said: str
+) -> None:
     async def watch(session: aiohttp.ClientSession) -> int | None:
         async with session.ws_connect("/frames") as client:
             await client.send_str(said)
@@ -98,7 +100,7 @@ def test_what_makes_no_sense_ends_the_connection(server: PageServer, said: str) 
     assert with_session(server.url, watch) in (1008, 1009)
 
 
-def test_other_sites_are_kept_out(server: PageServer) -> None:
+def test_other_sites_are_refused(server: PageServer) -> None:
     async def attempt(session: aiohttp.ClientSession) -> None:
         foreign = {"Origin": "http://evil.example"}
         assert (await session.get("/", headers=foreign)).status == 403
@@ -111,7 +113,7 @@ def test_other_sites_are_kept_out(server: PageServer) -> None:
     with_session(server.url, attempt)
 
 
-def test_without_the_token_nothing_but_the_question_for_it(guarded: PageServer) -> None:
+def test_without_the_token_only_its_form_is_served(guarded: PageServer) -> None:
     async def attempt(session: aiohttp.ClientSession) -> None:
         for path in ("/", "/app.js", "/?token=wrong"):
             answer = await session.get(path)
@@ -123,7 +125,7 @@ def test_without_the_token_nothing_but_the_question_for_it(guarded: PageServer) 
     with_session(guarded.url, attempt)
 
 
-def test_the_token_is_taken_out_of_the_address(guarded: PageServer) -> None:
+def test_the_token_moves_from_the_address_to_a_cookie(guarded: PageServer) -> None:
     async def run() -> None:
         jar = aiohttp.CookieJar(unsafe=True)  # for an address without a name
         async with aiohttp.ClientSession(guarded.url, cookie_jar=jar) as session:
@@ -150,7 +152,7 @@ def test_clients_are_bounded(server: PageServer) -> None:
     with_session(server.url, crowd)
 
 
-def test_a_port_that_is_taken_is_said_so() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server = PageServer("127.0.0.1", port, "", lambda _: None)
@@ -159,7 +161,7 @@ def test_a_port_that_is_taken_is_said_so() -> None:
         server.stop()
 
 
-def test_it_ends_while_clients_are_connected(server: PageServer) -> None:
+def test_the_server_stops_while_clients_are_connected(server: PageServer) -> None:
     async def watch(session: aiohttp.ClientSession) -> None:
         async with session.ws_connect("/frames") as client:
             await until_wanted(server, Stream.DRIVER)

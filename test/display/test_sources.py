@@ -57,7 +57,7 @@ def test_an_image_waits_for_its_status(sources: Sources) -> None:
     assert sources.snapshot().driver.frame is restored
 
 
-def test_boxes_of_the_shown_frame_are_chosen_of_those_that_came(sources: Sources) -> None:
+def test_boxes_of_the_shown_frame_are_chosen(sources: Sources) -> None:
     show(sources, frame(1000))
     for stamp in (900, 1000, 1100):
         sources.add_boxes(boxes(stamp))
@@ -70,7 +70,7 @@ def test_the_nearest_boxes_until_the_frames_own_come(sources: Sources) -> None:
     assert sources.snapshot().boxes == boxes(900)
 
 
-def test_what_was_seen_long_before_is_not_drawn(sources: Sources) -> None:
+def test_boxes_and_area_of_long_before_are_not_drawn(sources: Sources) -> None:
     show(sources, frame(1000))
     sources.add_boxes(boxes(700))
     sources.add_area(Area(700 * MS, np.zeros((2, 2), np.uint8)))
@@ -78,7 +78,7 @@ def test_what_was_seen_long_before_is_not_drawn(sources: Sources) -> None:
     assert snapshot.boxes is None and snapshot.area is None
 
 
-def test_forgets_all(sources: Sources) -> None:
+def test_reset_forgets_everything(sources: Sources) -> None:
     show(sources, frame(1000))
     sources.add_boxes(boxes(1000))
     sources.reset()
@@ -116,11 +116,11 @@ def test_the_frame_of_the_same_stamp_is_found() -> None:
     assert history.nearest(290 * MS) is frames[3]
 
 
-def test_none_where_there_is_none() -> None:
+def test_an_empty_history_has_no_nearest_frame() -> None:
     assert FrameHistory(1.0).nearest(0) is None
 
 
-def test_old_frames_go() -> None:
+def test_old_frames_are_dropped() -> None:
     history = FrameHistory(0.5)
     for n in range(100):
         history.add(buffered(flat(0), stamp_s=n / 10, captured=n / 10))

@@ -62,7 +62,7 @@ def test_socket_buffers(tmp_path: Path, receive: int, send: int, level: str, wor
     assert words in finding.advice
 
 
-def test_profile_with_a_large_segment_is_well(tmp_path: Path) -> None:
+def test_profile_with_a_large_segment_is_ok(tmp_path: Path) -> None:
     path = tmp_path / "profile.xml"
     path.write_text(PROFILE.format(size=64 << 20))
     for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
@@ -84,7 +84,7 @@ def test_a_variable_that_fast_dds_2_does_not_read_is_noted(
     assert ros.check_transport(FAST_DDS, {**environment, old: str(path)}).level == OK
 
 
-def test_profile_with_a_small_segment_is_not(tmp_path: Path) -> None:
+def test_profile_with_a_small_segment_is_noted(tmp_path: Path) -> None:
     path = tmp_path / "profile.xml"
     path.write_text(PROFILE.format(size=524288))
     finding = ros.check_transport(FAST_DDS, {**KILTED, "FASTDDS_DEFAULT_PROFILES_FILE": str(path)})
@@ -114,7 +114,7 @@ def test_other_transports_are_left_alone() -> None:
     assert ros.check_transport(FAST_DDS, {"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}).level == OK
 
 
-def test_bundle_that_does_not_load_is_an_error_with_what_mends_it(tmp_path: Path) -> None:
+def test_bundle_that_does_not_load_is_an_error_with_the_fix(tmp_path: Path) -> None:
     bundle = tmp_path / "broken"
     bundle.mkdir()
     (bundle / "manifest.json").write_text("{}")
@@ -133,7 +133,7 @@ def test_weights_that_are_cut_short_are_an_error(repository: Path, tmp_path: Pat
     assert "git checkout" in finding.advice
 
 
-def test_weights_that_a_bundle_was_not_built_from_are_told(
+def test_weights_that_a_bundle_was_not_built_from_are_noted(
     repository: Path, tmp_path: Path
 ) -> None:
     shipped = repository / "engines"
@@ -172,7 +172,7 @@ def test_bundle_reached_by_two_ways_is_listed_once(tmp_path: Path) -> None:
     assert [path.name for path in found] == ["one", "two"]
 
 
-def test_wheels_over_each_other_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheels_over_each_other_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("opencv_python", "opencv_python_headless"):
         info = tmp_path / f"{name}-5.0.0.dist-info"
         info.mkdir()
@@ -184,7 +184,7 @@ def test_wheels_over_each_other_are_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert finding.advice.endswith("opencv-python-headless==5.0.0")
 
 
-def test_line_has_level_check_finding_and_advice() -> None:
+def test_row_has_level_check_finding_and_advice() -> None:
     row = Finding("GPU", NOTE, "no NVIDIA driver", "the network runs on the CPU").row
     assert row == ("note", "GPU", "no NVIDIA driver -> the network runs on the CPU")
 
@@ -226,7 +226,7 @@ def test_openvino_is_found_with_what_the_processor_computes_in() -> None:
     assert (finding.level, "bfloat16 (with" in finding.found) == (OK if in_half else NOTE, in_half)
 
 
-def test_a_machine_without_openvino_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_openvino_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network.importlib.util, "find_spec", lambda name: None)
     finding = network.check_openvino()
     assert (finding.level, finding.found) == (NOTE, "not installed")

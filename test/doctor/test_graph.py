@@ -48,8 +48,8 @@ while True:
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
-    """Of a process with a driver of three topics, a viewer that asks for too much, and a node that
-    restores."""
+    """Start a process with a driver of three topics, a viewer that asks for too much, and a
+    restore_node; return their namespace."""
     name = f"/d{uuid.uuid4().hex[:8]}"
     command = [sys.executable, "-c", CAMERAS, name, str(RATE_HZ)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -60,7 +60,7 @@ def namespace() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def findings(namespace: str) -> list[Finding]:
-    """Looked at again where a busy machine has not yet told all."""
+    """Run the check until discovery has found everything, which takes longer on a busy machine."""
     end = time.monotonic() + 90
     while True:
         found = check_graph(1.0, {(48, 36)})
@@ -86,7 +86,7 @@ def test_each_camera_has_its_rate_encoding_and_advice(
 
 
 @pytest.mark.dds
-def test_what_a_restoring_node_publishes_is_not_listened_to(
+def test_what_a_restoring_node_publishes_is_not_subscribed(
     namespace: str, findings: list[Finding]
 ) -> None:
     (own,) = [one for one in findings if f"{namespace}/unirestore/image" in one.found]
@@ -94,7 +94,7 @@ def test_what_a_restoring_node_publishes_is_not_listened_to(
 
 
 @pytest.mark.dds
-def test_a_subscriber_that_asks_for_too_much_is_told(
+def test_a_subscriber_that_asks_for_too_much_is_noted(
     namespace: str, findings: list[Finding]
 ) -> None:
     (qos,) = [one for one in findings if one.check == "QoS"]

@@ -55,7 +55,7 @@ def test_a_repeat_goes_and_another_class_in_its_place_stays() -> None:
     assert [(one.name, round(one.score, 1)) for one in found] == [("car", 0.8), ("sign", 0.5)]
 
 
-def test_there_is_a_most() -> None:
+def test_detections_are_bounded() -> None:
     scores = np.full((20, 20, 1), 0.5, np.float32)
     v, u = np.mgrid[:20, :20].astype(np.float32)
     boxes = np.stack([u, v, u + 1, v + 1], axis=2)
@@ -74,7 +74,7 @@ def test_markers_are_closed_strips_after_one_that_deletes() -> None:
     assert len(make_markers([], header).markers) == 1
 
 
-def test_drawing_stays_in_the_picture_and_marks_the_box() -> None:
+def test_drawing_stays_in_the_image_and_marks_the_box() -> None:
     image = np.zeros((24, 40, 3), np.uint8)
     draw_detections(image, [Detection("car", 0.9, 4, 2, 12, 8)])
     assert image[2:9, 4].any() and not image[15:, 30:].any()

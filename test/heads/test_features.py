@@ -52,7 +52,7 @@ def test_an_unpadded_map_is_a_view() -> None:
         ({"step": 4}, "step of 4"),
     ],
 )
-def test_what_is_no_map_is_refused(change: dict[str, object], words: str) -> None:
+def test_other_messages_are_refused(change: dict[str, object], words: str) -> None:
     message = message_of(np.ones((2, 3, 4), np.float32))
     for name, value in change.items():
         setattr(message, name, value)

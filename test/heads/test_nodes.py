@@ -36,7 +36,7 @@ Pixels = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    """The same bundle beside the nodes."""
+    """Open the bundle that the nodes use."""
     with open_engine("tiny", "onnxruntime") as engine:
         yield engine
 
@@ -53,7 +53,7 @@ def scene(node: Any) -> tuple[Pixels, Pixels]:
 
 @pytest.fixture(scope="module")
 def node(start_node: Callable) -> Any:
-    """By the bundle's name, which is the default; a busy machine may be slow."""
+    """Start a node and both heads with the shipped bundle; a busy machine may be slow."""
     node = start_node("max_age_ms:=10000", "fallback_after_ms:=30000")
     for name in ("segmentation_head", "detection_head"):
         start_node(namespace=node.namespace, command=name)
@@ -104,7 +104,7 @@ def test_labels_are_the_heads_and_agree_with_the_truth(
     np.testing.assert_array_equal(pixels_of(coloured), palette(classes)[labels])
 
 
-def test_boxes_are_the_heads_and_drawn_on_the_drivers_picture(
+def test_boxes_are_the_heads_and_drawn_on_the_drivers_image(
     station: Station, engine: Engine, scene: tuple[Pixels, Pixels]
 ) -> None:
     rgb, _ = scene
@@ -147,7 +147,7 @@ def boxes_of(engine: Engine, rgb: Pixels) -> list[Detection]:
 
 
 def corners(array: MarkerArray) -> dict[tuple[str, int], float]:
-    """By class, box and corner; other numbers of threads add up in another order."""
+    """Return coordinates by class, box and corner, which differ slightly with other threads."""
     boxes = sorted((m.ns, [v for p in m.points for v in (p.x, p.y)]) for m in array.markers)
     return {
         (f"{name} {i}", j): value
@@ -174,19 +174,19 @@ def test_boxes_can_be_drawn_on_the_features(station: Station, scene: tuple[Pixel
     answer = station.exchange(image(scene[0], "rgb8"), drawn)
     assert (answer.width, answer.height) == (480, 360)
     picture = station.name("image")
-    station.wait(lambda: station.node.count_subscribers(picture) == 0, "the head to let go")
+    station.wait(lambda: station.node.count_subscribers(picture) == 0, "the head to unsubscribe")
     assert set_parameter(station, "detection_head", "background", "picture")
 
 
-def test_features_are_subscribed_only_while_somebody_listens(station: Station) -> None:
+def test_features_are_subscribed_only_while_somebody_subscribes(station: Station) -> None:
     features = station.name("segmentation/features")
     head_topic(station, "segmentation_head/labels")
     station.wait(lambda: station.node.count_subscribers(features) == 1, "the head to subscribe")
     station.let_go()
-    station.wait(lambda: station.node.count_subscribers(features) == 0, "the head to let go")
+    station.wait(lambda: station.node.count_subscribers(features) == 0, "the head to unsubscribe")
 
 
-def test_features_of_another_bundle_are_told_and_survived(
+def test_features_of_another_bundle_are_reported_and_survived(
     context: Context, start_node: Callable
 ) -> None:
     head = start_node(command="segmentation_head")
@@ -210,7 +210,7 @@ def send_and_look(station: Station, message: Image, topic: str, head: Any) -> bo
     ("bundle", "words"),
     [("nowhere", "no folder of that name"), ("MINIATURE", "it has no head for detection")],
 )
-def test_a_bundle_without_the_head_ends_it_with_what_mends_it(
+def test_a_bundle_without_the_head_ends_it_with_the_fix(
     start_node: Callable, miniature: Path, bundle: str, words: str
 ) -> None:
     folder = str(miniature) if bundle == "MINIATURE" else bundle
