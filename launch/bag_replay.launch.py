@@ -30,7 +30,7 @@ from launch.launch_description_sources.python_launch_file_utilities import (
 )
 from launch_ros.actions import Node
 
-from unirestore_ros.recordings.cameras import Camera, find_cameras, in_namespaces
+from unirestore_ros.recordings.cameras import BagCamera, find_cameras, in_namespaces
 from unirestore_ros.recordings.storage import open_reader
 
 HERE = Path(__file__).resolve().parent
@@ -67,13 +67,13 @@ ARGUMENTS = [
 ]
 
 
-def cameras_of(bag: str, topic: str) -> list[Camera]:
+def cameras_of(bag: str, topic: str) -> list[BagCamera]:
     """The cameras that are played, each in the namespace of its node."""
     with open_reader(Path(bag).expanduser()) as reader:
         return in_namespaces(find_cameras(reader, [topic] if topic else []), {})
 
 
-def from_bag(cameras: list[Camera], stamps: str) -> dict[str, str]:
+def from_bag(cameras: list[BagCamera], stamps: str) -> dict[str, str]:
     """The arguments of vehicle.launch.py that the bag decides."""
     kinds = {camera.compressed for camera in cameras}
     if len(kinds) > 1:
@@ -108,7 +108,7 @@ def bag_command(*words: str, use_sim_time: bool = False) -> Node:
     )
 
 
-def namespace_of(camera: Camera, outer: str) -> str:
+def namespace_of(camera: BagCamera, outer: str) -> str:
     """The namespace of the camera's node: empty, or with a slash in front."""
     return f"/{outer.strip('/')}{camera.namespace}" if outer.strip("/") else camera.namespace
 
@@ -122,7 +122,7 @@ def watcher(namespace: str, topics: list[str], arguments: dict[str, str]) -> Nod
     return bag_command("watch", *words, use_sim_time=arguments["stamps"] == "clock")
 
 
-def player(arguments: dict[str, str], cameras: list[Camera], topics: list[str]) -> Node:
+def player(arguments: dict[str, str], cameras: list[BagCamera], topics: list[str]) -> Node:
     words = ["play", str(Path(arguments["bag"]).expanduser()), "--rate", arguments["rate"]]
     if arguments["topic"]:
         infos = [camera.info_topic for camera in cameras if camera.info_topic]

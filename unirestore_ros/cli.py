@@ -42,7 +42,7 @@ COMMANDS = {
         "make, play, restore, watch and compare rosbag2 files",
     ),
     "restore": Command(
-        "unirestore_ros.recordings.restore_command:main",
+        "unirestore_ros.recordings.restore:main",
         "restore image files, folders and videos offline",
     ),
     "build": Command("unirestore_ros.export.command:main", "compile a bundle from weights"),

@@ -33,3 +33,9 @@ def death_with_parent() -> Callable[[], None]:
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
     return ask
+
+
+def start_worker() -> None:
+    """Initialise a pool's process: Ctrl-C is for the parent to handle, whose death ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    death_with_parent()()

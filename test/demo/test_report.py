@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from unirestore_ros.demo.names import features_topic
-from unirestore_ros.demo.quality import StretchReport, best_classical, measure_stretch
-from unirestore_ros.demo.record import Record
-from unirestore_ros.demo.report import Report, make_report, table
-from unirestore_ros.demo.spool import Spool
+from unirestore_ros.demo.drive import CAMERA
+from unirestore_ros.demo.record import Frames, Record, open_frames
+from unirestore_ros.demo.report import (
+    Report,
+    StretchReport,
+    best_classical,
+    make_report,
+    measure_stretch,
+    table,
+)
+from unirestore_ros.recordings.make import NewFrame, make_bag
 
 # Levels off everywhere: 2 (restored), 20 (fog) and 10 (rain).
 TWO_OFF, TEN_OFF, TWENTY_OFF = (float(20 * np.log10(255 / off)) for off in (2, 10, 20))
@@ -23,18 +30,17 @@ SUBTRACTED = {
 }
 
 
-def measured(spool: Spool, record: Record) -> list[StretchReport]:
+def measured(frames: Frames, record: Record) -> list[StretchReport]:
     restored = {shown.index: shown for shown in record.restored}
     return [
-        measure_stretch(spool, stretch, restored, SUBTRACTED, lambda: None)
-        for stretch in spool.stretches()
+        measure_stretch(frames, stretch, restored, SUBTRACTED, lambda: None)
+        for stretch in frames.bag.stretches()
     ]
 
 
 @pytest.fixture
-def report(spool: Spool, record: Record) -> Report:
-    topics = {"segmentation": features_topic("segmentation")}
-    return make_report(record, measured(spool, record), topics, {"input": "test"})
+def report(frames: Frames, record: Record) -> Report:
+    return make_report(record, measured(frames, record), {"input": "test"})
 
 
 def test_record_joins_by_stamp(record: Record) -> None:
@@ -72,15 +78,16 @@ def test_classical_is_the_best_for_each_stretch(report: Report) -> None:
     assert [stretch["classical_method"] for stretch in report["stretches"]] == ["less ten"] * 2
 
 
-def test_classical_method_sees_rgb(spool: Spool) -> None:
-    """A red frame, BGR on disk, is kept by the method that keeps red."""
-    for index in range(3):
-        for kind in ("camera", "clean"):
-            red = np.zeros((48, 64, 3), np.uint8)
-            red[..., 2] = 50
-            np.save(spool.folder / kind / f"{index:06d}.npy", red)
+def test_classical_method_sees_rgb(frames: Frames, tmp_path: Path) -> None:
+    """A red frame, BGR in the bag, is kept by the method that keeps red."""
+    red = np.zeros((48, 64, 3), np.uint8)
+    red[..., 2] = 50
+    made = [NewFrame(index * 10**8, red, red, (64, 48)) for index in range(3)]
+    times = make_bag(made, tmp_path / "red", CAMERA, 10**18, "sqlite3")
+    bag = dataclasses.replace(frames.bag, folder=tmp_path / "red", times_ns=tuple(times))
     methods = {"black": np.zeros_like, "red only": SUBTRACTED["red only"]}
-    assert best_classical(spool, [0, 1, 2], methods) == "red only"
+    with open_frames(bag, tmp_path / "recorded") as reds:
+        assert best_classical(reds, [0, 1, 2], methods) == "red only"
 
 
 def test_feature_topics(report: Report) -> None:
@@ -94,9 +101,9 @@ def test_feature_topics(report: Report) -> None:
     }
 
 
-def test_without_clean_frames_psnr_is_null(spool: Spool, record: Record) -> None:
-    spool.entries = [dataclasses.replace(entry, has_clean=False) for entry in spool.entries]
-    report = make_report(record, measured(spool, record), {"segmentation": "topic"}, {})
+def test_without_clean_frames_psnr_is_null(frames: Frames, record: Record) -> None:
+    frames.bag = dataclasses.replace(frames.bag, has_clean=False)
+    report = make_report(record, measured(frames, record), {})
     nothing = {"degraded": None, "classical": None, "restored": None}
     assert report["psnr_db"] == nothing
     assert all(stretch["psnr_db"] == nothing for stretch in report["stretches"])

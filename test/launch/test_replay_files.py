@@ -24,13 +24,13 @@ from launch.utilities import perform_substitutions  # noqa: E402
 from launched import Launched, arguments, load_file  # noqa: E402
 
 from unirestore_ros.recordings.bag_command import main as bag  # noqa: E402
-from unirestore_ros.recordings.cameras import Camera  # noqa: E402
+from unirestore_ros.recordings.cameras import BagCamera  # noqa: E402
 
 TIMEOUT_S = 120.0
 SIZE = (480, 360)
-FRONT = Camera("/camera/front/image_raw", False, SIZE, 9, "/camera/front/camera_info", "/front")
-REAR = Camera("/camera/rear/image_raw", False, SIZE, 9, None, "/rear")
-ALONE = Camera("/camera/image_raw", False, SIZE, 9, "/camera/camera_info")
+FRONT = BagCamera("/camera/front/image_raw", False, SIZE, 9, "/camera/front/camera_info", "/front")
+REAR = BagCamera("/camera/rear/image_raw", False, SIZE, 9, None, "/rear")
+ALONE = BagCamera("/camera/image_raw", False, SIZE, 9, "/camera/camera_info")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_the_bag_decides_what_is_subscribed(replay: ModuleType) -> None:
     several = replay.from_bag([FRONT, REAR], "clock")
     assert several["cameras"] == "front:/camera/front/image_raw,rear:/camera/rear/image_raw"
     assert several["use_sim_time"] == "true"
-    compressed = Camera("/c/image_raw/compressed", True, SIZE, 9, None)
+    compressed = BagCamera("/c/image_raw/compressed", True, SIZE, 9, None)
     said = replay.from_bag([compressed], "recorded")
     assert (said["image"], said["input_transport"]) == ("/c/image_raw", "compressed")
     with pytest.raises(ValueError, match="choose one with topic:="):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.sources import open_source
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="rosbags is not installed")
@@ -107,7 +107,7 @@ def test_a_file_of_the_bag_means_the_bag(two_cameras: Path) -> None:
 
 
 def test_topic_that_is_not_there_names_those_that_are(two_cameras: Path) -> None:
-    with pytest.raises(MediaError, match=r"no images on /left, but on /rear/image_raw, /front"):
+    with pytest.raises(RecordingError, match=r"no images on /left, but on /rear/image_raw, /front"):
         open_source(two_cameras, "/left")
 
 
@@ -124,7 +124,7 @@ def test_encoding_that_no_camera_has_is_named(tmp_path: Path) -> None:
     maker = BagMaker(tmp_path / "bag", STORAGES[0])
     with maker.writer:
         maker.raw("/depth", START_NS, "16UC1", np.zeros((6, 8, 2), np.uint8), 16)
-    with pytest.raises(MediaError, match="16UC1"):
+    with pytest.raises(RecordingError, match="16UC1"):
         list(open_source(tmp_path / "bag").frames())
 
 
@@ -133,17 +133,17 @@ def test_bag_without_images_is_refused(tmp_path: Path) -> None:
     with maker.writer:
         message = maker.types.types["std_msgs/msg/String"]("hello")
         maker.write("/chatter", "std_msgs/msg/String", message, START_NS)
-    with pytest.raises(MediaError, match="no topic of sensor_msgs/Image"):
+    with pytest.raises(RecordingError, match="no topic of sensor_msgs/Image"):
         open_source(tmp_path / "bag")
 
 
 def test_bag_without_metadata_says_how_to_make_it(tmp_path: Path) -> None:
     (tmp_path / "lone.db3").write_bytes(b"")
-    with pytest.raises(MediaError, match="ros2 bag reindex"):
+    with pytest.raises(RecordingError, match="ros2 bag reindex"):
         open_source(tmp_path / "lone.db3")
 
 
 def test_broken_bag_is_refused(two_cameras: Path) -> None:
     (two_cameras / "metadata.yaml").write_text("not: a bag")
-    with pytest.raises(MediaError, match="cannot be read"):
+    with pytest.raises(RecordingError, match="cannot be read"):
         open_source(two_cameras)

@@ -17,16 +17,21 @@ from typing import Any
 
 import pytest
 import rclpy
-from bag_maker import LATCHED, MS, START_NS, BagMaker, make_drive
+from bag_maker import LATCHED, MS, START_NS, BagMaker, make_drive, street
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 
+from unirestore_ros.recordings.arrivals import header_place, message_class
 from unirestore_ros.recordings.bag_command import main, split_ros_arguments
-from unirestore_ros.recordings.header import Header, has_header, read_header, with_stamp
-from unirestore_ros.recordings.play import message_class, qos_profile
-from unirestore_ros.recordings.storage import open_reader
-from unirestore_ros.recordings.watch import header_place
+from unirestore_ros.recordings.play import Pace, Player, Playlist, qos_profile
+from unirestore_ros.recordings.storage import (
+    Header,
+    has_header,
+    open_reader,
+    read_header,
+    with_stamp,
+)
 
 TIMEOUT_S = 90.0
 FRAMES = 8
@@ -110,6 +115,78 @@ def test_what_cannot_be_played_is_said(
     assert main(["play", str(tmp_path / words[0]), *words[1:]]) == 1
     assert reason in caplog.text
     assert not rclpy.ok()
+
+
+class Publisher:
+    """Notes when it is called; the first call takes as long as it is told."""
+
+    def __init__(self, first_takes_s: float = 0.0) -> None:
+        self.first_takes_s = first_takes_s
+        self.times: list[int] = []
+        self.stamps: list[int] = []
+        self.waited = False
+
+    def publish(self, data: bytes) -> None:
+        self.times.append(time.time_ns())
+        header = read_header(data)
+        assert header is not None
+        self.stamps.append(header.stamp_ns)
+        if len(self.times) == 1:
+            time.sleep(self.first_takes_s)
+
+    def wait_for_all_acked(self, limit: object) -> None:
+        self.waited = True
+
+
+def played(
+    tmp_path: Path, offsets_ms: list[int], publisher: Publisher, pace: Pace, stopped: bool = False
+) -> list[tuple[str, int, int]]:
+    """Play an image topic with frames at those times; what the player says that it sent."""
+    maker = BagMaker(tmp_path / "drive")
+    with maker.writer:
+        for offset in offsets_ms:
+            maker.image("/camera/image_raw", START_NS + offset * MS, street(0))
+    sent: list[tuple[str, int, int]] = []
+    with open_reader(tmp_path / "drive") as reader:
+        number = reader.connections[0].id
+        publishers: dict[int, Any] = {number: publisher}
+        end = reader.end_time
+        playlist = Playlist(reader, publishers, frozenset([number]), START_NS, end)
+        player = Player(None, playlist, pace, sent=lambda *each: sent.append(each))
+        player.play(lambda: stopped)
+    return sent
+
+
+def test_no_frame_comes_before_it_is_due(tmp_path: Path) -> None:
+    publisher = Publisher()
+    offsets = [0, 30, 45, 90]
+    sent = played(tmp_path, offsets, publisher, Pace(rate=0.5, restamp=True))
+    times = [at - publisher.times[0] for at in publisher.times]
+    assert all(at >= 2 * due * MS - MS for at, due in zip(times, offsets, strict=True))
+    assert publisher.waited
+    assert [bag_ns for _, bag_ns, _ in sent] == [START_NS + offset * MS for offset in offsets]
+
+
+@pytest.mark.parametrize("keep_spacing", [True, False])
+def test_after_a_late_frame_the_spacing_is_kept_if_asked(
+    tmp_path: Path, keep_spacing: bool
+) -> None:
+    publisher = Publisher(first_takes_s=0.15)
+    pace = Pace(restamp=True, keep_spacing=keep_spacing)
+    sent = played(tmp_path, [0, 50, 100], publisher, pace)
+    times = publisher.times
+    assert times[1] - times[0] >= 149 * MS
+    assert (times[2] - times[1] >= 49 * MS) == keep_spacing
+    # Stamps say when a frame was due: where that is shifted, when it was sent.
+    late = times[1] - publisher.stamps[1]
+    assert (late < 49 * MS) == keep_spacing
+    assert len(sent) == 3
+
+
+def test_a_player_that_is_stopped_publishes_nothing_more(tmp_path: Path) -> None:
+    publisher = Publisher()
+    assert played(tmp_path, [0, 50], publisher, Pace(), stopped=True) == []
+    assert publisher.times == []
 
 
 class Processes:

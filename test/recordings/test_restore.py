@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unirestore_ros.engine import open_engine
-from unirestore_ros.recordings.restore_command import main
+from unirestore_ros.recordings.restore import main
 
 SIZE = (480, 360)
 
@@ -68,7 +68,7 @@ def test_another_size_is_refused_with_the_command_and_leaves_nothing(
     cv2.imwrite(str(source / "a.png"), street(1))
     cv2.imwrite(str(source / "b.png"), street(1, (640, 480)))
     assert main([str(source), str(tmp_path / "out")]) == 1
-    assert "picture 2 is 640x480" in caplog.text and "--size 640x480" in caplog.text
+    assert "image 2 is 640x480" in caplog.text and "--size 640x480" in caplog.text
     assert left_in(tmp_path) == ["in"]
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.sources import open_source
 
 
@@ -42,7 +42,7 @@ def test_grey_image_comes_as_three_channels(tmp_path: Path) -> None:
 
 def test_broken_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"not a PNG")
-    with pytest.raises(MediaError, match=r"broken\.png cannot be read"):
+    with pytest.raises(RecordingError, match=r"broken\.png cannot be read"):
         list(open_source(tmp_path).frames())
 
 
@@ -69,12 +69,12 @@ def test_video_has_its_times_and_can_be_read_twice(tmp_path: Path) -> None:
 def test_what_cannot_be_played_is_refused(tmp_path: Path, make: object, words: str) -> None:
     path = tmp_path / "input"
     make(path)
-    with pytest.raises(MediaError, match=words):
+    with pytest.raises(RecordingError, match=words):
         open_source(path)
 
 
 def test_topic_of_a_video_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "drive.mp4"
     write_video(path, [10], 25.0)
-    with pytest.raises(MediaError, match="--topic does not apply"):
+    with pytest.raises(RecordingError, match="--topic does not apply"):
         open_source(path, "/camera")

@@ -1,7 +1,7 @@
-"""`demo`: a drive played through the real node over DDS, and what came out of it.
+"""`demo`: play a drive through the real node over DDS, and write what came out of it.
 
-Without --input the package's own synthetic drive is played, degraded on the way. The node, a player
-and a recorder are three processes; this one renders or reads the frames, watches, and reports.
+Without --input the package's own synthetic drive is played, degraded on the way. The node is a
+process of its own; this one renders or reads the frames, plays them, records and reports.
 """
 
 from __future__ import annotations
@@ -16,26 +16,25 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from unirestore_ros.demo import names
-from unirestore_ros.demo.conduct import Play, conduct
-from unirestore_ros.demo.errors import DemoError
-from unirestore_ros.demo.outputs import before_after, overlay_pictures
-from unirestore_ros.demo.prepare import spool_input
-from unirestore_ros.demo.quality import StretchReport, measure_stretch
-from unirestore_ros.demo.record import Record
-from unirestore_ros.demo.rendering import spool_drive
-from unirestore_ros.demo.report import Report, make_report, table
-from unirestore_ros.demo.spool import Spool
+from unirestore_ros.demo.drive import DriveBag, record_drive, record_input
+from unirestore_ros.demo.figures import before_after, overlay_images
+from unirestore_ros.demo.play import Play, run_play
+from unirestore_ros.demo.record import Frames, Record, open_frames
+from unirestore_ros.demo.report import (
+    Report,
+    StretchReport,
+    make_report,
+    measure_stretch,
+    table,
+)
 from unirestore_ros.engine import BundleError
 from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.evaluate.classical import METHODS
 from unirestore_ros.files import folder_written_beside
-from unirestore_ros.recordings.degradation import degradation
-from unirestore_ros.recordings.errors import MediaError
-from unirestore_ros.recordings.pictures import write_picture
-from unirestore_ros.recordings.scaling import Size
+from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.images import Size, degradation, write_image, write_video
+from unirestore_ros.recordings.restore import INTERRUPTED
 from unirestore_ros.recordings.sources import open_source
-from unirestore_ros.recordings.video import write_video
 from unirestore_ros.signals import signals_as_exits
 
 REPORT, OVERLAY, FIGURE = "report.json", "overlay.mp4", "before_after.png"
@@ -43,7 +42,6 @@ MACHINE_TASKS = ("segmentation", "detection")
 DEFAULT_RATE = 5.0
 DEFAULT_LIMIT = 300
 DRIVE_FRAMES = 120
-_INTERRUPTED = 130
 
 _log = logging.getLogger(__name__)
 
@@ -55,55 +53,58 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with logging_redirect_tqdm():
             report = run(arguments)
-    except (DemoError, MediaError, BundleError) as error:
+    except (RecordingError, BundleError) as error:
         _log.error("demo: %s", error)
         return 1
     except KeyboardInterrupt:
         _log.error("demo: interrupted")
-        return _INTERRUPTED
+        return INTERRUPTED
     sys.stdout.write(f"\n{table(report)}\n\nwritten to {arguments.out}\n")
     return 0
 
 
 def run(arguments: argparse.Namespace) -> Report:
-    """Prepare, play, measure and write; DemoError or BundleError where that cannot be done."""
+    """Prepare, play, measure and write; RecordingError or BundleError where that cannot be done."""
     check_replaceable(arguments.out)
     bundle = read_bundle(find_bundle(arguments.bundle))
     prefix = "unirestore_demo_"
     with signals_as_exits(), tempfile.TemporaryDirectory(prefix=prefix) as name:
         work = Path(name)
-        spool = _spool(arguments, bundle.manifest.input_size, work / "frames")
+        bag = _record_frames(arguments, bundle.manifest.input_size, work / "frames")
         parameters = [f"backend:={arguments.backend}", *arguments.param]
         tasks = [task for task in MACHINE_TASKS if task in bundle.manifest.tasks]
-        record = conduct(Play(spool, bundle.folder, parameters, tasks, work))
-        stretches = _measure(spool, record)
-        topics = {task: names.features_topic(task) for task in tasks}
-        about = {"input": str(arguments.input or "synthetic drive")}
-        report = make_report(record, stretches, topics, about)
-        with folder_written_beside(arguments.out) as folder:
-            _write(folder, spool, record, stretches, report)
+        play = Play(bag, bundle.folder, parameters, tasks, work, arguments.rate)
+        record = run_play(play)
+        with open_frames(bag, play.recorded) as frames:
+            stretches = _measure(frames, record)
+            about = {"input": str(arguments.input or "synthetic drive")}
+            report = make_report(record, stretches, about)
+            with folder_written_beside(arguments.out) as folder:
+                _write(folder, frames, record, stretches, report)
     return report
 
 
 def check_replaceable(folder: Path) -> None:
-    """DemoError unless the folder is absent, or has nothing but what a demo wrote."""
+    """RecordingError unless the folder is absent, or has nothing but what a demo wrote."""
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise DemoError(f"{folder} is not a folder: name another with --out")
+        raise RecordingError(f"{folder} is not a folder: name another with --out")
     others = sorted({path.name for path in folder.iterdir()} - {REPORT, OVERLAY, FIGURE})
     if others:
-        raise DemoError(
+        raise RecordingError(
             f"{folder} would be replaced, but holds {others[0]}, which no demo wrote:"
             " name another folder with --out"
         )
 
 
-def _spool(arguments: argparse.Namespace, size: Size, folder: Path) -> Spool:
+def _record_frames(arguments: argparse.Namespace, size: Size, folder: Path) -> DriveBag:
     if arguments.input is None:
         if arguments.degrade is not None or arguments.topic is not None:
-            raise DemoError("DEGRADE and --topic need an INPUT: the synthetic drive has its own")
-        return spool_drive(folder, size, arguments.rate, arguments.frames or DRIVE_FRAMES)
+            raise RecordingError(
+                "DEGRADE and --topic need an INPUT: the synthetic drive has its own"
+            )
+        return record_drive(folder, size, arguments.frames or DRIVE_FRAMES)
     degrade = None
     if arguments.degrade is not None:
         degrade = degradation(arguments.degrade, arguments.severity)
@@ -111,33 +112,33 @@ def _spool(arguments: argparse.Namespace, size: Size, folder: Path) -> Spool:
     _log.info("playing %s", source.description)
     limit = DEFAULT_LIMIT if arguments.frames is None else arguments.frames
     stretch = arguments.degrade or arguments.input.name
-    return spool_input(source, folder, size, arguments.rate, limit, stretch, degrade)
+    return record_input(source, folder, size, arguments.rate, limit, stretch, degrade)
 
 
-def _measure(spool: Spool, record: Record) -> list[StretchReport]:
+def _measure(frames: Frames, record: Record) -> list[StretchReport]:
     restored = {shown.index: shown for shown in record.restored}
-    known = sum(spool.entries[index].has_clean for index in restored)
+    known = len(restored) if frames.bag.has_clean else 0
     with tqdm(total=known, desc="measuring", unit="frame", disable=not known) as bar:
         return [
-            measure_stretch(spool, stretch, restored, METHODS, bar.update)
-            for stretch in spool.stretches()
+            measure_stretch(frames, stretch, restored, METHODS, bar.update)
+            for stretch in frames.bag.stretches()
         ]
 
 
 def _write(
     folder: Path,
-    spool: Spool,
+    frames: Frames,
     record: Record,
     stretches: list[StretchReport],
     report: Report,
 ) -> None:
-    pictures = tqdm(overlay_pictures(spool, record), "drawing", len(record.shown), unit="frame")
-    write_video(folder / OVERLAY, pictures, report["rate"] or DEFAULT_RATE)
+    images = tqdm(overlay_images(frames, record), "drawing", len(record.shown), unit="frame")
+    write_video(folder / OVERLAY, images, report["rate"] or DEFAULT_RATE)
     subtitle = (
         f"bundle {report['bundle']} on {report['backend']};"
         f" {report['frames_out']} of {report['frames_in']} frames restored by restore_node"
     )
-    write_picture(folder / FIGURE, before_after(spool, record, stretches, subtitle))
+    write_image(folder / FIGURE, before_after(frames, record, stretches, subtitle))
     (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,39 +1,52 @@
-"""What was played and what came out, joined by stamp from the journals of player and recorder."""
+"""Record what the node publishes into a bag, and join it by stamp with what was played."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from rosbags.rosbag2 import Reader, Writer
 
-from unirestore_ros.demo.journal import Entry, read_journal
-from unirestore_ros.demo.names import CAMERA_MODE, RESTORED_MODE
+from unirestore_ros.demo.drive import CAMERA, NAMESPACE, DriveBag
+from unirestore_ros.msgs.cdr import view_image
+from unirestore_ros.recordings.arrivals import Arrival
+from unirestore_ros.recordings.fitting import decode_features, decode_message
+from unirestore_ros.recordings.storage import IMAGE, message_at, new_connection, open_reader
+
+NODE_NAME = "unirestore"
+RESTORER = f"{NAMESPACE}/{NODE_NAME}"
+RESTORED_IMAGE = f"{RESTORER}/image"
+STATUS = f"{RESTORER}/status"
+DIAGNOSTICS = "/diagnostics"
+# What the node's status says of a frame's mode.
+RESTORED_MODE, CAMERA_MODE = "restored", "camera"
+
+
+def features_topic(task: str) -> str:
+    return f"{RESTORER}/{task}/features"
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class ShownFrame:
     """One image that the node published for the driver."""
 
     index: int
-    """Of the frame in the spool."""
+    """Of the frame that was played."""
     stamp_ns: int
     received_ns: int
     mode: str
     """``restored`` or ``camera``, as the node's status says."""
     age_ms: float | None
-    file: Path
 
     @property
     def latency_ms(self) -> float:
         """From the camera's publication to the recorder's receipt."""
         return (self.received_ns - self.stamp_ns) / 1e6
-
-    def picture(self) -> np.ndarray:
-        """(H, W, 3) uint8 BGR."""
-        picture: np.ndarray = np.load(self.file)
-        return picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +57,8 @@ class FeatureTopic:
     height: int
     width: int
     messages: int
-    kept: Mapping[int, Path]
-    """By frame of the spool: (h, w, c) float32."""
+    kept: Mapping[int, int]
+    """When each was received, in nanoseconds, by the index of its frame."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +66,8 @@ class Record:
     """A finished play. Messages with stamps that were not played are left out."""
 
     played_ns: tuple[int, ...]
-    """The stamp of each frame of the spool that was played."""
-    shown: tuple[Shown, ...]
+    """The stamp of each frame that was played."""
+    shown: tuple[ShownFrame, ...]
     features: Mapping[str, FeatureTopic]
     """By task; a task without messages is absent."""
     diagnostics: Mapping[str, str]
@@ -63,81 +76,179 @@ class Record:
     """The node's last diagnostics message of the play."""
 
     @property
-    def restored(self) -> list[Shown]:
+    def restored(self) -> list[ShownFrame]:
         return [shown for shown in self.shown if shown.mode == RESTORED_MODE]
 
 
-def read_record(player: Path, recorder: Path, folder: Path) -> Record:
-    """Join two journals; ``folder`` is where the recorder put its arrays."""
-    played = [entry for entry in read_journal(player) if "stamp" in entry]
-    index_of = {entry["stamp"]: entry["index"] for entry in played}
-    entries = read_journal(recorder)
-    return Record(
-        played_ns=tuple(index_of),
-        shown=tuple(_shown(entries, index_of, folder)),
-        features=_features(entries, index_of, folder),
-        diagnostics=_last_diagnostics(entries),
-        verdict=_verdict(entries, max(index_of, default=0)),
-    )
+class _FeatureMap(NamedTuple):
+    stamp_ns: int
+    received_ns: int
+    encoding: str
+    height: int
+    width: int
+    is_kept: bool
 
 
-def _shown(entries: Iterable[Entry], index_of: Mapping[int, int], folder: Path) -> list[Shown]:
-    entries = list(entries)
-    status = {entry["stamp"]: entry["values"] for entry in entries if entry["what"] == "status"}
-    return [
-        Shown(
-            index=index_of[entry["stamp"]],
-            stamp_ns=entry["stamp"],
-            received_ns=entry["received"],
-            mode=status.get(entry["stamp"], {}).get("mode", CAMERA_MODE),
-            age_ms=_number(status.get(entry["stamp"], {}).get("age_ms")),
-            file=folder / entry["file"],
+class Recorder:
+    """Writes every image and some of the feature maps into a bag, and notes all that arrives.
+
+    The feature maps that are kept are of one frame in ``feature_period_ns``.
+    """
+
+    def __init__(self, writer: Writer, tasks: Sequence[str], feature_period_ns: int) -> None:
+        self._writer = writer
+        self._period_ns = feature_period_ns
+        self._images = new_connection(writer, RESTORED_IMAGE, IMAGE)
+        self._maps = {
+            features_topic(task): new_connection(writer, features_topic(task), IMAGE)
+            for task in tasks
+        }
+        self._tasks = {features_topic(task): task for task in tasks}
+        self._received: dict[int, int] = {}
+        self._status: dict[int, dict[str, str]] = {}
+        self._features: dict[str, list[_FeatureMap]] = {}
+        self._said: list[tuple[int, str]] = []
+        self._diagnostics: dict[str, str] = {}
+        self.restored_stamps: set[int] = set()
+        """Stamps of the frames whose status says that they are restored."""
+        self.latencies_s: list[float] = []
+        """How long the node took for each of those, in their order."""
+        self.last_arrival = 0.0
+        """Seconds of the steady clock at which something came of a frame."""
+
+    @property
+    def topics(self) -> list[str]:
+        return [RESTORED_IMAGE, STATUS, DIAGNOSTICS, *self._maps]
+
+    def receive(self, arrival: Arrival) -> None:
+        """Take in one message; it is in the bag when this returns."""
+        received = time.time_ns()
+        if arrival.topic == DIAGNOSTICS:
+            self._note_diagnostics(arrival, received)
+            return
+        if arrival.header is None:
+            return
+        stamp = arrival.header.stamp_ns
+        self.last_arrival = time.monotonic()
+        if arrival.topic == RESTORED_IMAGE:
+            self._writer.write(self._images, received, arrival.data)
+            self._received[stamp] = received
+        elif arrival.topic == STATUS:
+            self._note_status(arrival, stamp)
+        else:
+            self._note_features(arrival, stamp, received)
+
+    def has_all(self, stamp_ns: int) -> bool:
+        """Whether image and features of a frame have come."""
+        maps = (self._features.get(task, []) for task in self._tasks.values())
+        return stamp_ns in self._received and all(
+            each and each[-1].stamp_ns >= stamp_ns for each in maps
         )
-        for entry in entries
-        if entry["what"] == "image" and entry["stamp"] in index_of
-    ]
 
-
-def _features(
-    entries: Iterable[Entry], index_of: Mapping[int, int], folder: Path
-) -> dict[str, FeatureTopic]:
-    by_task: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry["what"] == "features" and entry["stamp"] in index_of:
-            by_task.setdefault(entry["task"], []).append(entry)
-    return {
-        task: FeatureTopic(
-            encoding=received[0]["encoding"],
-            height=received[0]["height"],
-            width=received[0]["width"],
-            messages=len(received),
-            kept={
-                index_of[entry["stamp"]]: folder / entry["file"]
-                for entry in received
-                if entry["file"] is not None
-            },
+    def record(self, played_ns: Sequence[int]) -> Record:
+        """Join what came with the stamps that were played, in the order of their frames."""
+        index_of = {stamp: index for index, stamp in enumerate(played_ns)}
+        last = max(played_ns, default=0)
+        # After the play the camera has gone, and the node says so: that is left out.
+        during = [message for received, message in self._said if received <= last]
+        return Record(
+            played_ns=tuple(played_ns),
+            shown=tuple(
+                self._shown(index_of[stamp], stamp, received)
+                for stamp, received in self._received.items()
+                if stamp in index_of
+            ),
+            features=self._feature_topics(index_of),
+            diagnostics=dict(self._diagnostics),
+            verdict=during[-1] if during else None,
         )
-        for task, received in by_task.items()
-    }
+
+    def _note_status(self, arrival: Arrival, stamp: int) -> None:
+        for _, _, values in arrival.statuses():
+            self._status[stamp] = values
+            if values.get("mode") == RESTORED_MODE:
+                self.restored_stamps.add(stamp)
+                self.latencies_s.append(float(values["latency_ms"]) / 1e3)
+
+    def _note_features(self, arrival: Arrival, stamp: int, received: int) -> None:
+        maps = self._features.setdefault(self._tasks[arrival.topic], [])
+        image = view_image(arrival.data)
+        # By the stamp's period, so that the maps kept are of the same frames for all tasks.
+        period = stamp // self._period_ns
+        is_kept = not maps or maps[-1].stamp_ns // self._period_ns != period
+        maps.append(
+            _FeatureMap(stamp, received, image.encoding, image.height, image.width, is_kept)
+        )
+        if is_kept:
+            self._writer.write(self._maps[arrival.topic], received, arrival.data)
+
+    def _note_diagnostics(self, arrival: Arrival, received: int) -> None:
+        for name, message, values in arrival.statuses():
+            if name == RESTORER:  # other nodes of the network report there too
+                self._said.append((received, message))
+                self._diagnostics.update(values)
+
+    def _shown(self, index: int, stamp: int, received: int) -> ShownFrame:
+        values = self._status.get(stamp, {})
+        age = values.get("age_ms", "")
+        mode = values.get("mode", CAMERA_MODE)
+        return ShownFrame(index, stamp, received, mode, float(age) if _is_number(age) else None)
+
+    def _feature_topics(self, index_of: Mapping[int, int]) -> dict[str, FeatureTopic]:
+        topics = {}
+        for task, maps in self._features.items():
+            played = [each for each in maps if each.stamp_ns in index_of]
+            if played:
+                kept = {
+                    index_of[each.stamp_ns]: each.received_ns for each in played if each.is_kept
+                }
+                first = played[0]
+                topics[task] = FeatureTopic(
+                    first.encoding, first.height, first.width, len(played), kept
+                )
+        return topics
 
 
-def _last_diagnostics(entries: Iterable[Entry]) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for entry in entries:
-        if entry["what"] == "diagnostics":
-            values.update(entry["values"])
-    return values
-
-
-def _verdict(entries: Iterable[Entry], last_stamp: int) -> str | None:
-    """After the play the camera has gone, and the node says so: that is not asked for."""
-    said = [entry for entry in entries if entry["what"] == "diagnostics"]
-    during = [entry["message"] for entry in said if entry["received"] <= last_stamp]
-    return during[-1] if during else None
-
-
-def _number(text: str | None) -> float | None:
+def _is_number(text: str) -> bool:
     try:
-        return None if text is None else float(text)
+        float(text)
     except ValueError:
-        return None
+        return False
+    return True
+
+
+class Frames:
+    """Reads the frames that were played and what came out, one at a time.
+
+    Images are (H, W, 3) uint8 BGR.
+    """
+
+    def __init__(self, bag: DriveBag, played: Reader, recorded: Reader) -> None:
+        self.bag = bag
+        self._played = played
+        self._recorded = recorded
+
+    def camera(self, index: int) -> np.ndarray:
+        """What the camera sent."""
+        return self._read_played(CAMERA.image_topic, index)
+
+    def clean(self, index: int) -> np.ndarray:
+        """The frame before it was degraded, where the bag has it."""
+        return self._read_played(CAMERA.clean_topic, index)
+
+    def shown(self, frame: ShownFrame) -> np.ndarray:
+        """What the node published for the driver."""
+        return decode_message(message_at(self._recorded, RESTORED_IMAGE, frame.received_ns), False)
+
+    def features(self, task: str, received_ns: int) -> np.ndarray:
+        """A feature map that was kept, (h, w, c) float32."""
+        return decode_features(message_at(self._recorded, features_topic(task), received_ns))
+
+    def _read_played(self, topic: str, index: int) -> np.ndarray:
+        return decode_message(message_at(self._played, topic, self.bag.times_ns[index]), False)
+
+
+@contextlib.contextmanager
+def open_frames(bag: DriveBag, recorded: Path) -> Iterator[Frames]:
+    with open_reader(bag.folder) as played, open_reader(recorded) as outputs:
+        yield Frames(bag, played, outputs)

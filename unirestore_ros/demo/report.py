@@ -1,25 +1,125 @@
-"""The report of a demonstration: as JSON for scripts, as a table for people."""
+"""Report on a play: how near to the clean frames the restored ones are, rates and latencies.
+
+Beside the restored frames stand those of the best classical method, which needs no network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from unirestore_ros.demo.quality import StretchReport, mean_quality
-from unirestore_ros.demo.record import Record
+from unirestore_ros.demo.record import Frames, Record, ShownFrame, features_topic
+from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.msgs.rates import mean_rate
+from unirestore_ros.recordings.images import swap_red_and_blue
 from unirestore_ros.tables import text_table
 
 Report = dict[str, Any]
 
 
-def make_report(
-    record: Record, stretches: Sequence[StretchReport], topics: dict[str, str], about: Report
-) -> Report:
-    """The contents of ``report.json``; ``topics`` names the feature topic of each task, ``about``
-    says what was played."""
+Restorer = Callable[[np.ndarray], np.ndarray]
+"""(H, W, 3) uint8 RGB -> the same, restored by a classical method."""
+
+_TRIED_FRAMES = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """Mean PSNR to the clean frames, in dB; None where there are none."""
+
+    degraded: float | None
+    classical: float | None
+    restored: float | None
+
+    def as_dict(self) -> dict[str, float | None]:
+        return {
+            name: None if value is None else round(value, 2)
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class StretchReport:
+    """One stretch of the drive; its PSNRs, frame by frame, are of the frames that came out."""
+
+    name: str
+    frames_in: int
+    frames_out: int
+    classical_method: str | None
+    psnr: tuple[tuple[float, float, float], ...]
+    """Degraded, classical, restored."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "frames_in": self.frames_in,
+            "frames_out": self.frames_out,
+            "classical_method": self.classical_method,
+            "psnr_db": mean_quality(self.psnr).as_dict(),
+        }
+
+
+def mean_quality(rows: Sequence[tuple[float, float, float]]) -> Quality:
+    """Average (degraded, classical, restored) over the frames."""
+    if not rows:
+        return Quality(None, None, None)
+    return Quality(*(float(value) for value in np.mean(rows, axis=0)))
+
+
+def measure_stretch(
+    frames: Frames,
+    stretch: tuple[str, range],
+    restored: Mapping[int, ShownFrame],
+    classical: Mapping[str, Restorer],
+    advance: Callable[[], object],
+) -> StretchReport:
+    """Measure a stretch's restored frames, given by index; ``advance`` is called after each."""
+    name, indices = stretch
+    out = [restored[index] for index in indices if index in restored]
+    known = out if frames.bag.has_clean else []
+    method = best_classical(frames, [shown.index for shown in known], classical)
+    rows = []
+    if method is not None:
+        for shown in known:
+            rows.append(_qualities(frames, shown, classical[method]))
+            advance()
+    return StretchReport(name, len(indices), len(out), method, tuple(rows))
+
+
+def best_classical(
+    frames: Frames, indices: Sequence[int], methods: Mapping[str, Restorer]
+) -> str | None:
+    """Find the method with the highest mean PSNR over a few of the frames, evenly spread."""
+    if not indices:
+        return None
+    places = np.linspace(0, len(indices) - 1, min(_TRIED_FRAMES, len(indices)))
+    tried = [indices[round(place)] for place in places]
+
+    def mean_psnr(name: str) -> float:
+        return float(np.mean([_classical_psnr(frames, index, methods[name]) for index in tried]))
+
+    return max(methods, key=mean_psnr)
+
+
+def _classical_psnr(frames: Frames, index: int, method: Restorer) -> float:
+    return psnr(
+        method(swap_red_and_blue(frames.camera(index))), swap_red_and_blue(frames.clean(index))
+    )
+
+
+def _qualities(frames: Frames, shown: ShownFrame, method: Restorer) -> tuple[float, float, float]:
+    return (
+        psnr(frames.camera(shown.index), frames.clean(shown.index)),
+        _classical_psnr(frames, shown.index, method),
+        psnr(frames.shown(shown), frames.clean(shown.index)),
+    )
+
+
+def make_report(record: Record, stretches: Sequence[StretchReport], about: Report) -> Report:
+    """The contents of ``report.json``; ``about`` says what was played."""
     restored = record.restored
     return {
         "frames_in": len(record.played_ns),
@@ -33,7 +133,7 @@ def make_report(
         "psnr_db": mean_quality([row for one in stretches for row in one.psnr]).as_dict(),
         "stretches": [stretch.as_dict() for stretch in stretches],
         "feature_topics": {
-            topics[task]: {
+            features_topic(task): {
                 "encoding": topic.encoding,
                 "height": topic.height,
                 "width": topic.width,

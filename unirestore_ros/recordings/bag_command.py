@@ -14,7 +14,7 @@ import rosbags  # noqa: F401
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unirestore_ros.engine import BundleError, InferenceError
-from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings import RecordingError
 from unirestore_ros.signals import signals_as_exits
 
 INTERRUPTED = 130
@@ -34,9 +34,7 @@ ACTIONS = {
         "unirestore_ros.recordings.make", "a bag with CameraInfo from a video or images"
     ),
     "play": Action("unirestore_ros.recordings.play", "publish a bag's messages, as ros2 bag play"),
-    "restore": Action(
-        "unirestore_ros.recordings.bag_restore_command", "restore every camera, offline"
-    ),
+    "restore": Action("unirestore_ros.recordings.bag_restore", "restore every camera, offline"),
     "watch": Action(
         "unirestore_ros.recordings.watch", "count what arrives on topics: rates and ages"
     ),
@@ -64,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with signals_as_exits(), logging_redirect_tqdm():
             status: int = chosen.run(arguments)
-    except (MediaError, BundleError, InferenceError, OSError) as error:
+    except (RecordingError, BundleError, InferenceError, OSError) as error:
         _log.error("bag %s: %s", arguments.action, error)
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`bag restore IN OUT`: every camera of a bag restored beside it, offline, resumable after a kill.
+"""`bag restore IN OUT`: restore every camera of a bag offline, resumable after a kill.
 
 First the frames go through the network into segments in a working folder beside OUT. Then input
 and segments are merged into a bag there, which is renamed to OUT. Killed at any moment, the same
@@ -7,28 +7,29 @@ command goes on with the segments that are whole, and OUT is absent or complete.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import json
 import logging
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CameraInfo
 from tqdm import tqdm
 
 from unirestore_ros.engine import Engine, open_engine
+from unirestore_ros.files import written_beside
 from unirestore_ros.msgs.encodings import ENCODINGS
-from unirestore_ros.recordings import scaling
+from unirestore_ros.recordings import RecordingError, images
 from unirestore_ros.recordings.cameras import find_cameras, in_namespaces, read_names
-from unirestore_ros.recordings.errors import MediaError
 from unirestore_ros.recordings.fitting import read_info
 from unirestore_ros.recordings.frames import FrameRestorer
-from unirestore_ros.recordings.job import Job, Options, make_job
-from unirestore_ros.recordings.segments import SKIPPED, SegmentWriter, finished_frames, read_records
+from unirestore_ros.recordings.job import Job, Options, add_options, make_job, options_of
+from unirestore_ros.recordings.many import Fleet, restore_many
 from unirestore_ros.recordings.storage import (
     CAMERA_INFO,
     bag_folder,
@@ -40,12 +41,79 @@ from unirestore_ros.recordings.storage import (
     open_reader,
     storage_of,
 )
-from unirestore_ros.recordings.workspace import Workspace, workspace
+from unirestore_ros.recordings.workspace import (
+    SKIPPED,
+    SegmentWriter,
+    Workspace,
+    finished_frames,
+    read_records,
+    workspace,
+)
 
 # In the metadata of a restored bag: what it was made of and how.
 MARK = "unirestore_ros.restored"
 
+_EXAMPLES = """\
+  bag restore drive drive_restored                  one bag
+  bag restore drive_* --out restored --jobs 2       many, two at a time
+  bag restore drive_* --out restored --ray auto     many, on a Ray cluster
+"""
+
 _log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = _EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("bags", type=Path, nargs="+", metavar="BAG", help="IN OUT; with --out any number of INs")
+    add("--out", type=Path, metavar="FOLDER", help="folder for the results of many bags")
+    add_options(parser)
+    add("--report", type=Path, metavar="FILE", help="write what became of the bags as JSON")
+    add("--jobs", type=_count, default=1, metavar="N", help="bags at a time on this machine (1)")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="run on Ray: local, auto (the cluster of this machine) or a cluster's address;"
+        " BAG and FOLDER must be seen by all of its machines",
+    )
+    add("--cpus", type=_count, metavar="N", help="with --ray: CPUs of a bag's task (--threads)")
+    add("--gpus", type=float, default=0.0, metavar="N", help="with --ray: GPUs of a task (0)")
+    add("--retries", type=int, default=2, metavar="N", help="of a task that dies (2)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    options = options_of(arguments)
+    if arguments.out is not None:
+        fleet = Fleet(
+            jobs=arguments.jobs,
+            ray=arguments.ray,
+            cpus=arguments.cpus or max(1, arguments.threads),
+            gpus=arguments.gpus,
+            retries=arguments.retries,
+        )
+        return restore_many(arguments.bags, arguments.out, options, fleet, arguments.report)
+    if arguments.ray is not None or arguments.jobs > 1:
+        raise RecordingError("--ray and --jobs are for many bags: say --out FOLDER")
+    if len(arguments.bags) != 2:
+        raise RecordingError(
+            f"say IN OUT, or --out FOLDER for many: {len(arguments.bags)} were given"
+        )
+    source, out = arguments.bags
+    summary = restore_bag(source, out, options)
+    if arguments.report is not None:
+        with written_beside(arguments.report) as beside:
+            text = json.dumps(dataclasses.asdict(summary), indent=2)
+            beside.write_text(text + "\n", encoding="utf-8")
+    print(f"{out}: {summary.restored} of {summary.frames} frames restored")
+    return 0
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +129,9 @@ class Summary:
     """Frames that an earlier run had restored."""
     seconds: float
 
-    def as_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
 
 def restore_bag(source: Path, out: Path, options: Options) -> Summary:
-    """Restore a bag to ``out``; MediaError, BundleError or InferenceError where it cannot be."""
+    """Restore a bag to ``out``; RecordingError, BundleError or InferenceError where that fails."""
     begun = time.monotonic()
     out = out.absolute()
     with (
@@ -82,7 +147,7 @@ def restore_bag(source: Path, out: Path, options: Options) -> Summary:
             space.begin(job.text(), options.anew)
             _check_room(job, engine, out.parent)
             done = finished_frames(space.segments)
-            _tell(job, engine, done)
+            _announce(job, engine, done)
             with SegmentWriter(space.segments, done, options.every_s) as segments:
                 _restore_frames(reader, job, engine, segments, done)
             skipped = _assemble(reader, job, space)
@@ -95,13 +160,15 @@ def _plan(reader: Reader, folder: Path, engine: Engine, options: Options) -> Job
     names = read_names(options.cameras) if options.cameras else {}
     unknown = set(names) - {camera.base for camera in cameras} - {c.topic for c in cameras}
     if unknown:
-        raise MediaError(f"--cameras: the bag {folder} has no camera {', '.join(sorted(unknown))}")
+        raise RecordingError(
+            f"--cameras: the bag {folder} has no camera {', '.join(sorted(unknown))}"
+        )
     cameras = in_namespaces(cameras, names)
     job = make_job(folder, cameras, engine, options, options.storage or storage_of(folder))
     present = {connection.topic for connection in reader.connections}
     for output in job.outputs:
         if output.topic in present:
-            raise MediaError(
+            raise RecordingError(
                 f"the bag {folder} has the topic {output.topic} already: give the restored topics"
                 " another name with --name"
             )
@@ -109,18 +176,18 @@ def _plan(reader: Reader, folder: Path, engine: Engine, options: Options) -> Job
 
 
 def _is_done(out: Path, job: Job) -> bool:
-    """Whether ``out`` is this job's finished bag; MediaError where it is anything else."""
+    """Whether ``out`` is this job's finished bag; RecordingError where it is anything else."""
     if not out.exists():
         return False
     if (out / "metadata.yaml").is_file():
         with open_reader(out) as reader:
             if custom_data_of(reader).get(MARK) == job.text():
                 return True
-    raise MediaError(f"{out} exists, and is no result of this bag and command: name another")
+    raise RecordingError(f"{out} exists, and is no result of this bag and command: name another")
 
 
 def _check_room(job: Job, engine: Engine, folder: Path) -> None:
-    """MediaError where the disk will not hold segments and bag; JPEGs are not counted."""
+    """RecordingError where the disk will not hold segments and bag; JPEGs are not counted."""
     height, width, channels = engine.feature_shape
     pictures = 0
     for output in job.outputs:
@@ -133,18 +200,18 @@ def _check_room(job: Job, engine: Engine, folder: Path) -> None:
     need = 2 * pictures + sum(files_of(job.folder).values())
     free = shutil.disk_usage(folder).free
     if need > free:
-        raise MediaError(
+        raise RecordingError(
             f"about {need / 1e9:.1f} GB are needed in {folder}, where {free / 1e9:.1f} GB are free:"
             " name an OUT on a larger disk, fewer --tasks, or --outputs compressed"
         )
 
 
-def _tell(job: Job, engine: Engine, done: int) -> None:
+def _announce(job: Job, engine: Engine, done: int) -> None:
     for camera in job.cameras:
         node = next(output.topic for output in job.outputs if job.cameras[output.camera] is camera)
         _log.info("%s: %d frames -> %s ...", camera.topic, camera.messages, node)
         if job.fit:
-            _log.info("%s: %s", camera.topic, scaling.description(camera.size, engine.input_size))
+            _log.info("%s: %s", camera.topic, images.describe_fit(camera.size, engine.input_size))
     if done:
         _log.info("going on after %d frames that are restored already", done)
 

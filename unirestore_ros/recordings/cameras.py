@@ -1,4 +1,4 @@
-"""Which topics of a bag are cameras, what they send, and how the node beside each is called."""
+"""Find the cameras among a bag's topics, and name the node that restores each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rosbags.rosbag2 import Reader
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 from unirestore_ros.msgs.camera_info import COMPRESSED, camera_info_beside, read_cameras
 from unirestore_ros.msgs.cdr import MalformedMessage
-from unirestore_ros.recordings.errors import MediaError
-from unirestore_ros.recordings.scaling import Size
-from unirestore_ros.recordings.storage import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
+from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.images import Size
+from unirestore_ros.recordings.storage import CAMERA_INFO, COMPRESSED_IMAGE, image_topics
 
 CLEAN = "image_clean"
 """Last name of the topic on which `bag make --degrade` keeps the clean images."""
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Camera:
+class BagCamera:
     """A topic of images in a bag."""
 
     topic: str
@@ -44,42 +44,34 @@ class Camera:
 
 def find_cameras(
     reader: Reader, wanted: Sequence[str] = (), node: str = "unirestore"
-) -> list[Camera]:
+) -> list[BagCamera]:
     """The bag's cameras in the order of its topics; of ``wanted`` topics only, where there are any.
 
-    Left out, and said so: images that the network cannot read (depth, features), what a node called
-    ``node`` has published, the compressed twin of a raw topic, and clean images. MediaError where
-    none is left, or where one that is wanted cannot be used.
+    Images that the network cannot read (depth, features), what a node called ``node`` has
+    published, the compressed twin of a raw topic, and clean images are left out, with a line in the
+    log. RecordingError where none is left, or where one that is wanted cannot be used.
     """
-    images = {c.topic: c for c in reader.connections if c.msgtype in (IMAGE, COMPRESSED_IMAGE)}
-    if not images:
-        raise MediaError(
-            f"the bag {reader.path} has no topic of sensor_msgs/Image or CompressedImage"
-        )
-    for topic in wanted:
-        if topic not in images:
-            raise MediaError(
-                f"the bag {reader.path} has no images on {topic}, but on {', '.join(images)}"
-            )
+    images = {topic: each[0] for topic, each in image_topics(reader).items()}
+    chosen = image_topics(reader, wanted)
     infos = {c.topic for c in reader.connections if c.msgtype == CAMERA_INFO}
     cameras = []
-    for topic in wanted or images:
+    for topic in chosen:
         why_not = None if wanted else _not_a_camera(topic, images, node)
         frame = None if why_not else first_frame(reader, images[topic])
         if frame is None or frame.unsupported:
             reason = why_not or (frame.unsupported if frame else "no image in it can be read")
             if wanted:
-                raise MediaError(f"{topic} of the bag {reader.path}: {reason}")
+                raise RecordingError(f"{topic} of the bag {reader.path}: {reason}")
             _log.info("%s is no camera: %s", topic, reason)
             continue
         cameras.append(_camera(images[topic], frame, infos))
     if not cameras:
-        raise MediaError(f"the bag {reader.path} has no camera that can be restored")
+        raise RecordingError(f"the bag {reader.path} has no camera that can be restored")
     return cameras
 
 
 def first_frame(reader: Reader, connection: Connection) -> CameraFrame | None:
-    """The first sound image of a topic."""
+    """Read the first well-formed image of a topic; None where there is none."""
     for _, _, data in reader.messages([connection]):
         try:
             return read_frame(data, connection.msgtype == COMPRESSED_IMAGE, 0.0, 0)
@@ -88,10 +80,10 @@ def first_frame(reader: Reader, connection: Connection) -> CameraFrame | None:
     return None
 
 
-def in_namespaces(cameras: Sequence[Camera], names: Mapping[str, str]) -> list[Camera]:
-    """The same cameras with the namespaces of their nodes: as ``names`` says by topic; else none
-    for a single camera, and for several the last folder of their topics, or the whole topic where
-    that does not tell them apart."""
+def in_namespaces(cameras: Sequence[BagCamera], names: Mapping[str, str]) -> list[BagCamera]:
+    """Give cameras the namespaces of their nodes: as ``names`` says by topic; else none for a
+    single camera, and for several the last folder of their topics, or the whole topic where that
+    does not tell them apart."""
     named = [camera for camera in cameras if camera.base in names or camera.topic in names]
     if len(cameras) == 1 and not named:
         return list(cameras)
@@ -102,7 +94,7 @@ def in_namespaces(cameras: Sequence[Camera], names: Mapping[str, str]) -> list[C
         said = names.get(camera.topic) or names.get(camera.base)
         spaces.append(said or (name if unique else "_".join(camera.base.strip("/").split("/"))))
     if len(set(spaces)) < len(spaces):
-        raise MediaError(f"two cameras are called {spaces}: say --cameras NAME:TOPIC,...")
+        raise RecordingError(f"two cameras are called {spaces}: say --cameras NAME:TOPIC,...")
     return [
         dataclasses.replace(camera, namespace=f"/{space.strip('/')}")
         for camera, space in zip(cameras, spaces, strict=True)
@@ -110,11 +102,12 @@ def in_namespaces(cameras: Sequence[Camera], names: Mapping[str, str]) -> list[C
 
 
 def read_names(text: str) -> dict[str, str]:
-    """Names by topic of `NAME:TOPIC,...`, as the launch file takes it; MediaError if it is not."""
+    """Read `NAME:TOPIC,...`, as the launch file takes it: names by topic; RecordingError if it is
+    not that."""
     try:
         return {camera.image: camera.namespace for camera in read_cameras(text, "")}
     except ValueError as error:
-        raise MediaError(str(error)) from error
+        raise RecordingError(str(error)) from error
 
 
 def _not_a_camera(topic: str, images: Iterable[str], node: str) -> str | None:
@@ -127,9 +120,9 @@ def _not_a_camera(topic: str, images: Iterable[str], node: str) -> str | None:
     return None
 
 
-def _camera(connection: Connection, frame: CameraFrame, infos: set[str]) -> Camera:
+def _camera(connection: Connection, frame: CameraFrame, infos: set[str]) -> BagCamera:
     info = camera_info_beside(connection.topic)
-    return Camera(
+    return BagCamera(
         topic=connection.topic,
         compressed=connection.msgtype == COMPRESSED_IMAGE,
         size=(frame.width, frame.height),

@@ -1,8 +1,8 @@
-"""`bag compare BAG`: a report on a bag with restored topics, recorded or made by `bag restore`.
+"""`bag compare BAG`: report on a bag with restored topics, recorded or made by `bag restore`.
 
-It says of each topic how often it came and how old it was, of each camera which of its frames have
-no restored picture or features, and, where the bag has the clean images too, how near to them
-camera and restored picture are. A sheet of pictures shows before and after.
+The report says of each topic how often it came and how old it was, of each camera which of its
+frames have no restored image or features, and, where the bag has the clean images too, how near to
+them camera and restored image are. A contact sheet shows frames before and after.
 """
 
 from __future__ import annotations
@@ -11,33 +11,44 @@ import argparse
 import itertools
 import json
 import logging
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.serialization import deserialize_message
+import numpy as np
 from rosbags.rosbag2 import Reader
 
+from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.files import written_beside
-from unirestore_ros.recordings.cameras import CLEAN, Camera, find_cameras
-from unirestore_ros.recordings.errors import MediaError
-from unirestore_ros.recordings.header import Header, has_header, read_header
-from unirestore_ros.recordings.series import TOPIC_HEAD, Series, topic_rows
-from unirestore_ros.recordings.sheet import Pair, Trio, measure_pairs, sheet
+from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.arrivals import (
+    TOPIC_HEAD,
+    Series,
+    statuses_of,
+    topic_rows,
+)
+from unirestore_ros.recordings.cameras import CLEAN, BagCamera, find_cameras
+from unirestore_ros.recordings.figure import Row, draw_figure
+from unirestore_ros.recordings.fitting import decode_message
+from unirestore_ros.recordings.images import fit
 from unirestore_ros.recordings.storage import (
     COMPRESSED_IMAGE,
     IMAGE,
+    Header,
     bag_folder,
+    has_header,
     open_reader,
+    read_header,
     storage_of,
 )
 from unirestore_ros.tables import text_table
 
 REPORT, SHEET = "report.json", "contact_sheet.png"
 _STATUS = "diagnostic_msgs/msg/DiagnosticArray"
+# A restored image is recorded some frames after the camera's.
+_WAITING = 128
 
 _log = logging.getLogger(__name__)
 
@@ -54,16 +65,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with open_reader(arguments.bag) as reader:
-        report, pictures = compare(reader, arguments)
+        report, shown = compare(reader, arguments)
     report["bag"], report["storage"] = str(arguments.bag), storage_of(bag_folder(arguments.bag))
     arguments.out.mkdir(parents=True, exist_ok=True)
     with written_beside(arguments.out / REPORT) as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if pictures:
-        drawn = sheet(f"{arguments.bag.name}: camera and restored", pictures, arguments.rows)
+    if shown:
+        drawn = sheet(f"{arguments.bag.name}: camera and restored", shown, arguments.rows)
         encoded, content = cv2.imencode(".png", drawn)
         if not encoded:
-            raise MediaError(f"{SHEET} cannot be encoded")
+            raise RecordingError(f"{SHEET} cannot be encoded")
         with written_beside(arguments.out / SHEET) as path:
             path.write_bytes(content.tobytes())
     print(text(report))
@@ -72,29 +83,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def compare(reader: Reader, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Pair]]:
-    """The report, and pairs of pictures for the sheet."""
+    """The report, and pairs of images for the sheet."""
     cameras = find_cameras(reader, arguments.topic, arguments.name)
     if arguments.clean is not None and len(cameras) != 1:
-        raise MediaError("--clean is for one camera: choose it with --topic")
+        raise RecordingError("--clean is for one camera: choose it with --topic")
     series, headers, modes = _read_times(reader)
     restored = _restored_topics(reader, cameras, headers, arguments.name)
     entries = []
-    pictures: list[Pair] = []
+    shown: list[Pair] = []
     for camera in cameras:
         topics = restored[camera.topic]
         entry = _camera_report(camera, topics, headers, series)
         entry["modes"] = dict(modes.get(topics.get("status", ""), {}))
-        picture = topics.get("image") or topics.get("image/compressed")
-        if picture is not None:
+        image = topics.get("image") or topics.get("image/compressed")
+        if image is not None:
             clean = arguments.clean or _clean_topic(reader, camera)
-            pairs = measure_pairs(reader, Trio(camera.topic, picture, clean), arguments.rows)
+            pairs = measure_pairs(reader, SameFrames(camera.topic, image, clean), arguments.rows)
             entry["psnr_db"] = pairs.psnr
             entry["clean"] = clean
-            pictures += pairs.shown
+            shown += pairs.shown
         entries.append(entry)
     topics_report = {topic: each.report() for topic, each in series.items()}
     seconds = round(reader.duration * 1e-9, 3)
-    return {"seconds": seconds, "cameras": entries, "topics": topics_report}, pictures
+    return {"seconds": seconds, "cameras": entries, "topics": topics_report}, shown
 
 
 def text(report: Mapping[str, Any]) -> str:
@@ -134,19 +145,13 @@ def _read_times(
         if header is not None:
             headers[connection.topic].add(header)
         if connection.msgtype == _STATUS and connection.topic.endswith("/status"):
-            _count_modes(data, modes.setdefault(connection.topic, Counter()))
+            found = [values["mode"] for _, _, values in statuses_of(data) if "mode" in values]
+            modes.setdefault(connection.topic, Counter()).update(found)
     return series, headers, modes
 
 
-def _count_modes(data: bytes, modes: Counter[str]) -> None:
-    for status in deserialize_message(data, DiagnosticArray).status:
-        for pair in status.values:
-            if pair.key == "mode":
-                modes[pair.value] += 1
-
-
 def _restored_topics(
-    reader: Reader, cameras: list[Camera], headers: Mapping[str, set[Header]], node: str
+    reader: Reader, cameras: list[BagCamera], headers: Mapping[str, set[Header]], node: str
 ) -> dict[str, dict[str, str]]:
     """For each camera's topic the node's outputs by their name after the node's; which node is
     whose is told by the headers that it passes on."""
@@ -168,7 +173,7 @@ def _restored_topics(
 
 
 def _camera_report(
-    camera: Camera,
+    camera: BagCamera,
     topics: Mapping[str, str],
     headers: Mapping[str, set[Header]],
     series: Mapping[str, Series],
@@ -201,8 +206,115 @@ def _gaps(series: Series) -> int:
     return sum(round(step / usual) - 1 for step in steps if usual and step > 1.5 * usual)
 
 
-def _clean_topic(reader: Reader, camera: Camera) -> str | None:
+def _clean_topic(reader: Reader, camera: BagCamera) -> str | None:
     """The clean images beside a camera's, where the bag has them."""
     beside = f"{camera.base.rpartition('/')[0]}/{CLEAN}"
     topics = {connection.topic for connection in reader.connections}
     return next((name for name in (beside, f"{beside}/compressed") if name in topics), None)
+
+
+class SameFrames(NamedTuple):
+    """Topics that show the same frames: the camera's, the node's, the clean images'."""
+
+    camera: str
+    restored: str
+    clean: str | None
+
+
+class Pair(NamedTuple):
+    """One frame: its stamp, its images, (H, W, 3) uint8 BGR, and their PSNR to the clean one."""
+
+    stamp_ns: int
+    images: dict[str, np.ndarray]
+    psnr: dict[str, float]
+
+
+class Measured(NamedTuple):
+    """Mean PSNR over all frames, None without clean ones; and the frames for the sheet."""
+
+    psnr: dict[str, Any] | None
+    shown: list[Pair]
+
+
+def measure_pairs(reader: Reader, topics: SameFrames, rows: int) -> Measured:
+    """Read the frames that are on all of the topics."""
+    total = max(1, *(c.msgcount for c in reader.connections if c.topic == topics.restored), rows)
+    every = max(1, total // max(rows, 1))
+    sums = {"camera": 0.0, "restored": 0.0}
+    shown: list[Pair] = []
+    count = 0
+    for number, frame in enumerate(_joined(reader, topics)):
+        is_shown = number % every == every // 2 and len(shown) < rows
+        if topics.clean is None and not is_shown:
+            continue
+        pair = _pair(*frame)
+        if topics.clean is not None:
+            count += 1
+            for name in sums:
+                sums[name] += pair.psnr[name]
+        if is_shown:
+            shown.append(pair)
+    if count == 0:
+        return Measured(None, shown)
+    means = {name: round(value / count, 3) for name, value in sums.items()}
+    return Measured({**means, "frames": count}, shown)
+
+
+def sheet(title: str, pairs: Sequence[Pair], rows: int) -> np.ndarray:
+    """The figure, (H, W, 3) uint8 BGR."""
+    first = min(pair.stamp_ns for pair in pairs)
+    drawn = [
+        Row(
+            f"{(pair.stamp_ns - first) * 1e-9:.2f} s",
+            {name: f"{value:.1f} dB" for name, value in pair.psnr.items()},
+            pair.images,
+        )
+        for pair in pairs
+    ]
+    columns = list(dict.fromkeys(name for pair in pairs for name in pair.images))
+    subtitle = "PSNR is to the clean image" if "clean" in columns else "by stamp, in seconds"
+    return draw_figure(title, subtitle, columns, drawn)
+
+
+def _joined(reader: Reader, topics: SameFrames) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Stamp and images of frames that have come on every topic."""
+    names = {topics.camera: "camera", topics.restored: "restored"}
+    if topics.clean is not None:
+        names[topics.clean] = "clean"
+    wanted = [connection for connection in reader.connections if connection.topic in names]
+    waiting: OrderedDict[int, dict[str, tuple[bytes, bool]]] = OrderedDict()
+    for connection, _, data in reader.messages(wanted):
+        header = read_header(data)
+        if header is None:
+            continue
+        messages = waiting.setdefault(header.stamp_ns, {})
+        messages[names[connection.topic]] = data, connection.msgtype == COMPRESSED_IMAGE
+        if len(messages) == len(names):
+            waiting.pop(header.stamp_ns)
+            images = _decoded(messages)
+            if images is not None:
+                yield header.stamp_ns, images
+        elif len(waiting) > _WAITING:
+            waiting.popitem(last=False)
+
+
+def _decoded(messages: dict[str, tuple[bytes, bool]]) -> dict[str, np.ndarray] | None:
+    """None where one of them cannot be read."""
+    try:
+        return {
+            name: decode_message(*messages[name])
+            for name in ("camera", "restored", "clean")
+            if name in messages
+        }
+    except ValueError:
+        return None
+
+
+def _pair(stamp_ns: int, images: dict[str, np.ndarray]) -> Pair:
+    """All at the size of the restored image, which may have been fitted to the bundle."""
+    height, width = images["restored"].shape[:2]
+    same = {name: fit(image, (width, height)) for name, image in images.items()}
+    figures = {}
+    if "clean" in same:
+        figures = {name: psnr(same[name], same["clean"]) for name in ("camera", "restored")}
+    return Pair(stamp_ns, same, figures)

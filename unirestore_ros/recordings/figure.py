@@ -1,4 +1,4 @@
-"""The figure of before and after: a row a stretch of the drive, a column a kind of picture."""
+"""The figure of before and after: a row a stretch of the drive, a column a kind of image."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _CAPTION_ROOM = 2.4
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One stretch: its name; by column, a remark and a picture, (H, W, 3) uint8 BGR."""
+    """One stretch: its name; by column, a remark and a image, (H, W, 3) uint8 BGR."""
 
     name: str
     remarks: Mapping[str, str]
-    pictures: Mapping[str, np.ndarray]
+    images: Mapping[str, np.ndarray]
 
 
 def draw_figure(
     title: str, subtitle: str, columns: Sequence[str], rows: Sequence[Row]
 ) -> np.ndarray:
-    """The figure, (H, W, 3) uint8 BGR; a picture that a row lacks is left dark."""
+    """The figure, (H, W, 3) uint8 BGR; a image that a row lacks is left dark."""
     cell_height = _cell_height(rows)
     width = 2 * _MARGIN + len(columns) * (_CELL_WIDTH + _GAP) - _GAP
     lines = [_heading(width, title, subtitle, columns)]
     for row in rows:
         lines.append(_caption(width, columns, row))
-        lines.append(_pictures(width, cell_height, columns, row))
+        lines.append(_images(width, cell_height, columns, row))
     lines.append(_blank(width, _MARGIN))
     return np.concatenate(lines)
 
 
 def _cell_height(rows: Sequence[Row]) -> int:
-    shapes = [picture.shape for row in rows for picture in row.pictures.values()]
+    shapes = [image.shape for row in rows for image in row.images.values()]
     return round(_CELL_WIDTH * shapes[0][0] / shapes[0][1])
 
 
@@ -72,18 +72,18 @@ def _caption(width: int, columns: Sequence[str], row: Row) -> np.ndarray:
     return strip
 
 
-def _pictures(width: int, height: int, columns: Sequence[str], row: Row) -> np.ndarray:
+def _images(width: int, height: int, columns: Sequence[str], row: Row) -> np.ndarray:
     strip = _blank(width, height)
     for index, column in enumerate(columns):
-        if (picture := row.pictures.get(column)) is not None:
-            strip[:, _left(index) : _left(index) + _CELL_WIDTH] = _fitted(picture, height)
+        if (image := row.images.get(column)) is not None:
+            strip[:, _left(index) : _left(index) + _CELL_WIDTH] = _fitted(image, height)
     return strip
 
 
-def _fitted(picture: np.ndarray, height: int) -> np.ndarray:
-    shrinking = picture.shape[1] > _CELL_WIDTH
+def _fitted(image: np.ndarray, height: int) -> np.ndarray:
+    shrinking = image.shape[1] > _CELL_WIDTH
     method = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    resized: np.ndarray = cv2.resize(picture, (_CELL_WIDTH, height), interpolation=method)
+    resized: np.ndarray = cv2.resize(image, (_CELL_WIDTH, height), interpolation=method)
     return resized
 
 

@@ -1,54 +1,126 @@
-"""Camera frames and their CameraInfo at another size: aspect kept, what sticks out cropped."""
+"""Decode images of a bag, and make a bag's cameras another size, their CameraInfo with them.
+
+The aspect ratio is kept; what sticks out is cropped evenly.
+"""
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Collection
+
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
+from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CameraInfo
 
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 from unirestore_ros.msgs.camera_info import scaled_to
-from unirestore_ros.msgs.cdr import new_compressed, new_image
+from unirestore_ros.msgs.cdr import MalformedMessage, new_compressed, new_image, view_image
 from unirestore_ros.msgs.compressed import encode_jpeg, jpeg_format
-from unirestore_ros.recordings import scaling
-from unirestore_ros.recordings.scaling import Size
+from unirestore_ros.recordings import images
+from unirestore_ros.recordings.cameras import find_cameras
+from unirestore_ros.recordings.images import Size
 from unirestore_ros.recordings.storage import CAMERA_INFO, ros_types
 
 _JPEG_QUALITY = 95
+_FEATURES = re.compile(r"32FC(\d+)")
+
+_log = logging.getLogger(__name__)
+
+
+class Fitter:
+    """Makes messages of a bag's cameras another size; leaves all others as they are."""
+
+    def __init__(self, reader: Reader, size: Size, topics: Collection[str]) -> None:
+        self._size = size
+        cameras = [camera for camera in find_cameras(reader) if camera.topic in topics]
+        self._images = {camera.topic: camera.compressed for camera in cameras}
+        self._infos = {
+            camera.info_topic: camera.size for camera in cameras if camera.info_topic is not None
+        }
+        for camera in cameras:
+            words = images.describe_fit(camera.size, size, "the size asked for")
+            _log.info("%s: %s", camera.topic, words)
+
+    def fit(self, topic: str, data: bytes) -> bytes | None:
+        """Return the message at the size asked for; None, with a warning, where it has no image
+        that can be read."""
+        if topic in self._infos:
+            return info_bytes(fitted_info(read_info(data), self._infos[topic], self._size))
+        if topic not in self._images:
+            return data
+        try:
+            frame = read_supported(data, self._images[topic])
+            if (frame.width, frame.height) == self._size:
+                return data
+            if self._images[topic]:
+                return fitted_compressed(frame, self._size)
+            return fitted_image(frame, self._size)
+        except MalformedMessage as error:
+            _log.warning("a frame of %s is left out: %s", topic, error)
+            return None
+
+
+def read_supported(data: bytes, compressed: bool) -> CameraFrame:
+    """Read a serialised Image or CompressedImage; MalformedMessage where it has no pixels that can
+    be read, also for its encoding."""
+    frame = read_frame(data, compressed, 0.0, 0)
+    if frame.unsupported is not None:
+        raise MalformedMessage(frame.unsupported)
+    return frame
+
+
+def decode_message(data: bytes, compressed: bool) -> np.ndarray:
+    """Decode a serialised Image or CompressedImage to (H, W, 3) uint8 BGR; MalformedMessage where
+    that cannot be done."""
+    return np.array(bgr_of(read_supported(data, compressed)))
+
+
+def decode_features(data: bytes) -> np.ndarray:
+    """Decode a serialised feature map to (h, w, c) float32; ValueError for an encoding that is not
+    a feature map's."""
+    message = view_image(data)
+    found = _FEATURES.fullmatch(message.encoding)
+    if found is None:
+        raise ValueError(f"encoding {message.encoding!r} is not 32FC<channels>")
+    shape = message.height, message.width, int(found[1])
+    rows = np.frombuffer(message.data, np.float32).reshape(message.height, message.step // 4)
+    return rows[:, : shape[1] * shape[2]].reshape(shape)
 
 
 def bgr_of(frame: CameraFrame) -> np.ndarray:
-    """(H, W, 3) uint8 BGR."""
+    """Decode a frame to (H, W, 3) uint8 BGR; a view of the message where it is so already."""
     return frame.bgr(np.empty((frame.height, frame.width, 3), np.uint8))
 
 
 def fitted_image(frame: CameraFrame, size: Size) -> bytes:
-    """The frame as a serialised bgr8 Image of that size, with its header."""
-    pixels = scaling.fit(bgr_of(frame), size)
+    """Serialise the frame as a bgr8 Image of that size, with its header."""
+    pixels = images.fit(bgr_of(frame), size)
     message, data = new_image(*frame.header_fields, size[1], size[0], "bgr8", size[0] * 3)
     data[:] = pixels.reshape(-1)
     return message.tobytes()
 
 
 def fitted_compressed(frame: CameraFrame, size: Size) -> bytes:
-    """The frame as a serialised JPEG CompressedImage of that size, with its header."""
-    pixels = scaling.fit(bgr_of(frame), size)
+    """Serialise the frame as a JPEG CompressedImage of that size, with its header."""
+    pixels = images.fit(bgr_of(frame), size)
     content = encode_jpeg(pixels, _JPEG_QUALITY)
     return new_compressed(*frame.header_fields, jpeg_format("bgr8"), content).tobytes()
 
 
 def fitted_frame(frame: CameraFrame, size: Size) -> CameraFrame:
-    """The frame in bgr8 at that size; itself where it has it."""
+    """Return the frame in bgr8 at that size; itself where it has it."""
     if (frame.width, frame.height) == size:
         return frame
     return read_frame(fitted_image(frame, size), False, frame.arrived, frame.number)
 
 
 def fitted_info(info: CameraInfo, source: Size, target: Size) -> CameraInfo:
-    """CameraInfo of images of ``source`` size once ``scaling.fit`` has made them ``target``."""
+    """CameraInfo of images of ``source`` size once ``images.fit`` has made them ``target``."""
     if source == target:
         return info
-    scaled = scaling.scaled_size(source, target)
+    scaled = images.scaled_size(source, target)
     fitted = scaled_to(info, source, scaled)
     fitted.width, fitted.height = target
     if any(fitted.k):  # zeros say that the camera is not calibrated
@@ -65,7 +137,7 @@ def read_info(data: bytes) -> CameraInfo:
 
 
 def info_bytes(info: CameraInfo) -> bytes:
-    """Serialised with zeros between the fields, where Fast CDR leaves what was in memory: the same
+    """Serialise with zeros between the fields, where Fast CDR leaves what was in memory: the same
     frame makes the same bytes."""
     types = ros_types()
     message = types.deserialize_cdr(serialize_message(info), CAMERA_INFO)

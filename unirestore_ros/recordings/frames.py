@@ -12,7 +12,7 @@ from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.msgs.frame_messages import FrameMessages, Picture
 from unirestore_ros.recordings.fitting import fitted_frame, fitted_info, info_bytes
 from unirestore_ros.recordings.job import Job, Output
-from unirestore_ros.recordings.segments import SKIPPED, Record
+from unirestore_ros.recordings.workspace import SKIPPED, Record
 from unirestore_ros.tasks import DRIVERS_TASK
 
 

@@ -1,7 +1,8 @@
-"""What the restoration of a bag is, from the bag and the command line; compared on a resume."""
+"""Say what the restoration of a bag is, from the bag and the command line; compared on a resume."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -12,9 +13,16 @@ import unirestore_ros
 from unirestore_ros.engine import Engine
 from unirestore_ros.engine.bundle import HASH_FILE
 from unirestore_ros.files import sha256_of
-from unirestore_ros.recordings.cameras import Camera
-from unirestore_ros.recordings.errors import MediaError
-from unirestore_ros.recordings.storage import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, files_of
+from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.cameras import BagCamera
+from unirestore_ros.recordings.restore import add_engine_arguments
+from unirestore_ros.recordings.storage import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    STORAGES,
+    files_of,
+)
 
 # What may be asked for with --outputs.
 OUTPUTS = ("image", "compressed", "features", "task_images")
@@ -50,13 +58,85 @@ class Options:
     every_s: float = 10.0
     anew: bool = False
 
+    def words(self) -> tuple[str, ...]:
+        """The options as the command line has them."""
+        words: list[str] = []
+        for field in dataclasses.fields(self):
+            flag = "--" + _FLAGS.get(field.name, field.name.replace("_", "-"))
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            if isinstance(value, bool):
+                words.append(flag)
+            elif field.name == "topics":
+                words += [f"{flag}={topic}" for topic in value]
+            else:
+                words.append(f"{flag}={','.join(value) if isinstance(value, tuple) else value}")
+        return tuple(words)
+
+
+# Options whose name on the command line is another.
+_FLAGS = {"device_id": "device", "topics": "topic", "node": "name", "every_s": "save-every"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a bag is restored with, whoever runs it."""
+    add_engine_arguments(parser)
+    add = parser.add_argument
+    add("--topic", dest="topics", action="append", default=[], help="a camera's; repeat it (all)")
+    add("--cameras", default="", metavar="NAME:TOPIC,...", help="their nodes' namespaces")
+    add(
+        "--name",
+        dest="node",
+        default="unirestore",
+        help="name of the node whose topics are made (unirestore)",
+    )
+    add("--tasks", type=_names, help="machine tasks (segmentation,detection); '' for none")
+    add(
+        "--outputs",
+        type=_output_names,
+        default=(),
+        help=f"any of {','.join(OUTPUTS)} (image or compressed, as the camera; features)",
+    )
+    add("--fit", action="store_true", help="scale and crop frames to the bundle's size")
+    add("--jpeg-quality", type=int, default=90, choices=range(1, 101), metavar="1..100")
+    add("--storage", choices=STORAGES, default="", help="of the result (as the input's)")
+    add(
+        "--save-every",
+        dest="every_s",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="a kill loses at most so much work (10)",
+    )
+    add("--anew", action="store_true", help="discard an earlier run's unfinished work")
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    values = {
+        field.name: getattr(arguments, "device" if field.name == "device_id" else field.name)
+        for field in dataclasses.fields(Options)
+    }
+    return Options(**{**values, "topics": tuple(arguments.topics)})
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _output_names(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    if unknown := set(names) - set(OUTPUTS):
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are {', '.join(OUTPUTS)}")
+    return names
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
     """One bag's restoration: everything that its result depends on."""
 
     folder: Path
-    cameras: tuple[Camera, ...]
+    cameras: tuple[BagCamera, ...]
     outputs: tuple[Output, ...]
     storage: str
     fit: bool
@@ -97,9 +177,9 @@ def differences(one: str, other: str) -> list[str]:
 
 
 def make_job(
-    folder: Path, cameras: Sequence[Camera], engine: Engine, options: Options, storage: str
+    folder: Path, cameras: Sequence[BagCamera], engine: Engine, options: Options, storage: str
 ) -> Job:
-    """MediaError where the bundle has no such task, or does not take a camera's size."""
+    """RecordingError where the bundle has no such task, or does not take a camera's size."""
     _check_sizes(cameras, engine, options.fit)
     tasks = _tasks(engine, options.tasks)
     outputs = [
@@ -119,12 +199,12 @@ def make_job(
     )
 
 
-def _check_sizes(cameras: Sequence[Camera], engine: Engine, fit: bool) -> None:
+def _check_sizes(cameras: Sequence[BagCamera], engine: Engine, fit: bool) -> None:
     for camera in cameras:
         if camera.size != engine.input_size and not fit:
             sends, takes = ("{}x{}".format(*size) for size in (camera.size, engine.input_size))
             command = engine.bundle.build_command("--size", sends)
-            raise MediaError(
+            raise RecordingError(
                 f"{camera.topic} sends {sends}, the bundle {engine.bundle.name} takes {takes}:"
                 f" build one for it ({command}), or say --fit to have the frames scaled and"
                 f" cropped to {takes}"
@@ -137,14 +217,14 @@ def _tasks(engine: Engine, wanted: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(task for task in ("segmentation", "detection") if task in engine.tasks)
     for task in wanted:
         if task not in engine.tasks:
-            raise MediaError(
+            raise RecordingError(
                 f"the bundle {engine.bundle.name} has no task {task!r}: {', '.join(engine.tasks)}"
             )
     return tuple(wanted)
 
 
 def _outputs_of(
-    number: int, camera: Camera, tasks: Sequence[str], options: Options
+    number: int, camera: BagCamera, tasks: Sequence[str], options: Options
 ) -> list[Output]:
     """The topics that restore_node would publish for that camera."""
     picture = "compressed" if camera.compressed else "image"

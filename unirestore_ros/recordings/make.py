@@ -1,4 +1,4 @@
-"""`bag make INPUT OUT`: a video or images as the bag that their camera would have recorded."""
+"""`bag make INPUT OUT`: write a video or images as the bag that a camera would have recorded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import math
 import re
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,13 +23,11 @@ from unirestore_ros.files import sync_folder
 from unirestore_ros.msgs.camera_info import camera_info_beside
 from unirestore_ros.msgs.cdr import new_compressed, new_image
 from unirestore_ros.msgs.compressed import encode_jpeg, jpeg_format
-from unirestore_ros.recordings import scaling
+from unirestore_ros.recordings import RecordingError, images
 from unirestore_ros.recordings.cameras import CLEAN
-from unirestore_ros.recordings.degradation import Degrade, degradation
-from unirestore_ros.recordings.errors import MediaError
 from unirestore_ros.recordings.fitting import fitted_info, info_bytes
-from unirestore_ros.recordings.scaling import Size
-from unirestore_ros.recordings.sources import Source, SourceFrame, open_source
+from unirestore_ros.recordings.images import Degrade, Size
+from unirestore_ros.recordings.sources import Source, open_source
 from unirestore_ros.recordings.storage import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
@@ -66,36 +65,52 @@ def run(arguments: argparse.Namespace) -> int:
     source = open_source(arguments.input)
     out: Path = arguments.out.absolute()
     if out.exists():
-        raise MediaError(f"{out} exists: name another OUT")
+        raise RecordingError(f"{out} exists: name another OUT")
     if arguments.rate is not None and arguments.rate <= 0:
-        raise MediaError(f"--rate {arguments.rate:g} is not over 0")
+        raise RecordingError(f"--rate {arguments.rate:g} is not over 0")
     if arguments.fov is not None and not 1 <= arguments.fov < 180:
-        raise MediaError(f"--fov {arguments.fov:g} is not from 1 to 180 degrees")
+        raise RecordingError(f"--fov {arguments.fov:g} is not from 1 to 180 degrees")
     start = time.time_ns() if arguments.start is None else round(arguments.start * 1e9)
-    maker = Maker(
+    camera = NewCamera(
         topic=arguments.topic,
         frame_id=arguments.frame_id,
-        size=arguments.size,
         fov=arguments.fov,
         jpeg_quality=arguments.jpeg_quality if arguments.compressed else None,
-        degrade=degradation(arguments.degrade, arguments.severity) if arguments.degrade else None,
     )
+    degrade = None
+    if arguments.degrade:
+        degrade = images.degradation(arguments.degrade, arguments.severity)
     _log.info("reading %s", source.description)
-    count = make_bag(source, out, maker, start, arguments.rate, arguments.frames, arguments.storage)
-    print(f"{arguments.out}: {count} frames on {maker.image_topic}, {maker.info_topic}")
+    frames = new_frames(
+        source, arguments.size, degrade, rate=arguments.rate, limit=arguments.frames
+    )
+    count = len(make_bag(frames, out, camera, start, arguments.storage))
+    if count == 0:
+        raise RecordingError(f"{source.description}: there is no frame in it")
+    print(f"{arguments.out}: {count} frames on {camera.image_topic}, {camera.info_topic}")
     return 0
 
 
-class Maker(NamedTuple):
+class NewFrame(NamedTuple):
+    """One frame of a new bag: (H, W, 3) uint8 BGR; ``clean`` is the same before degradation."""
+
+    offset_ns: int
+    """After the first frame."""
+    image: np.ndarray
+    clean: np.ndarray | None
+    recorded: Size
+    """(width, height) before it was fitted."""
+
+
+class NewCamera(NamedTuple):
     """What the camera of a new bag sends."""
 
     topic: str
     frame_id: str
-    size: Size | None = None
     fov: float | None = None
+    """The lens's horizontal view in degrees; None: not calibrated."""
     jpeg_quality: int | None = None
     """None: raw."""
-    degrade: Degrade | None = None
 
     @property
     def image_topic(self) -> str:
@@ -111,7 +126,7 @@ class Maker(NamedTuple):
         return camera_info_beside(self.topic)
 
     def image(self, stamp: int, pixels: np.ndarray) -> bytes:
-        """(H, W, 3) uint8 BGR as a serialised message."""
+        """Serialise (H, W, 3) uint8 BGR."""
         header = (*divmod(stamp, 10**9), self.frame_id)
         if self.jpeg_quality is not None:
             content = encode_jpeg(pixels, self.jpeg_quality)
@@ -125,6 +140,7 @@ class Maker(NamedTuple):
         """A pinhole of ``fov`` over the source's width; all zeros, which say that the camera is not
         calibrated, without it."""
         info = CameraInfo(width=source[0], height=source[1])
+        info.header.frame_id = self.frame_id
         if self.fov is None:
             info.width, info.height = target
             return info
@@ -137,73 +153,88 @@ class Maker(NamedTuple):
         return fitted_info(info, source, target)
 
 
-def make_bag(
+def new_frames(
     source: Source,
-    out: Path,
-    maker: Maker,
-    start_ns: int,
-    rate: float | None,
-    limit: int,
-    storage: str,
-) -> int:
-    """Write the bag beside ``out`` and rename it; returns how many frames it has."""
+    size: Size | None,
+    degrade: Degrade | None,
+    *,
+    rate: float | None = None,
+    default_rate: float = DEFAULT_RATE,
+    limit: int = 0,
+    size_name: str = "the size asked for",
+) -> Iterator[NewFrame]:
+    """Read at most ``limit`` frames (0: all), fitted to ``size`` and degraded as asked.
+
+    Frames come at ``rate``, or, where it is None, at their own times; those without at
+    ``default_rate``. A bag is read in the order of its times: one that does not come after the time
+    before it is replaced by the next at the rate.
+    """
+    period = round(1e9 / (rate or default_rate))
+    length = min(filter(None, (source.length, limit)), default=None)
+    offset: int | None = None
+    frames = itertools.islice(source.frames(), limit or None)
+    for number, frame in enumerate(tqdm(frames, "reading", length, unit="frame")):
+        recorded = frame.image.shape[1], frame.image.shape[0]
+        if number == 0 and size is not None:
+            _log.info("%s", images.describe_fit(recorded, size, size_name))
+        at = None if rate is not None else frame.offset_ns
+        if offset is None:
+            offset = at or 0
+        else:
+            offset = at if at is not None and at > offset else offset + period
+        image = images.fit(frame.image, size or recorded)
+        if degrade is None:
+            yield NewFrame(offset, image, None, recorded)
+        else:
+            yield NewFrame(offset, degrade(image, number), image, recorded)
+
+
+def make_bag(
+    frames: Iterable[NewFrame], out: Path, camera: NewCamera, start_ns: int, storage: str
+) -> list[int]:
+    """Write the bag beside ``out`` and rename it; returns the time of each frame, in nanoseconds.
+
+    Where there is no frame, no bag is made. The first frame says whether all have a clean image.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as beside:
         inner = Path(beside) / out.name  # a bag's files are called after its folder
         with new_writer(inner, storage) as writer:
-            count = _write(writer, source, maker, start_ns, rate, limit)
-        if count == 0:
-            raise MediaError(f"{source.description}: there is no frame in it")
-        sync_folder(inner)
-        inner.rename(out)
-    return count
+            times = _write(writer, frames, camera, start_ns)
+        if times:
+            sync_folder(inner)
+            inner.rename(out)
+    return times
 
 
 def _write(
-    writer: Writer, source: Source, maker: Maker, start_ns: int, rate: float | None, limit: int
-) -> int:
-    images = new_connection(
-        writer, maker.image_topic, IMAGE if maker.jpeg_quality is None else COMPRESSED_IMAGE
-    )
-    infos = new_connection(writer, maker.info_topic, CAMERA_INFO)
+    writer: Writer, frames: Iterable[NewFrame], camera: NewCamera, start_ns: int
+) -> list[int]:
+    kind = IMAGE if camera.jpeg_quality is None else COMPRESSED_IMAGE
+    infos = new_connection(writer, camera.info_topic, CAMERA_INFO)
+    connection = new_connection(writer, camera.image_topic, kind)
     clean: Connection | None = None
-    if maker.degrade is not None:
-        clean = new_connection(writer, maker.clean_topic, images.msgtype)
-    length = min(filter(None, (source.length, limit)), default=None)
-    count = 0
+    times: list[int] = []
     info: CameraInfo | None = None
-    for frame in tqdm(itertools.islice(source.frames(), limit or None), "writing", length):
+    for frame in frames:
         size = frame.image.shape[1], frame.image.shape[0]
-        target = maker.size or size
         if info is None:
-            if maker.size is not None:
-                _log.info("%s", scaling.description(size, target, "the size asked for"))
-            info = maker.info(size, target)
-        elif (info.width, info.height) != target:
-            raise MediaError(f"frame {count} is {size[0]}x{size[1]}, unlike the first: say --size")
-        stamp = start_ns + _offset(frame, count, rate)
-        picture = scaling.fit(frame.image, target)
-        if clean is not None and maker.degrade is not None:
-            writer.write(clean, stamp, maker.image(stamp, picture))
-            picture = _degraded(picture, maker.degrade, count)
-        writer.write(images, stamp, maker.image(stamp, picture))
+            info = camera.info(frame.recorded, size)
+            if frame.clean is not None:
+                clean = new_connection(writer, camera.clean_topic, kind)
+        elif (info.width, info.height) != size:
+            raise RecordingError(
+                f"frame {len(times)} is {size[0]}x{size[1]}, unlike the first: say --size"
+            )
+        stamp = start_ns + frame.offset_ns
         info.header.stamp.sec, info.header.stamp.nanosec = divmod(stamp, 10**9)
-        info.header.frame_id = maker.frame_id
+        # Before the image, as drivers do: restore_node uses the latest that it has.
         writer.write(infos, stamp, info_bytes(info))
-        count += 1
-    return count
-
-
-def _degraded(picture: np.ndarray, degrade: Degrade, number: int) -> np.ndarray:
-    rgb = np.ascontiguousarray(picture[:, :, ::-1])
-    return np.ascontiguousarray(degrade(rgb, number)[:, :, ::-1])
-
-
-def _offset(frame: SourceFrame, number: int, rate: float | None) -> int:
-    """Nanoseconds after the first frame: as recorded, unless a rate is said or needed."""
-    if rate is None and frame.offset_ns is not None:
-        return frame.offset_ns
-    return round(number * 1e9 / (rate or DEFAULT_RATE))
+        writer.write(connection, stamp, camera.image(stamp, frame.image))
+        if clean is not None and frame.clean is not None:
+            writer.write(clean, stamp, camera.image(stamp, frame.clean))
+        times.append(stamp)
+    return times
 
 
 def size_of(text: str) -> Size:

@@ -1,4 +1,4 @@
-"""Many bags, a bag a task, here or on Ray: failed tasks tried again, one table at the end.
+"""Restore many bags, a bag a task, here or on Ray: failed tasks tried again, one table at the end.
 
 A task is a process that runs `bag restore IN OUT`: what it has done survives its death, so that the
 next try goes on where it stopped, and a crash in it is nobody else's.
@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from unirestore_ros.files import written_beside
-from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.job import Options
 from unirestore_ros.signals import death_with_parent
 from unirestore_ros.tables import text_table
@@ -102,12 +102,12 @@ def restore_many(
 
 
 def make_tasks(bags: Sequence[Path], out: Path, options: Options) -> list[Task]:
-    """MediaError where two results would have one name."""
+    """RecordingError where two results would have one name."""
     names = [bag.resolve().name for bag in bags]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise MediaError(f"two bags are called {twice[0]}: their results would have one name")
-    words = _words(options)
+        raise RecordingError(f"two bags are called {twice[0]}: their results would have one name")
+    words = options.words()
     return [
         Task(bag.resolve(), out.resolve() / name, words)
         for bag, name in zip(bags, names, strict=True)
@@ -123,17 +123,17 @@ def run_here(tasks: Sequence[Task], fleet: Fleet) -> Iterator[Outcome]:
 
 
 def run_on_ray(tasks: Sequence[Task], fleet: Fleet) -> Iterator[Outcome]:
-    """As many tasks at a time as the cluster has room for; MediaError where there is no Ray."""
+    """As many tasks at a time as the cluster has room for; RecordingError where there is no Ray."""
     try:
         import ray
     except ModuleNotFoundError:
-        raise MediaError("--ray needs Ray: pip install 'unirestore_ros[ray]'") from None
+        raise RecordingError("--ray needs Ray: pip install 'unirestore_ros[ray]'") from None
     # A Ray that this starts tells its makers nothing, unless the user wants it to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(address=fleet.ray, log_to_driver=False)
     except (ConnectionError, ValueError) as error:
-        raise MediaError(f"--ray {fleet.ray}: {error}") from error
+        raise RecordingError(f"--ray {fleet.ray}: {error}") from error
     remote: Callable[..., Any] = (
         ray.remote(run_task)
         .options(
@@ -184,8 +184,9 @@ def run_task(task: Task) -> Outcome:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     head = ("bag", "status", "tries", "frames", "restored", "seconds")
+    lines = [text_table(head, [outcome.row for outcome in outcomes])]
     reasons = [f"{Path(o.source).name}: {o.message}" for o in outcomes if o.message]
-    return "\n".join([text_table(head, [outcome.row for outcome in outcomes]), *reasons])
+    return "\n".join([*lines, *reasons])
 
 
 def _tried(task: Task, retries: int) -> Outcome:
@@ -200,26 +201,3 @@ def _tried(task: Task, retries: int) -> Outcome:
 
 def _failed(task: Task, tries: int, message: str) -> Outcome:
     return Outcome(str(task.source), str(task.out), "failed", tries, None, message)
-
-
-def _words(options: Options) -> tuple[str, ...]:
-    """The options as the command line has them."""
-    words = [
-        f"--bundle={options.bundle}",
-        f"--backend={options.backend}",
-        f"--device={options.device_id}",
-        f"--threads={options.threads}",
-        f"--name={options.node}",
-        f"--jpeg-quality={options.jpeg_quality}",
-        f"--save-every={options.every_s}",
-        *(f"--topic={topic}" for topic in options.topics),
-    ]
-    if options.cameras:
-        words.append(f"--cameras={options.cameras}")
-    if options.tasks is not None:
-        words.append(f"--tasks={','.join(options.tasks)}")
-    if options.outputs:
-        words.append(f"--outputs={','.join(options.outputs)}")
-    if options.storage:
-        words.append(f"--storage={options.storage}")
-    return (*words, *(["--fit"] if options.fit else []), *(["--anew"] if options.anew else []))

@@ -1,4 +1,4 @@
-"""`bag play BAG`: its messages published when they are due, as they were recorded or fitted.
+"""`bag play BAG`: publish its messages when they are due, as they were recorded or fitted.
 
 The node is called bag_player; `--ros-args -r FROM:=TO` renames topics.
 """
@@ -6,12 +6,11 @@ The node is called bag_player; `--ros-args -r FROM:=TO` renames topics.
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -23,12 +22,18 @@ from rosgraph_msgs.msg import Clock
 
 from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.node.process import keep_image_buffers, ros_node
-from unirestore_ros.recordings.errors import MediaError
-from unirestore_ros.recordings.fitter import Fitter
-from unirestore_ros.recordings.header import has_header, read_header, with_stamp
+from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.arrivals import message_class
+from unirestore_ros.recordings.fitting import Fitter
+from unirestore_ros.recordings.images import Size
 from unirestore_ros.recordings.make import size_of
-from unirestore_ros.recordings.scaling import Size
-from unirestore_ros.recordings.storage import open_reader, qos_of
+from unirestore_ros.recordings.storage import (
+    has_header,
+    open_reader,
+    qos_of,
+    read_header,
+    with_stamp,
+)
 from unirestore_ros.tables import text_table
 
 _LOOK_EVERY_S = 0.05
@@ -65,7 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit = parser.add_mutually_exclusive_group()
     fit.add_argument("--size", type=size_of, metavar="WxH", help="scale and crop the cameras to it")
     fit.add_argument("--bundle", metavar="NAME", help="... to the size that this bundle takes")
-    add("--wait-for", nargs="+", default=[], metavar="TOPIC", help="begin once these are heard")
+    add(
+        "--wait-for",
+        nargs="+",
+        default=[],
+        metavar="TOPIC",
+        help="begin once these are subscribed",
+    )
     add("--wait-limit", type=float, default=60.0, metavar="SECONDS", help="... or after that (60)")
 
 
@@ -75,7 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
         open_reader(arguments.bag) as reader,
         ros_node("bag_player", arguments=arguments.ros_arguments) as (node, stopped),
     ):
-        playlist = _playlist(reader, node, arguments)
+        playlist = make_playlist(
+            reader,
+            node,
+            topics=arguments.topics,
+            start_s=arguments.start,
+            duration_s=arguments.duration,
+            with_clock=not arguments.clock,
+        )
         pace = Pace(arguments.rate, arguments.restamp, arguments.clock, arguments.loop)
         player = Player(node, playlist, pace, _fitter(reader, playlist, _size(arguments)))
         wait_for_listeners(node, arguments.wait_for, arguments.wait_limit, player.hold, stopped)
@@ -91,6 +109,8 @@ class Pace(NamedTuple):
     restamp: bool = False
     clock_hz: float | None = None
     loop: bool = False
+    keep_spacing: bool = False
+    """Where a message is late, all that follow are as late, rather than sent at once."""
 
 
 class Playlist(NamedTuple):
@@ -109,12 +129,27 @@ class Playlist(NamedTuple):
 
 
 class Player:
-    """Publishes a playlist; what is late goes out at once."""
+    """Publishes a playlist; what is late goes out at once, unless the pace says otherwise.
 
-    def __init__(self, node: Node, playlist: Playlist, pace: Pace, fitter: Fitter | None) -> None:
+    Where they are given, ``pause`` is what is called to let seconds pass, and ``sent`` is called
+    with each message's topic, its time in the bag, and the present time that it was due, both in
+    nanoseconds.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        playlist: Playlist,
+        pace: Pace,
+        fitter: Fitter | None = None,
+        pause: Callable[[float], object] = time.sleep,
+        sent: Callable[[str, int, int], object] = lambda topic, bag_ns, due_ns: None,
+    ) -> None:
         self._playlist = playlist
         self._pace = pace
         self._fitter = fitter
+        self._pause = pause
+        self._sent = sent
         self._clock = None if pace.clock_hz is None else node.create_publisher(Clock, "/clock", 1)
         self._next_tick = 0.0
         self._start = 0
@@ -124,13 +159,16 @@ class Player:
         self._latest = 0.0
 
     def play(self, stopped: Callable[[], bool]) -> None:
-        """From beginning to end, once or until stopped."""
+        """Play from beginning to end, once or until stopped."""
         begun = time.monotonic()
         while True:
             self._start = time.time_ns()
+            before: int | None = None
             for connection, when, data in self._playlist.messages():
-                if not self._wait_until(when, stopped):
+                # Messages of one time, as an image and its CameraInfo, go out together.
+                if when != before and not self._wait_until(when, stopped):
                     return
+                before = when
                 self._publish(connection, when, data)
                 self._seconds = time.monotonic() - begun
             if not self._pace.loop or not self._counts:
@@ -154,8 +192,11 @@ class Player:
         due = self._present(bag_ns)
         while not stopped() and (left := (due - time.time_ns()) * 1e-9) > 0:
             tick = self._tick()
-            time.sleep(min(left, _LOOK_EVERY_S, tick))
-        self._latest = max(self._latest, (time.time_ns() - due) * 1e-9)
+            self._pause(min(left, _LOOK_EVERY_S, tick))
+        late = time.time_ns() - due
+        self._latest = max(self._latest, late * 1e-9)
+        if self._pace.keep_spacing:
+            self._start += max(0, late)
         return not stopped()
 
     def hold(self) -> None:
@@ -187,6 +228,7 @@ class Player:
             data = self._restamped(data, when)
         self._playlist.publishers[connection.id].publish(data)
         self._counts[connection.topic] = self._counts.get(connection.topic, 0) + 1
+        self._sent(connection.topic, when, self._present(when))
 
     def _restamped(self, data: bytes, when: int) -> bytes:
         header = read_header(data)
@@ -216,22 +258,32 @@ def wait_for_listeners(
         if not missing:
             return
         if time.monotonic() > deadline:
-            _log.warning("nobody listens to %s: playing all the same", ", ".join(missing))
+            _log.warning("nobody subscribes to %s: playing nevertheless", ", ".join(missing))
             return
         time.sleep(_LOOK_EVERY_S)
 
 
-def _playlist(reader: Reader, node: Node, arguments: argparse.Namespace) -> Playlist:
+def make_playlist(
+    reader: Reader,
+    node: Node,
+    *,
+    topics: Sequence[str] | None = None,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    with_clock: bool = True,
+) -> Playlist:
+    """Make publishers for the topics of a bag, all where ``topics`` is None; RecordingError where
+    nothing of it can be played."""
     present = {connection.topic for connection in reader.connections}
-    wanted = set(arguments.topics or present)
+    wanted = set(topics or present)
     if unknown := wanted - present:
-        raise MediaError(
-            f"the bag {arguments.bag} has no {', '.join(sorted(unknown))},"
+        raise RecordingError(
+            f"the bag {reader.path} has no {', '.join(sorted(unknown))},"
             f" but {', '.join(sorted(present))}"
         )
     publishers: dict[int, Publisher] = {}
     for connection in reader.connections:
-        if connection.topic not in wanted or (connection.topic == "/clock" and arguments.clock):
+        if connection.topic not in wanted or (connection.topic == "/clock" and not with_clock):
             continue
         kind = message_class(connection.msgtype)
         if kind is None:
@@ -242,25 +294,15 @@ def _playlist(reader: Reader, node: Node, arguments: argparse.Namespace) -> Play
         qos = qos_profile(qos_of(connection))
         publishers[connection.id] = node.create_publisher(kind, connection.topic, qos)
     if not publishers:
-        raise MediaError(f"the bag {arguments.bag} has nothing that can be played here")
-    first = reader.start_time + round(arguments.start * 1e9)
+        raise RecordingError(f"the bag {reader.path} has nothing that can be played here")
+    first = reader.start_time + round(start_s * 1e9)
     end = reader.end_time
-    if arguments.duration is not None:
-        end = min(end, first + round(arguments.duration * 1e9))
+    if duration_s is not None:
+        end = min(end, first + round(duration_s * 1e9))
     if first >= end:
-        raise MediaError(f"--start {arguments.start:g} is after the end of the bag {arguments.bag}")
+        raise RecordingError(f"--start {start_s:g} is after the end of the bag {reader.path}")
     stamped = frozenset(c.id for c in reader.connections if has_header(c))
     return Playlist(reader, publishers, stamped, first, end)
-
-
-def message_class(kind: str) -> type | None:
-    """The Python class of `package/msg/Name`; None where its package is not installed."""
-    package, _, name = kind.replace("/msg/", "/").partition("/")
-    try:
-        found: Any = getattr(importlib.import_module(f"{package}.msg"), name, None)
-    except ModuleNotFoundError:
-        return None
-    return found if isinstance(found, type) else None
 
 
 def qos_profile(recorded: list[Qos]) -> QoSProfile:

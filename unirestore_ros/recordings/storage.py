@@ -1,7 +1,8 @@
-"""rosbag2 folders read and written as they are: messages stay the bytes that were recorded.
+"""Read and write rosbag2 folders: messages stay the bytes that were recorded.
 
 The rosbags library does the formats (sqlite3 and mcap). Nothing is deserialised here, so that a bag
-with types that this machine has never heard of is copied like any other.
+with message types that are not installed on this machine is copied like any other. Only headers are
+read and rewritten, in place.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rosbags.interfaces import (
     Connection,
@@ -35,7 +37,7 @@ from rosbags.rosbag2 import (
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings import RecordingError
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -44,6 +46,11 @@ STORAGES = ("sqlite3", "mcap")
 # Format versions that rosbags writes: Humble and Iron read QoS as text, Jazzy and later as a list.
 _TEXT_QOS: Literal[8] = 8
 _LIST_QOS: Literal[9] = 9
+_FIRST_FIELD = re.compile(r"\s*([A-Za-z][\w/]*)(?:\[\])?\s+(\w+)")
+# After CDR's own 4 bytes: seconds, nanoseconds, length of frame_id with its zero.
+_STAMP = {0: struct.Struct(">iI"), 1: struct.Struct("<iI")}
+_LENGTH = {0: struct.Struct(">I"), 1: struct.Struct("<I")}
+_STAMP_AT, _LENGTH_AT, _TEXT_AT = 4, 12, 16
 _FOREVER = QosTime(2147483647, 4294967295)
 
 # What a camera's driver and restore_node offer, and what recorders keep of it.
@@ -67,24 +74,51 @@ def ros_types() -> Typestore:
 
 
 def bag_folder(path: Path) -> Path:
-    """The folder of a bag, given it or one of its files; MediaError where there is none."""
+    """The folder of a bag, given it or one of its files; RecordingError where there is none."""
     if not path.exists():
-        raise MediaError(f"there is no bag {path}")
+        raise RecordingError(f"there is no bag {path}")
     folder = path if path.is_dir() else path.parent
     if not (folder / "metadata.yaml").is_file():
-        raise MediaError(f"{folder} has no metadata.yaml: `ros2 bag reindex` makes one")
+        raise RecordingError(f"{folder} has no metadata.yaml: `ros2 bag reindex` makes one")
     return folder
 
 
 @contextlib.contextmanager
 def open_reader(path: Path) -> Iterator[Reader]:
-    """A bag opened to be read in the order of its times; MediaError where it cannot be."""
+    """A bag opened to be read in the order of its times; RecordingError where it cannot be."""
     folder = bag_folder(path)
     try:
         with Reader(folder) as reader:
             yield reader
     except ReaderError as error:
-        raise MediaError(f"the bag {folder} cannot be read: {error}") from error
+        raise RecordingError(f"the bag {folder} cannot be read: {error}") from error
+
+
+def image_topics(reader: Reader, wanted: Sequence[str] = ()) -> dict[str, list[Connection]]:
+    """The connections of each topic of images, or of those ``wanted``; RecordingError where a bag
+    has none."""
+    found: dict[str, list[Connection]] = {}
+    for connection in reader.connections:
+        if connection.msgtype in (IMAGE, COMPRESSED_IMAGE):
+            found.setdefault(connection.topic, []).append(connection)
+    if not found:
+        raise RecordingError(
+            f"the bag {reader.path} has no topic of sensor_msgs/Image or CompressedImage"
+        )
+    for topic in wanted:
+        if topic not in found:
+            raise RecordingError(
+                f"the bag {reader.path} has no images on {topic}, but on {', '.join(found)}"
+            )
+    return {topic: found[topic] for topic in wanted} if wanted else found
+
+
+def message_at(reader: Reader, topic: str, time_ns: int) -> bytes:
+    """The message of a topic that was recorded at that very time."""
+    connections = [connection for connection in reader.connections if connection.topic == topic]
+    for _, _, data in reader.messages(connections, time_ns, time_ns + 1):
+        return data
+    raise RecordingError(f"the bag {reader.path} has no message of {topic} at {time_ns}")
 
 
 def files_of(folder: Path) -> dict[str, int]:
@@ -141,6 +175,47 @@ def new_connection(writer: Writer, topic: str, kind: str) -> Connection:
 
 def qos_of(connection: Connection) -> list[Qos]:
     return _ext(connection).offered_qos_profiles
+
+
+class Header(NamedTuple):
+    """Stamp in nanoseconds, and frame_id."""
+
+    stamp_ns: int
+    frame_id: str
+
+
+def has_header(connection: Connection) -> bool:
+    """Whether messages begin with a std_msgs/Header, by their definition in the bag, or by ROS's
+    own where it has none."""
+    text = connection.msgdef.data
+    if not text:
+        kind = ros_types().fielddefs.get(connection.msgtype)
+        return kind is not None and [name for name, _ in kind[1][:1]] == ["header"]
+    for line in text.split("=" * 80)[0].splitlines():
+        found = _FIRST_FIELD.match(line.partition("#")[0])
+        if found is not None and "=" not in line.partition("#")[0]:
+            return found[1] in ("std_msgs/Header", "std_msgs/msg/Header", "Header")
+    return False
+
+
+def read_header(data: bytes, place: int = 0) -> Header | None:
+    """The header ``place`` bytes after where a message begins; None where the bytes are too few."""
+    order = data[1] & 1 if len(data) > 1 else 0
+    try:
+        sec, nanosec = _STAMP[order].unpack_from(data, _STAMP_AT + place)
+        (length,) = _LENGTH[order].unpack_from(data, _LENGTH_AT + place)
+    except struct.error:
+        return None
+    start = _TEXT_AT + place
+    text = data[start : start + max(0, length - 1)]
+    return Header(sec * 10**9 + nanosec, text.decode("utf-8", errors="replace"))
+
+
+def with_stamp(data: bytes, stamp_ns: int) -> bytes:
+    """The same message with another stamp."""
+    changed = bytearray(data)
+    _STAMP[data[1] & 1].pack_into(changed, _STAMP_AT, *divmod(stamp_ns, 10**9))
+    return bytes(changed)
 
 
 def _definition(connection: Connection) -> tuple[str, str]:

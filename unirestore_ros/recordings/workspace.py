@@ -1,20 +1,34 @@
-"""The folder beside OUT in which a bag is made: locked, resumed, and gone when OUT is there."""
+"""Keep the unfinished work of a restoration on disk: locked, resumed, and gone when OUT is there.
+
+The working folder lies beside OUT. What has been restored so far is in it as segments: files of
+records for a stretch of frames. A segment is written beside its name, brought to the disk and
+renamed, and its name says which frames it holds, so that a kill loses little and the folder is its
+own journal.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
+import re
 import shutil
+import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple
 
 from unirestore_ros.files import sync_folder, written_beside
-from unirestore_ros.recordings.errors import MediaError
+from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.job import differences
 
-_log = logging.getLogger(__name__)
+_HEAD = struct.Struct("<QIQ")  # frame, output, bytes of what follows
+_NAME = re.compile(r"frames_(\d{10})_(\d{10})\.segment")
+_LARGEST = 256 << 20
+SKIPPED = 0xFFFFFFFF
+"""Stands for an output where a frame has none: the record says why."""
 
 
 class Workspace:
@@ -29,13 +43,14 @@ class Workspace:
         self._job = self.folder / "job.json"
 
     def begin(self, job: str, anew: bool) -> None:
-        """Go on with what is there for the same job, or start; MediaError where it is another's."""
+        """Go on with what is there for the same job, or start; RecordingError where another job has
+        begun there."""
         if anew:
             self._clear()
         if self._job.is_file():
             other = differences(self._job.read_text(encoding="utf-8"), job)
             if other:
-                raise MediaError(
+                raise RecordingError(
                     f"{self.folder} holds the unfinished work of another command (other:"
                     f" {', '.join(other)}): repeat that one, or say --anew to discard its work"
                 )
@@ -62,12 +77,105 @@ class Workspace:
 
 @contextlib.contextmanager
 def workspace(out: Path) -> Iterator[Workspace]:
-    """The working folder, held by this process alone; MediaError where another has it."""
+    """The working folder, held by this process alone; RecordingError where another has it."""
     space = Workspace(out)
     space.folder.mkdir(parents=True, exist_ok=True)
     with (space.folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise MediaError(f"{out} is being made by another process") from None
+            raise RecordingError(f"{out} is being made by another process") from None
         yield space
+
+
+class Record(NamedTuple):
+    """One message of a frame: which of the job's outputs it is, and its bytes."""
+
+    frame: int
+    output: int
+    data: bytes
+
+
+class SegmentWriter:
+    """Appends frames after those that are there; a segment is closed every so often."""
+
+    def __init__(self, folder: Path, first: int, every_s: float) -> None:
+        self._folder = folder
+        self._first = self._next = first
+        self._every_s = every_s
+        self._stream: BinaryIO | None = None
+        self._whole = 0  # bytes of the stream that are whole frames
+        self._begun = 0.0
+
+    def add(self, frame: int, records: list[Record]) -> None:
+        """All records of the next frame, of which there may be none."""
+        if frame != self._next:
+            raise ValueError(f"frame {frame} comes after {self._next - 1}")
+        if self._stream is None:
+            self._begun, self._whole = time.monotonic(), 0
+            self._stream = self._part().open("wb")
+        for record in records:
+            self._stream.write(_HEAD.pack(record.frame, record.output, len(record.data)))
+            self._stream.write(record.data)
+        self._next, self._whole = frame + 1, self._stream.tell()
+        is_old = time.monotonic() - self._begun >= self._every_s
+        if is_old or self._whole >= _LARGEST:
+            self.close()
+
+    def close(self) -> None:
+        """Give the segment its name, once its bytes are on the disk."""
+        if self._stream is None:
+            return
+        self._stream.truncate(self._whole)  # flushes first
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        self._stream = None
+        if self._first == self._next:
+            return
+        name = f"frames_{self._first:010d}_{self._next:010d}.segment"
+        self._part().rename(self._folder / name)
+        self._first = self._next
+
+    def __enter__(self) -> SegmentWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Whatever ends the work: the frames that are whole are kept."""
+        self.close()
+
+    def _part(self) -> Path:
+        return self._folder / "unfinished.part"
+
+
+def finished_frames(folder: Path) -> int:
+    """How many frames from the first on the segments hold."""
+    return _segments(folder)[-1][1] if _segments(folder) else 0
+
+
+def read_records(folder: Path) -> Iterator[Record]:
+    """All records in the order in which they were added."""
+    for _, _, path in _segments(folder):
+        with path.open("rb") as stream:
+            while head := stream.read(_HEAD.size):
+                frame, output, length = _HEAD.unpack(head)
+                yield Record(frame, output, stream.read(length))
+
+
+def _segments(folder: Path) -> list[tuple[int, int, Path]]:
+    """First frame, frame after the last, and file of each; RecordingError where one is missing."""
+    found = sorted(
+        (int(match[1]), int(match[2]), path)
+        for path in folder.iterdir()
+        if (match := _NAME.fullmatch(path.name))
+    )
+    expected = 0
+    for first, end, path in found:
+        if first != expected:
+            raise RecordingError(f"{path} begins at frame {first}, {expected} is due: use --anew")
+        expected = end
+    return found

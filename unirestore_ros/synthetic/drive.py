@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -172,13 +173,26 @@ def demo_frames(
     Raises ValueError if there are fewer frames than stretches.
     """
     stretches = stretch_of_each(count)
-    drive = Drive(DEMO_SEED, size)
+    drive = _demo_drive(size)
     for index in range(count) if part is None else part:
         stretch, offset = stretches[index], index / RATE_HZ
         frame = drive.frame(offset)
         rng = frame_rng(str(DEMO_SEED), stretch.degradation, index)
         degraded = degrade(frame.image, stretch.degradation, stretch.severity, rng, frame.depth)
         yield DemoFrame(frame.image, degraded, stretch.name, offset)
+
+
+def render_demo_frames(
+    count: int, size: tuple[int, int], start: int, stop: int
+) -> list[DemoFrame]:
+    """The task of a process that shares the work of ``demo_frames`` with others."""
+    cv2.setNumThreads(1)  # there is a process for each core: threads within them only cost
+    return list(demo_frames(count, size, range(start, stop)))
+
+
+@functools.lru_cache(maxsize=1)
+def _demo_drive(size: tuple[int, int]) -> Drive:
+    return Drive(DEMO_SEED, size)
 
 
 class _Finish:

@@ -1,4 +1,4 @@
-"""Child processes that are always ended, and whose death is told with their last words."""
+"""Run child processes that are always ended, and report the death of one with its last output."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import contextlib
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from unirestore_ros.demo.errors import DemoError
+from unirestore_ros.recordings import RecordingError
 from unirestore_ros.signals import death_with_parent
 
 # How long a child is given after each signal, in seconds.
-END_STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
+END_STEPS = ((signal.SIGINT, 10.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
 _TAIL_LINES = 15
 _TAIL_BYTES = 8192
 
@@ -25,7 +26,7 @@ class Child:
         self, name: str, argv: Sequence[str], environment: Mapping[str, str], log: Path
     ) -> None:
         self.name = name
-        self.log = log
+        self._log = log
         with log.open("wb") as stream:
             # A session of its own: Ctrl-C reaches the parent alone, which ends them in order.
             self._process = subprocess.Popen(
@@ -48,23 +49,17 @@ class Child:
 
     def tail(self) -> str:
         """The last lines that it wrote."""
-        with self.log.open("rb") as stream:
-            stream.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+        with self._log.open("rb") as stream:
+            stream.seek(max(0, self._log.stat().st_size - _TAIL_BYTES))
             lines = stream.read().decode(errors="replace").splitlines()
         return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:]) or "    (nothing)"
 
-    def check(self) -> None:
-        """DemoError where it has ended with anything but success."""
-        code = self.exit_code()
-        if code:
-            raise self.failure(f"the {self.name} {_how_it_ended(code)}")
-
-    def failure(self, what: str) -> DemoError:
-        """An error that carries this child's last words."""
-        return DemoError(f"{what}; the last that the {self.name} wrote:\n{self.tail()}")
+    def failure(self, what: str) -> RecordingError:
+        """An error that carries this child's last output."""
+        return RecordingError(f"{what}; the last that the {self.name} wrote:\n{self.tail()}")
 
     def end(self) -> int:
-        """SIGINT, then SIGTERM, then SIGKILL, each with a limit; returns the exit code."""
+        """Send SIGINT, then SIGTERM, then SIGKILL, each with a limit; returns the exit code."""
         for number, limit in END_STEPS:
             if self._process.poll() is not None:
                 break
@@ -75,30 +70,44 @@ class Child:
 
 
 class Children:
-    """The children of the demo, watched together and ended together, the youngest first."""
+    """Processes that are watched together and ended together, the youngest first."""
 
     def __init__(self, environment: Mapping[str, str], log_folder: Path) -> None:
         self._environment = environment
-        self._log_folder = log_folder
+        self.folder = log_folder
         self._children: list[Child] = []
-        self._endings = contextlib.ExitStack()
 
     def start(self, name: str, *argv: str) -> Child:
         """Start a process of this Python: ``argv`` follows the interpreter."""
-        log = self._log_folder / f"{name}.log"
+        log = self.folder / f"{name}.log"
         child = Child(name, [sys.executable, *argv], self._environment, log)
         self._children.append(child)
-        self._endings.callback(child.end)
         return child
 
     def check(self) -> None:
-        """DemoError that names the first child that failed."""
+        """RecordingError that names the first child that ended by itself, even with success."""
         for child in self._children:
-            child.check()
+            if (code := child.exit_code()) is not None:
+                raise child.failure(f"the {child.name} {_how_it_ended(code)}")
+
+    def failure(self, what: str) -> RecordingError:
+        """An error that carries the last output of every child."""
+        said = "".join(f"\nthe last that the {c.name} wrote:\n{c.tail()}" for c in self._children)
+        return RecordingError(f"{what};{said}")
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; RecordingError as soon as a child has ended by itself."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
+            self.check()
 
     def end(self) -> None:
         """End all, even where ending one of them is interrupted."""
-        self._endings.close()
+        with contextlib.ExitStack() as endings:
+            for child in self._children:
+                endings.callback(child.end)
+            self._children = []
 
 
 @contextlib.contextmanager

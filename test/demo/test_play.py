@@ -1,4 +1,4 @@
-"""Node, recorder and player as processes: what happens when one of them fails."""
+"""Node, player and recorder: what happens when the node fails, and how fast it is played."""
 
 from __future__ import annotations
 
@@ -8,25 +8,44 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unirestore_ros.demo.conduct import Play, child_environment, conduct
-from unirestore_ros.demo.errors import DemoError
-from unirestore_ros.demo.spool import Entry, Spool, finish, save_frame
+from unirestore_ros.demo.drive import CAMERA, STORAGE, DriveBag
+from unirestore_ros.demo.play import Play, child_environment, run_play, slowing
 from unirestore_ros.engine.bundle import find_bundle
+from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.make import NewFrame, make_bag
 
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
     """Three grey frames for the shipped bundle."""
-    spool = make_spool(tmp_path / "spool", (480, 360))
     work = tmp_path / "work"
     work.mkdir()
-    return Play(spool, find_bundle("tiny"), (), ("segmentation",), work)
+    return Play(make_drive(tmp_path / "drive"), find_bundle("tiny"), (), ("segmentation",), work)
 
 
-def make_spool(folder: Path, size: tuple[int, int]) -> Spool:
-    for index in range(3):
-        save_frame(folder, index, np.full((size[1], size[0], 3), 100, np.uint8))
-    return finish(folder, [Entry(index * 10**8, "grey", False) for index in range(3)])
+def make_drive(folder: Path) -> DriveBag:
+    grey = np.full((360, 480, 3), 100, np.uint8)
+    frames = [NewFrame(index * 10**8, grey, None, (480, 360)) for index in range(3)]
+    times = make_bag(frames, folder, CAMERA, 10**18, STORAGE)
+    return DriveBag(folder, tuple(times), ("grey",) * 3, False)
+
+
+@pytest.mark.parametrize(
+    ("latencies", "factor"),
+    [
+        ([], 1.0),
+        ([9.0], 1.0),
+        ([9.0, 0.1, 0.12], 1.0),
+        ([0.1, 0.4, 0.4, 0.4], 2.5),
+        ([0.1, 9.0, 9.0, 9.0], 4.0),
+    ],
+)
+def test_rate_falls_where_the_node_is_slower(latencies: list[float], factor: float) -> None:
+    assert slowing(5.0, latencies) == pytest.approx(factor)
+
+
+def test_one_frame_has_no_rate() -> None:
+    assert slowing(None, [1.0, 1.0]) == 1.0
 
 
 def test_children_inherit_what_the_user_set(
@@ -46,18 +65,18 @@ def test_children_inherit_what_the_user_set(
 
 @pytest.mark.dds
 def test_node_that_dies_is_named_with_its_last_words(play: Play) -> None:
-    broken = Play(play.spool, play.bundle, ("backend:=nonsense",), play.tasks, play.work)
-    with pytest.raises(DemoError, match=r"(?s)the node ended with exit status \d+.*nonsense"):
-        conduct(broken)
+    broken = Play(play.bag, play.bundle, ("backend:=nonsense",), play.tasks, play.work)
+    with pytest.raises(RecordingError, match=r"(?s)the node ended with exit status \d+.*nonsense"):
+        run_play(broken)
     assert_no_process_uses(play.work)
 
 
 @pytest.mark.dds
 @pytest.mark.slow
 def test_node_that_restores_nothing_is_an_error_with_its_reason(play: Play) -> None:
-    disabled = Play(play.spool, play.bundle, ("enabled:=false",), play.tasks, play.work)
-    with pytest.raises(DemoError, match=r"restored none of 3 frames \(camera mode"):
-        conduct(disabled)
+    disabled = Play(play.bag, play.bundle, ("enabled:=false",), play.tasks, play.work)
+    with pytest.raises(RecordingError, match=r"restored none of 3 frames \(camera mode"):
+        run_play(disabled)
     assert_no_process_uses(play.work)
 
 

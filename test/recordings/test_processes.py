@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from unirestore_ros.demo.errors import DemoError
-from unirestore_ros.demo.processes import Child, children
+from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.processes import Child, children
 from unirestore_ros.signals import signals_as_exits
 
 SLEEPER = "import time; print('ready', flush=True); time.sleep(60)"
@@ -58,7 +58,7 @@ def test_death_is_told_with_its_status_and_log(tmp_path: Path) -> None:
         child = group.start("node", "-c", "print('no such bundle'); raise SystemExit(3)")
         while child.exit_code() is None:
             time.sleep(0.02)
-        with pytest.raises(DemoError, match=r"(?s)node ended with exit status 3.*no such bundle"):
+        with pytest.raises(RecordingError, match=r"(?s)node ended .* status 3.*no such bundle"):
             group.check()
 
 
@@ -68,17 +68,17 @@ def test_death_by_a_signal_names_it(tmp_path: Path) -> None:
         wait_for_words(child)
         os.kill(child.pid, signal.SIGKILL)
         wait_until_gone(child.pid)
-        with pytest.raises(DemoError, match="player was ended by SIGKILL"):
+        with pytest.raises(RecordingError, match="player was ended by SIGKILL"):
             group.check()
 
 
-def test_running_and_finished_children_are_no_error(tmp_path: Path) -> None:
+def test_running_children_are_no_error_and_one_that_ends_by_itself_is(tmp_path: Path) -> None:
     with children(os.environ, tmp_path) as group:
-        done = group.start("player", "-c", "")
         group.start("node", "-c", SLEEPER)
-        while done.exit_code() is None:
-            time.sleep(0.02)
         group.check()
+        group.start("camera", "-c", "")
+        with pytest.raises(RecordingError, match="the camera ended with exit status 0"):
+            group.wait(20)
 
 
 def test_sigint_comes_first(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_sigint_comes_first(tmp_path: Path) -> None:
 
 def test_the_stubborn_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = ((signal.SIGINT, 0.1), (signal.SIGTERM, 0.1), (signal.SIGKILL, 5.0))
-    monkeypatch.setattr("unirestore_ros.demo.processes.END_STEPS", quick)
+    monkeypatch.setattr("unirestore_ros.recordings.processes.END_STEPS", quick)
     with children(os.environ, tmp_path) as group:
         child = group.start("node", "-c", STUBBORN)
         wait_for_words(child)
@@ -119,7 +119,7 @@ def test_sigterm_leaves_the_block() -> None:
 def test_children_go_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent_code = f"""
 import os, pathlib, time
-from unirestore_ros.demo.processes import children
+from unirestore_ros.recordings.processes import children
 with children(os.environ, pathlib.Path({str(tmp_path)!r})) as group:
     print(group.start("node", "-c", {SLEEPER!r}).pid, flush=True)
     time.sleep(60)
