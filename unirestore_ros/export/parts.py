@@ -90,7 +90,7 @@ class Decoder(Part):
         frames = () if input_size == working_size else ("frame", "working")
         self.inputs = ("stem", *SKIPS, *gate_names(LEVELS), "prompt", *frames)
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         given = dict(zip(self.inputs, tensors, strict=True))
         stem, skips, gates = _features_and_gates(given, LEVELS, self.dtype)
         features = self.network.features_from(stem, skips, gates, given["prompt"])
@@ -102,7 +102,7 @@ class Decoder(Part):
         if "working" in given:
             image = fused(image, gain, _to_unit(given["frame"]), given["working"])
         if gain is None:
-            return (_to_bytes(image),)
+            return _to_bytes(image)
         return _to_bytes(image), gain.permute(0, 2, 3, 1)
 
 
