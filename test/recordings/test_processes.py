@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from unirestore_ros.recordings import RecordingError
-from unirestore_ros.recordings.processes import Child, children
+from unirestore_ros.recordings.processes import Child, Children
 from unirestore_ros.signals import signals_as_exits
 
 SLEEPER = "import time; print('ready', flush=True); time.sleep(60)"
@@ -54,7 +54,7 @@ def wait_until_gone(pid: int) -> None:
 
 
 def test_death_is_told_with_its_status_and_log(tmp_path: Path) -> None:
-    with children(os.environ, tmp_path) as group:
+    with Children(os.environ, tmp_path) as group:
         child = group.start("node", "-c", "print('no such bundle'); raise SystemExit(3)")
         while child.exit_code() is None:
             time.sleep(0.02)
@@ -63,7 +63,7 @@ def test_death_is_told_with_its_status_and_log(tmp_path: Path) -> None:
 
 
 def test_death_by_a_signal_names_it(tmp_path: Path) -> None:
-    with children(os.environ, tmp_path) as group:
+    with Children(os.environ, tmp_path) as group:
         child = group.start("player", "-c", SLEEPER)
         wait_for_words(child)
         os.kill(child.pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def test_death_by_a_signal_names_it(tmp_path: Path) -> None:
 
 
 def test_running_children_are_no_error_and_one_that_ends_by_itself_is(tmp_path: Path) -> None:
-    with children(os.environ, tmp_path) as group:
+    with Children(os.environ, tmp_path) as group:
         group.start("node", "-c", SLEEPER)
         group.check()
         group.start("camera", "-c", "")
@@ -82,7 +82,7 @@ def test_running_children_are_no_error_and_one_that_ends_by_itself_is(tmp_path: 
 
 
 def test_sigint_comes_first(tmp_path: Path) -> None:
-    with children(os.environ, tmp_path) as group:
+    with Children(os.environ, tmp_path) as group:
         child = group.start("recorder", "-c", POLITE)
         wait_for_words(child)
         assert child.end() == 0
@@ -91,7 +91,7 @@ def test_sigint_comes_first(tmp_path: Path) -> None:
 def test_the_stubborn_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = ((signal.SIGINT, 0.1), (signal.SIGTERM, 0.1), (signal.SIGKILL, 5.0))
     monkeypatch.setattr("unirestore_ros.recordings.processes.END_STEPS", quick)
-    with children(os.environ, tmp_path) as group:
+    with Children(os.environ, tmp_path) as group:
         child = group.start("node", "-c", STUBBORN)
         wait_for_words(child)
         assert child.end() == -signal.SIGKILL
@@ -99,7 +99,7 @@ def test_the_stubborn_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_all_are_ended_when_the_block_fails(tmp_path: Path) -> None:
     pids = []
-    with pytest.raises(KeyError), children(os.environ, tmp_path) as group:
+    with pytest.raises(KeyError), Children(os.environ, tmp_path) as group:
         for name in ("node", "recorder"):
             child = group.start(name, "-c", POLITE)
             wait_for_words(child)
@@ -119,8 +119,8 @@ def test_sigterm_leaves_the_block() -> None:
 def test_children_go_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent_code = f"""
 import os, pathlib, time
-from unirestore_ros.recordings.processes import children
-with children(os.environ, pathlib.Path({str(tmp_path)!r})) as group:
+from unirestore_ros.recordings.processes import Children
+with Children(os.environ, pathlib.Path({str(tmp_path)!r})) as group:
     print(group.start("node", "-c", {SLEEPER!r}).pid, flush=True)
     time.sleep(60)
 """

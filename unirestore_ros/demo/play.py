@@ -29,7 +29,7 @@ from unirestore_ros.node.process import keep_image_buffers
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.arrivals import Listener
 from unirestore_ros.recordings.play import Pace, Player, Playlist, make_playlist
-from unirestore_ros.recordings.processes import Children, children
+from unirestore_ros.recordings.processes import Children
 from unirestore_ros.recordings.storage import new_writer, open_reader
 
 # A processor may take longer for a frame than the vehicle's GPU, for which the defaults are: the
@@ -80,7 +80,7 @@ def run_play(play: Play) -> Record:
     logs.mkdir()
     keep_image_buffers()
     environment = child_environment(logs)
-    with children(environment, logs) as group, _as_own(environment):
+    with Children(environment, logs) as group, _as_own(environment):
         node = group.start("node", *_node_arguments(play))
         with (
             _ros_node() as own,

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +35,7 @@ from unirestore_ros.evaluate.figures import (
 )
 from unirestore_ros.evaluate.node_processes import NODE_NAME, Processes, memory_mb
 from unirestore_ros.evaluate.node_roles import read_diary, read_heard
+from unirestore_ros.recordings.processes import Child
 
 RATE_HZ = 30.0
 NAMESPACE = "/bench"
@@ -58,7 +58,7 @@ def measure_page(group: Processes, options: argparse.Namespace) -> dict[str, Any
     while (elapsed := time.monotonic() - begun) < options.seconds:
         group.wait(1.0)
         memory.append((elapsed, memory_mb(display.pid)))
-    group.end_all()
+    group.end()
     viewers = read_viewers(group.folder / "viewers.npz")
     said = read_diary(group.folder / "diary.json")[int(SETTLE_S) :]
     return {
@@ -80,7 +80,7 @@ def measure_compose(group: Processes, options: argparse.Namespace) -> dict[str, 
     group.start_role("listener", str(group.folder / "heard.npz"), topics)
     group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
     group.wait(options.seconds)
-    group.end_all()
+    group.end()
     heard = read_heard(group.folder / "heard.npz")[f"{DISPLAY}/image"]
     said = read_diary(group.folder / "diary.json")[int(SETTLE_S) :]
     return {
@@ -102,7 +102,7 @@ def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, 
     options.restore = True
     _start(group, options)
     group.wait(options.seconds)
-    group.end_all()
+    group.end()
     (seen,) = read_viewers(group.folder / "viewers.npz")
     restored = seen[seen[:, 2] == 1]
     return {
@@ -113,7 +113,7 @@ def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, 
     }
 
 
-def _start(group: Processes, options: argparse.Namespace, *more: str) -> subprocess.Popen[bytes]:
+def _start(group: Processes, options: argparse.Namespace, *more: str) -> Child:
     """Node and display; returns the display."""
     enabled = f"enabled:={str(options.restore).lower()}"
     group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}", enabled)

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import unirestore_ros
-from unirestore_ros.evaluate.node_processes import Processes, processes
+from unirestore_ros.evaluate.node_processes import Processes
 from unirestore_ros.files import written_beside
 from unirestore_ros.msgs.rates import mean_rate
+from unirestore_ros.recordings import RecordingError
 
 # The first seconds are those of discovery and of memory that is taken for the first time.
 SETTLE_S = 5.0
@@ -80,10 +81,10 @@ def measure_parser(about: str, measures: Iterable[str]) -> argparse.ArgumentPars
 def run_measure(what: str, measure: Callable[[Processes], dict[str, Any]], out: Path) -> int:
     """Measure, write and print; 1, with its last words, where a process ended by itself."""
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder, processes(Path(folder)) as group:
+    with tempfile.TemporaryDirectory() as folder, Processes(Path(folder)) as group:
         try:
             row = measure(group)
-        except RuntimeError as error:
+        except RecordingError as error:
             sys.stderr.write(f"{error}\n")
             return 1
     result = {"meta": {**_meta(), "load_before": load}, "rows": [{"what": what, **row}]}

@@ -53,7 +53,7 @@ def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str,
     while (elapsed := time.monotonic() - begun) < options.seconds:
         group.wait(1.0)
         memory.append((elapsed, memory_mb(node.pid)))
-    group.end_all()
+    group.end()
     heard = read_heard(group.folder / "heard.npz")
     said = read_diary(group.folder / "diary.json")[int(SETTLE_S) + 10 :]
     inference_p99 = np.median([float(values["inference_p99_ms"]) for values in said])
@@ -79,7 +79,7 @@ def measure_relay(group: Processes, options: argparse.Namespace) -> dict[str, An
     group.wait(SETTLE_S)
     group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
     group.wait(options.seconds)
-    group.end_all()
+    group.end()
     heard = read_heard(group.folder / "heard.npz")
     node, relay = (_added(heard[CAMERA], heard[topic]) for topic in (f"{NODE}/image", RELAYED))
     return {
@@ -104,7 +104,7 @@ def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, 
     node = group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}")
     group.wait(options.seconds)
     memory, torch = memory_mb(node.pid), has_loaded(node.pid, "libtorch")
-    group.end_all()
+    group.end()
     heard = read_heard(group.folder / "heard.npz")
     last = read_diary(group.folder / "diary.json")[-1]
     return {

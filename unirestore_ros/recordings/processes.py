@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.signals import death_with_parent
@@ -17,6 +18,8 @@ from unirestore_ros.signals import death_with_parent
 END_STEPS = ((signal.SIGINT, 10.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
 _TAIL_LINES = 15
 _TAIL_BYTES = 8192
+
+_Group = TypeVar("_Group", bound="Children")
 
 
 class Child:
@@ -70,12 +73,19 @@ class Child:
 
 
 class Children:
-    """Processes that are watched together and ended together, the youngest first."""
+    """Processes that are watched together, and ended together, the youngest first, when the block
+    is left, however it is left."""
 
     def __init__(self, environment: Mapping[str, str], log_folder: Path) -> None:
         self._environment = environment
         self.folder = log_folder
         self._children: list[Child] = []
+
+    def __enter__(self: _Group) -> _Group:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
 
     def start(self, name: str, *argv: str) -> Child:
         """Start a process of this Python: ``argv`` follows the interpreter."""
@@ -108,16 +118,6 @@ class Children:
             for child in self._children:
                 endings.callback(child.end)
             self._children = []
-
-
-@contextlib.contextmanager
-def children(environment: Mapping[str, str], log_folder: Path) -> Iterator[Children]:
-    """Children that are ended when the block is left, however it is left."""
-    group = Children(environment, log_folder)
-    try:
-        yield group
-    finally:
-        group.end()
 
 
 def _how_it_ended(code: int) -> str:
