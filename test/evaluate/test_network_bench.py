@@ -18,8 +18,7 @@ from unirestore_ros.evaluate.published import PublishedWay
 from unirestore_ros.export.parts import Decoder, Trunk
 from unirestore_ros.export.rewrites import TransposedUpsample, copied, transpose_upsampling
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.random_weights import random_network
-from unirestore_ros.model.weights import save_weights
+from unirestore_ros.model.weights import random_network, save_weights
 
 OUTPUTS = ("perception", "segmentation", "detection")
 PLAN = Plan((128, 64), OUTPUTS, (8, 4, 2), ("fp32", "bf16"), runs=2)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from unirestore_ros.engine import Engine, open_engine
 from unirestore_ros.evaluate.conditions import degraded
 from unirestore_ros.evaluate.metrics import phase_deviation, psnr
-from unirestore_ros.model.notch import PhaseNotch
+from unirestore_ros.model.autoencoder import PhaseNotch
 from unirestore_ros.synthetic.drive import Drive, demo_frames
 from unirestore_ros.synthetic.programme import DEMO_SEED
 from unirestore_ros.train.prepare import read_photograph

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unirestore_ros.model import SD_TURBO, Config, UniRestore
 from unirestore_ros.model.published import SCHEDULE, STAGE1, STAGE2, WEIGHTS_NAME
-from unirestore_ros.model.random_weights import random_network
+from unirestore_ros.model.weights import random_network
 
 State = dict[str, Tensor]
 

@@ -83,8 +83,7 @@ def _bundle(arguments: argparse.Namespace, outputs: tuple[str, ...]) -> list[Row
 def _network(arguments: argparse.Namespace, outputs: tuple[str, ...]) -> list[Row]:
     from unirestore_ros.evaluate.network_bench import Plan, measure_network
     from unirestore_ros.model import SD_TURBO
-    from unirestore_ros.model.random_weights import random_network
-    from unirestore_ros.model.weights import load_weights
+    from unirestore_ros.model.weights import load_weights, random_network
     from unirestore_ros.synthetic.drive import demo_frames
 
     plan = Plan(

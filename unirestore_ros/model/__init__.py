@@ -1,4 +1,4 @@
-"""The UniRestore network (torch, diffusers). Source: arXiv 2501.13134, CVPR 2025."""
+"""The UniRestore network, in torch and diffusers (arXiv 2501.13134, CVPR 2025)."""
 
 from unirestore_ros.model.config import PRESETS, SD_TURBO, TINY, Config
 from unirestore_ros.model.unirestore import UniRestore

@@ -1,4 +1,4 @@
-"""The two autoencoders behind one small interface, cut where CFRM and TFA go in.
+"""The two autoencoders behind one interface, cut where CFRM and TFA go in.
 
 Encoder: ``stem`` -> ``down(0)`` -> [CFRM] -> ``down(1)`` -> [CFRM] -> ``down(2)`` -> [CFRM] ->
 ``to_latent``. Decoder: ``from_latent`` -> [TFA] -> ``up(0)`` -> [TFA] -> ``up(1)`` -> [TFA] ->
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
@@ -17,14 +18,17 @@ from torch.nn import functional as F
 
 from unirestore_ros.model.blocks import NAFBlock
 from unirestore_ros.model.config import AutoencoderConfig
-from unirestore_ros.model.notch import PhaseNotch
 
 LATENT_CHANNELS = 4
 LATENT_STRIDE = 8
+COLOURS = 3
+# The grid filter behind `tiny`'s last layer: side in pixels of the windows in which a phase's mean
+# is taken, and pixels between their corners. Image sides must be multiples of the step.
+WINDOW, STEP = 32, 16
 
 
 class KLAutoencoder(nn.Module):
-    """diffusers' AutoencoderKL, run level by level."""
+    """diffusers' AutoencoderKL, run level by level: the published size."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -52,6 +56,7 @@ class KLAutoencoder(nn.Module):
         encoder = self.vae.encoder
         x = encoder.mid_block(encoder.down_blocks[3](x))
         moments = self.vae.quant_conv(encoder.conv_out(encoder.conv_act(encoder.conv_norm_out(x))))
+        # The first half is the mean, which is the posterior's mode; published: a sample of it.
         return moments[:, :LATENT_CHANNELS] * self.scaling_factor
 
     def from_latent(self, z: Tensor) -> Tensor:
@@ -63,7 +68,7 @@ class KLAutoencoder(nn.Module):
         return self.vae.decoder.up_blocks[level](x)
 
     def upsample(self, level: int) -> nn.Conv2d:
-        """The last convolution of an up block that doubles the resolution."""
+        """Return the convolution that ends an up block and doubles the resolution."""
         layer = self.vae.decoder.up_blocks[level].upsamplers[0].conv
         assert isinstance(layer, nn.Conv2d)
         return layer
@@ -75,11 +80,11 @@ class KLAutoencoder(nn.Module):
 
 
 class TinyAutoencoder(nn.Module):
-    """NAFBlocks from stride 2 on; the full resolution is only ever unshuffled and shuffled.
+    """The autoencoder of `tiny`: NAFBlocks from stride 2 on, nothing at the full resolution.
 
-    The stem is a pixel-unshuffle by 2 and a 3x3 convolution, written as the one strided 6x6
-    convolution that it is. It starts by copying the twelve values of each 2x2 cell, and the last
-    convolution by giving the first twelve channels back: an autoencoder from the beginning.
+    The stem is a pixel-unshuffle by 2 and a 3x3 convolution, written as one strided 6x6
+    convolution. Fresh weights copy the twelve values of each 2x2 cell in, and the first twelve
+    channels out, so that training starts from an autoencoder.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -125,7 +130,7 @@ class TinyAutoencoder(nn.Module):
         return self.up_blocks[level](x)
 
     def upsample(self, level: int) -> nn.ConvTranspose2d:
-        """The convolution that ends an up block and doubles the resolution."""
+        """Return the convolution that ends an up block and doubles the resolution."""
         *_, layer = self.up_blocks[level].children()
         assert isinstance(layer, nn.ConvTranspose2d)
         return layer
@@ -136,7 +141,10 @@ class TinyAutoencoder(nn.Module):
 
 @torch.no_grad()
 def _copy_cells_(weight: Tensor) -> None:
-    """Let output channel 4 * colour + 2 * row + column copy that value of each 2x2 cell."""
+    """Let output channel 4 * colour + 2 * row + column copy that value of each 2x2 cell.
+
+    This is the order of the channels in which pixel-unshuffle lays them out.
+    """
     nn.init.zeros_(weight)
     for channel in range(12):
         colour, cell = divmod(channel, 4)
@@ -145,6 +153,56 @@ def _copy_cells_(weight: Tensor) -> None:
 
 def _naf_run(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(NAFBlock(channels) for _ in range(count)))
+
+
+class PhaseNotch(nn.Module):
+    """A fixed filter that takes the 2x2 grid out of what a pixel-shuffle makes.
+
+    The four pixels of a cell come from four rows of the last convolution's weights, which nothing
+    keeps alike. Their local means differ: a grid with a period of two pixels. It is estimated and
+    subtracted: the image is high-passed, so that a slope is not taken for a difference; its mean is
+    taken for each phase and colour in overlapping windows; and the means are enlarged bilinearly.
+
+    Cells (B, 12, H/2, W/2), as they go into a pixel-shuffle by 2, give the same shape. Channel
+    4 * colour + 2 * row + column is that pixel of each cell. No weight is trained or stored.
+    """
+
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", _window_means(), persistent=False)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        step = STEP // 2
+        means = F.conv2d(cells, self.weight, stride=step, groups=COLOURS)
+        # A window's centre lies a window's half from the border: repeated once, the outermost means
+        # reach beyond it, and half a step of what is enlarged is cut off again.
+        means = F.pad(means, (1, 1, 1, 1), mode="replicate")
+        grid = F.interpolate(means, scale_factor=float(step), mode="bilinear", align_corners=False)
+        margin = step // 2
+        return cells - grid[..., margin:-margin, margin:-margin]
+
+
+def _window_means() -> Tensor:
+    """Make the weights of the convolution from cells to the high-passed mean of each phase.
+
+    (12, 4, WINDOW/2, WINDOW/2): the mean of a phase's pixels less the mean of their binomial 3x3
+    averages, without the pixels at the window's border, whose averages reach out of it.
+    """
+    binomial = np.array([1, 2, 1]) / 4
+    inside = np.zeros(WINDOW)
+    inside[1:-1] = 1
+    kernels = []
+    for row in range(2):
+        for column in range(2):
+            rows, columns = (inside * (np.arange(WINDOW) % 2 == i) for i in (row, column))
+            rows, columns = rows / rows.sum(), columns / columns.sum()
+            around = [np.convolve(line, binomial, mode="same") for line in (rows, columns)]
+            kernels.append(np.outer(rows, columns) - np.outer(*around))
+    # By from_numpy it is on the CPU even where a network is built without memory, on "meta".
+    pixels = torch.from_numpy(np.stack(kernels)[:, None]).float()
+    return F.pixel_unshuffle(pixels, 2).repeat(COLOURS, 1, 1, 1)
 
 
 def build_autoencoder(config: AutoencoderConfig) -> KLAutoencoder | TinyAutoencoder:

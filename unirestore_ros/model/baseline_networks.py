@@ -16,21 +16,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unirestore_ros.model.blocks import LayerNorm2d, NAFBlock
-from unirestore_ros.model.heads import enlarged
+from unirestore_ros.model.detail import enlarged
 from unirestore_ros.model.unirestore import pad_to_multiple
 
 
 class HalfResolution(nn.Module, abc.ABC):
-    """Images (B, 3, H, W) in [0, 1] of any size -> restored images of that size, not clamped.
+    """Restores images (B, 3, H, W) in [0, 1] of any size, by a body at stride 2; not clamped.
 
-    Pixel-unshuffle by 2 and a convolution (written as the one strided convolution that they are),
-    the body, a convolution and a pixel-shuffle; what comes out is added to the image. The last
-    convolution starts at zero: training starts from the degraded image, as that of `tiny` does.
+    Pixel-unshuffle by 2 and a convolution (written as one strided convolution), the body, a
+    convolution and a pixel-shuffle, whose result is added to the image. All networks pay for
+    resolution as `tiny` does, and start from the degraded image as it does: the last convolution
+    starts at zero.
     """
 
     def __init__(self, first: int, last: int, multiple: int, kernel: int = 3) -> None:
-        """``first``, ``last``: channels that the body takes and gives; ``multiple``: of the sides
-        that it takes; ``kernel``: of the first convolution, in cells of 2x2 pixels."""
+        """``first``, ``last``: channels into and out of the body; ``multiple``: image sides are
+        padded to it; ``kernel``: of the first convolution, in cells of 2x2 pixels."""
         super().__init__()
         self.multiple = multiple
         self.stem = nn.Conv2d(3, first, 2 * kernel, stride=2, padding=kernel - 1)
@@ -40,7 +41,7 @@ class HalfResolution(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def body(self, x: Tensor) -> Tensor:
-        """(B, first, H/2, W/2) -> (B, last, H/2, W/2)."""
+        """Map (B, first, H/2, W/2) to (B, last, H/2, W/2)."""
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
@@ -112,12 +113,12 @@ class PromptIRConfig:
     refinement: int = 1
     expansion: float = 2.66
     prompts: int = 5
-    """Components of which each prompt is mixed."""
+    """Components that each prompt is mixed from."""
     prompt_side: int = 16
 
 
 class ChannelAttention(nn.Module):
-    """Transposed attention: channels attend to each other, over all pixels. Same shape."""
+    """Restormer's transposed attention: channels attend to each other, over all pixels."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -133,7 +134,7 @@ class ChannelAttention(nn.Module):
         batch, channels, height, width = x.shape
         parts = self.local(self.qkv(x)).view(batch, 3, self.heads, channels // self.heads, -1)
         q, k, v = parts.unbind(dim=1)
-        # In float32: the norm is over every pixel of the image.
+        # In float32, because the norm is a sum over every pixel of the image.
         q, k = (F.normalize(part.float(), dim=-1).to(v.dtype) for part in (q, k))
         weights = (q @ k.transpose(-2, -1) * self.temperature).softmax(dim=-1)
         mixed = weights.to(v.dtype) @ v
@@ -141,7 +142,7 @@ class ChannelAttention(nn.Module):
 
 
 class GatedFeedForward(nn.Module):
-    """Same shape in and out."""
+    """Restormer's feed-forward with a gate; the same shape."""
 
     def __init__(self, channels: int, expansion: float) -> None:
         super().__init__()
@@ -168,8 +169,10 @@ class TransformerBlock(nn.Module):
 
 
 class PromptBlock(nn.Module):
-    """Mixes a prompt from components, weighed by what is in the features, and lets it act on them:
-    (B, C, h, w) -> the same shape."""
+    """Mixes a prompt from components, weighed by the features, and applies it to them.
+
+    (B, C, h, w) -> the same shape.
+    """
 
     def __init__(self, channels: int, heads: int, config: PromptIRConfig) -> None:
         super().__init__()
@@ -238,8 +241,7 @@ class PromptIR(HalfResolution):
 
 # --- URIE
 
-GRID = 4
-"""Cells a side in which an enhancement is chosen."""
+GRID = 4  # cells a side, in each of which an enhancement is chosen
 REDUCTION = 16
 
 
@@ -251,7 +253,7 @@ class URIEConfig:
 
 
 class Selector(nn.Module):
-    """(B, C, H, W) -> how much of each of two streams to take, (2, B, C, H, W), summing to 1."""
+    """Chooses from (B, C, H, W) how much of two streams to take: (2, B, C, H, W), summing to 1."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -268,8 +270,8 @@ class Selector(nn.Module):
 
 
 class SelectiveEnhancement(nn.Module):
-    """Two streams of which one keeps the image's own statistics (batch normalisation) and the other
-    takes them away (instance normalisation), mixed by place and channel."""
+    """Two streams, mixed by place and channel: one keeps the image's own statistics (batch
+    normalisation), the other removes them (instance normalisation)."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -288,8 +290,10 @@ class SelectiveEnhancement(nn.Module):
 
 
 class URIE(HalfResolution):
-    """Two selective modules down, two up, skips concatenated. The published first convolution is
-    9x9; this one 8x8 at stride 2."""
+    """Two selective modules down, two up, skips concatenated.
+
+    The published first convolution is 9x9; this one is 8x8 at stride 2.
+    """
 
     def __init__(self, config: URIEConfig) -> None:
         width = config.width

@@ -1,4 +1,4 @@
-"""Baselines: the networks UniRestore is compared with, its ablations, and their weights on disk."""
+"""What UniRestore is compared with: one table of baselines and ablations, and their weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from unirestore_ros.model.weights import SHIPPED_WEIGHTS, WeightsError, check_te
 
 
 class WithoutCFRM(UniRestore):
-    """The encoder's features go to latent and skips as they are."""
+    """UniRestore without CFRM: the encoder's features go to latent and skips as they are."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -35,7 +35,7 @@ class WithoutCFRM(UniRestore):
 
 
 class WithoutDenoising(UniRestore):
-    """The encoder's latent goes to the decoder as it is: no U-Net, no Controller."""
+    """UniRestore without U-Net and Controller: the latent goes to the decoder as it is."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -45,19 +45,19 @@ class WithoutDenoising(UniRestore):
         return z0
 
     def predict(self, zt: Tensor, z0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """z0 itself stands for the clean latent, so that the control loss is its distance."""
+        """Return z0 as the clean latent, so that the control loss is its distance from that."""
         return z0, torch.zeros_like(z0)
 
 
 class SinglePrompt(UniRestore):
-    """One prompt, shared by all tasks."""
+    """UniRestore with one prompt, shared by all tasks."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.share_prompt()
 
     def share_prompt(self) -> None:
-        """One parameter under every task's name, which begins as perception's."""
+        """Put perception's prompt, one parameter, under every task's name."""
         shared = self.prompts["ir"]
         for task in self.config.tasks:
             self.prompts[task] = shared
@@ -67,13 +67,12 @@ class SinglePrompt(UniRestore):
 
 BASELINES_FOLDER = SHIPPED_WEIGHTS / "baselines"
 BASELINE_KEY = "unirestore_rival"  # the name that the files have had from the first
-LEFT_OUT = ("noise",)
-"""Tensors that every fresh network has alike, and that are large."""
+LEFT_OUT = ("noise",)  # large, and the same in every fresh network
 
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:
-    """How a network is made of its configuration, and what it is made of by default."""
+    """How a network is made from its configuration, and the default configuration."""
 
     network: Callable[[Any], nn.Module]
     config: NAFNetConfig | URIEConfig | PromptIRConfig | Config
@@ -82,7 +81,7 @@ class Baseline:
         return self.network(self.config)
 
     def read(self, values: dict[str, Any]) -> nn.Module:
-        """A network of the configuration that a file names."""
+        """Make a network of the configuration that a file holds."""
         if isinstance(self.config, Config):
             return self.network(Config.from_dict(values))
         kind: Callable[..., Any] = type(self.config)
@@ -102,7 +101,7 @@ BASELINES: Mapping[str, Baseline] = {
 
 
 def save_baseline(name: str, network: nn.Module, training: Mapping[str, Any], file: Path) -> None:
-    """fp16; ``training``: iterations, rate, losses and what else tells how it was trained."""
+    """Write weights in float16; ``training``: iterations, rate, losses: how it was trained."""
     state = {
         key: value.detach().half().clone(memory_format=torch.contiguous_format)
         for key, value in network.state_dict().items()
@@ -118,7 +117,7 @@ def save_baseline(name: str, network: nn.Module, training: Mapping[str, Any], fi
 
 
 def read_baseline(file: Path) -> dict[str, Any]:
-    """``name``, ``config`` and ``training`` of a file; WeightsError for another kind of file."""
+    """Read ``name``, ``config`` and ``training`` of a file; WeightsError for another kind."""
     text = read_metadata(file).get(BASELINE_KEY)
     if text is None:
         raise WeightsError(f"{file} holds no baseline's weights: it has no {BASELINE_KEY}")
@@ -127,7 +126,7 @@ def read_baseline(file: Path) -> dict[str, Any]:
 
 
 def load_baseline(name: str, file: Path) -> nn.Module:
-    """What ``save_baseline`` wrote under this name, in float32 and evaluation mode."""
+    """Read what ``save_baseline`` wrote under this name, in float32 and evaluation mode."""
     about = read_baseline(file)
     if about["name"] != name:
         raise WeightsError(f"{file} holds the weights of {about['name']}, not of {name}")

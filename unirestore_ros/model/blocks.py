@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels of each pixel of a (B, C, H, W) tensor."""
+    """Normalises the channels of each pixel of a (B, C, H, W) tensor."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-6)
@@ -25,19 +25,24 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 def simple_gate(x: Tensor) -> Tensor:
+    """Multiply one half of the channels by the other: (B, 2C, H, W) -> (B, C, H, W)."""
     a, b = x.chunk(2, dim=1)
     return a * b
 
 
 class NAFBlock(nn.Module):
-    """(B, C, H, W) -> the same shape; an identity until ``beta`` and ``gamma`` have learned."""
+    """Two gated residual branches: depth-wise convolution with channel attention, feed-forward.
+
+    An identity until the residual scales ``beta`` and ``gamma``, which start at zero, have learned.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        wide = 2 * channels
+        wide = 2 * channels  # both gates halve it again
         self.norm1 = LayerNorm2d(channels)
         self.conv1 = nn.Conv2d(channels, wide, 1)
         self.conv2 = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
+        # Simplified channel attention: no sigmoid, as published.
         self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))
         self.conv3 = nn.Conv2d(channels, channels, 1)
         self.norm2 = LayerNorm2d(channels)
@@ -54,10 +59,10 @@ class NAFBlock(nn.Module):
 
 
 class GroupAttentionBlock(nn.Module):
-    """Widen, then weigh channels within each group and the groups against each other.
+    """Widens, weighs the channels of each group, then the groups against each other, and narrows.
 
-    (B, C, H, W) -> the same shape. Neither attention has a sigmoid; the weights of the groups are
-    computed from the tensor that the attention within the groups has already scaled.
+    Neither attention has a sigmoid. The weights of the groups are computed from the tensor that the
+    attention within the groups has already scaled.
     """
 
     def __init__(self, channels: int, expand: int, groups: int) -> None:
@@ -79,14 +84,15 @@ class GroupAttentionBlock(nn.Module):
         pool, within = self.intra_group_attn
         mean = pool(y)
         scale = within(mean)
-        # The mean of the scaled tensor is the scaled mean, so the tensor is multiplied only once.
+        # The mean of the scaled tensor is the scaled mean, so that the large tensor is multiplied
+        # once, by the product of both scales, and pooled once.
         between = self.inter_group_attn[1](mean * scale)
         scale = scale * between.repeat_interleave(y.shape[1] // self.groups, dim=1)
         return self.nafblock(self.pwconv(y * scale) + x)
 
 
 class CFRM(nn.Sequential):
-    """A run of NAFBlocks and one group-attention block: (B, C, H, W) -> the same shape."""
+    """A run of NAFBlocks, then one group-attention block."""
 
     def __init__(self, channels: int, naf_blocks: int, expand: int, groups: int) -> None:
         super().__init__(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderConfig:
-    """Encoder and decoder.
+    """The autoencoder.
 
     ``kind`` "kl" is diffusers' AutoencoderKL. "tiny" starts from a pixel-unshuffle by 2, so that
     its first level already works at stride 2, and builds its levels from NAFBlocks.
@@ -22,9 +22,9 @@ class AutoencoderConfig:
     channels: tuple[int, ...]
     """Widths of the encoder's levels; the first three carry a CFRM and give a skip."""
     blocks: tuple[int, ...] = ()
-    """tiny: NAFBlocks in the encoder's levels, then one more count for those before the latent."""
+    """`tiny`: NAFBlocks of the encoder's levels, then of what stands before the latent."""
     decoder_blocks: tuple[int, ...] = ()
-    """tiny: NAFBlocks of the decoder stem and of its up blocks, coarsest first."""
+    """`tiny`: NAFBlocks of the decoder stem and of its up blocks, coarsest first."""
     layers_per_block: int = 2
     norm_num_groups: int = 32
     scaling_factor: float = 0.18215
@@ -45,7 +45,7 @@ class UNetConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ControllerConfig:
-    """The Controller, which steers the U-Net from the clean-seeking latent z0."""
+    """The Controller, which steers the U-Net by the latent z0."""
 
     channels: tuple[int, ...]
     """Widths of its down blocks; the first is also the width of its time projection."""
@@ -68,20 +68,23 @@ class CFRMConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TFAConfig:
-    """Task Feature Adapters and prompts, coarsest first."""
+    """Task Feature Adapters and their prompts, coarsest first."""
 
     feature_channels: tuple[int, int, int]
     """Channels of the decoder's features where the three adapters sit."""
     strides: tuple[int, int, int] = (8, 4, 2)
     prompt_length: int = 1
     gate_pool: int = 1
-    """Average pooling of the skip before the gates, whose result is a global average anyway."""
+    """Average pooling of the skip before the gates, which average globally in the end."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The whole network. ``multiple``: image sides are padded to it. ``min_side``: the published
-    rule that a shorter side is first enlarged to it; 0: no such rule."""
+    """The whole network.
+
+    ``multiple``: image sides are padded to it. ``min_side``: a shorter side is first enlarged to
+    it, as published; 0: it is not.
+    """
 
     name: str
     autoencoder: AutoencoderConfig
@@ -97,7 +100,7 @@ class Config:
 
     @property
     def skip_channels(self) -> tuple[int, int, int]:
-        """Channels of the three skips, in encoder order (finest first)."""
+        """Channels of the three skips, in the encoder's order, finest first."""
         a, b, c = self.autoencoder.channels[:3]
         return a, b, c
 
@@ -106,7 +109,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """Inverse of ``to_dict``, also after a round trip through JSON (lists for tuples)."""
+        """Read what ``to_dict`` gave, also after JSON has made lists of its tuples."""
         parts = {
             "autoencoder": AutoencoderConfig,
             "unet": UNetConfig,

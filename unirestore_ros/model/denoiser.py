@@ -1,4 +1,7 @@
-"""The steered denoiser: Controller, SC-Tuner adapters on the frozen U-Net's skips, DDIM steps."""
+"""The denoiser: Controller, SC-Tuner adapters on the frozen U-Net's skips, one to four DDIM steps.
+
+Latents are (B, 4, h, w) at stride 8 of the image; timesteps t are (B,) int64.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ NORM_EPS = 1e-5
 
 
 def alphas_cumprod() -> Tensor:
-    """SD-Turbo's cumulative alphas, (1000,) float32."""
+    """Return SD-Turbo's cumulative alphas, (1000,) float32."""
     scheduler = DDIMScheduler(
         num_train_timesteps=TRAIN_TIMESTEPS,
         beta_start=0.00085,
@@ -32,16 +35,16 @@ def alphas_cumprod() -> Tensor:
 
 
 def timesteps(steps: int) -> list[int]:
-    """Trailing spacing: 1 -> [999]; 4 -> [999, 749, 499, 249]."""
+    """List the timesteps in trailing spacing: 1 -> [999]; 4 -> [999, 749, 499, 249]."""
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"{steps} denoising steps: choose 1 to {MAX_STEPS}")
     return [round(FIRST_TIMESTEP + 1 - i * TRAIN_TIMESTEPS / steps) - 1 for i in range(steps)]
 
 
 class Controller(nn.Module):
-    """StableSR's time-aware encoder. z0 (B, 4, h, w), t (B,) -> one map a level, finest first.
+    """StableSR's time-aware encoder: reads the latent z0 and gives the U-Net maps to steer by.
 
-    Map i is (B, out_channels, h / 2**i, w / 2**i).
+    z0 and t -> one map a level, finest first; map i is (B, out_channels, h / 2**i, w / 2**i).
     """
 
     def __init__(self, config: ControllerConfig) -> None:
@@ -78,7 +81,9 @@ class Controller(nn.Module):
         maps = []
         for block in self.down_blocks:
             x, states = block(x, embedding)
+            # The last state before the downsampler, whose output is the last of the states.
             maps.append(states[-2] if block.downsamplers is not None else x)
+        # The deepest map is the mid block's.
         maps[-1] = self.middle_block(x, embedding)
         return [tran(m, embedding) for tran, m in zip(self.fea_tran, maps, strict=True)]
 
@@ -102,7 +107,7 @@ def _down_block(config: ControllerConfig, level: int) -> nn.Module:
 
 
 class SCTuner(nn.Module):
-    """skip' = tuner(skip + p) + p + skip, with p the projected Controller map."""
+    """A skip's adapter: skip' = tuner(skip + p) + p + skip, p the projected Controller map."""
 
     def __init__(self, control_channels: int, skip_channels: int) -> None:
         super().__init__()
@@ -116,7 +121,11 @@ class SCTuner(nn.Module):
 
 
 class ControlledUNet(nn.Module):
-    """diffusers' UNet2DConditionModel, run with its skips tuned after the down and mid path."""
+    """diffusers' UNet2DConditionModel with its twelve skips tuned by the Controller's maps.
+
+    The skips are tuned after the whole down and mid path has run on untouched tensors; the mid
+    block's output is left as it is.
+    """
 
     def __init__(self, config: UNetConfig, control_channels: int) -> None:
         super().__init__()
@@ -126,7 +135,10 @@ class ControlledUNet(nn.Module):
         self.csc_editors = nn.ModuleList(SCTuner(control_channels, width) for width in widths)
 
     def forward(self, zt: Tensor, t: Tensor, context: Tensor | None, maps: list[Tensor]) -> Tensor:
-        """zt (B, 4, h, w), t (B,), context (B, L, D) or None -> the U-Net's prediction."""
+        """Predict epsilon, or v, from zt (B, 4, h, w) at t (B,); same shape as zt.
+
+        ``context`` (B, L, D): the empty prompt's embedding; None for a U-Net without attention.
+        """
         unet = self.unet
         embedding = unet.time_embedding(unet.time_proj(t).to(zt.dtype))
 
@@ -152,8 +164,11 @@ class ControlledUNet(nn.Module):
         return unet.conv_out(unet.conv_act(unet.conv_norm_out(x)))
 
     def split(self, zt: Tensor, prediction: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """The prediction as (x0, epsilon), in float32: at t = 999 x0 amplifies an error in epsilon
-        14.6 times (``v_prediction``, which `tiny` uses, does not)."""
+        """Turn a prediction into (x0, epsilon), both float32.
+
+        In half precision x0 would be useless: at t = 999 it amplifies an error in epsilon 14.6
+        times. ``v_prediction``, which `tiny` uses, does not.
+        """
         zt, prediction = zt.float(), prediction.float()
         signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
         if self.prediction == "v_prediction":
@@ -162,6 +177,7 @@ class ControlledUNet(nn.Module):
 
 
 def build_unet(config: UNetConfig) -> UNet2DConditionModel:
+    """Make the U-Net of a configuration, with cross-attention where it has a width for it."""
     levels = len(config.channels)
     if config.cross_attention_dim is None:
         kinds: dict[str, Any] = {
@@ -174,7 +190,7 @@ def build_unet(config: UNetConfig) -> UNet2DConditionModel:
             "down_block_types": ("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
             "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
             "cross_attention_dim": config.cross_attention_dim,
-            "attention_head_dim": config.heads,
+            "attention_head_dim": config.heads,  # head counts, whatever diffusers calls them
             "use_linear_projection": True,
         }
     return UNet2DConditionModel(
@@ -188,27 +204,34 @@ def build_unet(config: UNetConfig) -> UNet2DConditionModel:
 
 
 def _skip_layout(config: UNetConfig) -> tuple[list[int], list[int]]:
-    """Level and width of each skip, in the order in which the down path produces them."""
+    """List level and width of each skip, in the order in which the down path produces them."""
     levels, widths = [0], [config.channels[0]]
     for level, width in enumerate(config.channels):
         levels += [level] * config.layers_per_block
         widths += [width] * config.layers_per_block
         if level < len(config.channels) - 1:
-            levels.append(level + 1)
+            levels.append(level + 1)  # a downsampler's output is a skip of the next level
             widths.append(width)
     return levels, widths
 
 
 def ddim_step(x0: Tensor, epsilon: Tensor, alpha_previous: Tensor) -> Tensor:
-    """Deterministic DDIM (eta 0). The last step ends at alphas_cumprod[0], not at the clean x0."""
+    """Take a deterministic DDIM step (eta 0) to the noise level of ``alpha_previous``.
+
+    The last step ends at alphas_cumprod[0] = 0.9991, not at the clean x0, as published.
+    """
     return alpha_previous.sqrt() * x0 + (1 - alpha_previous).sqrt() * epsilon
 
 
 def add_noise(z0: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:
-    """zt = sqrt(alpha) z0 + sqrt(1 - alpha) noise; ``alpha`` broadcasts against z0."""
+    """Return zt = sqrt(alpha) z0 + sqrt(1 - alpha) noise; ``alpha`` broadcasts against z0."""
     return alpha.sqrt() * z0 + (1 - alpha).sqrt() * noise
 
 
 def stored_noise() -> Tensor:
-    """The one noise tensor of a set of weights: seed 0, (1, 4, 136, 240), enough for 1920x1088."""
+    """Draw the one noise tensor of a set of weights: (1, 4, 136, 240) float32, for up to 1920x1088.
+
+    It is never drawn again, so that a frame gives the same output always and a video does not
+    flicker because of the sampler.
+    """
     return torch.randn(1, LATENT_CHANNELS, 136, 240, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""The camera's detail: how much of it is worth having, and how it is put back.
+"""The camera's detail: the gain that says how much of it to keep, and how it is added.
 
 The network works on a reduced frame. What the reduction lost of the camera's frame is added to the
 enlarged result, as much of it as the decoder says: all in a clean frame, more in haze, none in
@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 
 class DetailGain(nn.Module):
-    """The decoder's last features (B, C, H/2, W/2) -> the gain (B, 1, H, W), at least 0.
+    """Predicts the gain (B, 1, H, W), at least 0, from the last features (B, C, H/2, W/2).
 
-    Fresh weights give 1 everywhere.
+    Fresh weights give 1 everywhere: softplus(log(e - 1)) is 1.
     """
 
     def __init__(self, channels: int) -> None:
@@ -32,7 +32,7 @@ class DetailGain(nn.Module):
 
 
 def fused(restored: Tensor, gain: Tensor | None, frame: Tensor, reduced: Tensor) -> Tensor:
-    """The restored image at the camera's size: (B, 3, H, W).
+    """Return the restored image at the camera's size: (B, 3, H, W).
 
     ``restored`` (B, 3, h, w) and ``gain`` (B, 1, h, w; None: 1) are the decoder's, ``frame``
     (B, 3, H, W) is the camera's and ``reduced`` (B, 3, h, w) what the network saw of it.
@@ -44,11 +44,11 @@ def fused(restored: Tensor, gain: Tensor | None, frame: Tensor, reduced: Tensor)
 
 
 def enlarged(image: Tensor, like: Tensor) -> Tensor:
-    """Linearly interpolated to the height and width of ``like``."""
+    """Interpolate bilinearly to the height and width of ``like``."""
     return F.interpolate(image, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()
 def reduced_by(frame: Tensor, factor: int) -> Tensor:
-    """The mean of each square of ``factor`` pixels: (B, 3, H, W) -> (B, 3, H/factor, W/factor)."""
+    """Average each square of ``factor`` pixels: (B, 3, H, W) -> (B, 3, H/factor, W/factor)."""
     return F.avg_pool2d(frame, factor)

@@ -26,10 +26,9 @@ from unirestore_ros.files import sha256_of
 from unirestore_ros.model.published import SD_TURBO_FILES, from_released
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, WeightsError, save_weights
 
-# The addresses in the README of github.com/unirestore/UniRestore at this revision, and the folder
-# of its code that holds the embedding of the empty prompt.
+# Addresses from the README of github.com/unirestore/UniRestore at this revision; the embedding of
+# the empty prompt lies beside its code.
 UNIRESTORE_REVISION = "6457cd1406e03be627dd06710406169671d89afb"
-
 SD_TURBO = "stabilityai/sd-turbo"
 STAGE1 = "https://drive.google.com/uc?id=1a7c8zL8XXd7m3dDEQWZMpQagnkBpdGnK"
 STAGE2 = "https://drive.google.com/uc?id=1m2a-8SUtVZaG5ovysJKWqc_mzgGCtDrx"
@@ -37,17 +36,16 @@ NULL_EMBEDDING = (
     "https://raw.githubusercontent.com/unirestore/UniRestore/"
     f"{UNIRESTORE_REVISION}/src/modules/diffuie/sd_null_emb.pt"
 )
-
+# Checksums that are known beforehand. Hugging Face sends those of its files; none are published
+# for the two checkpoints.
 SHA256 = {NULL_EMBEDDING: "333561c8f153ec2d3fa87f397640650a139df3ef6fe40eaea04d6c1df1ed4f91"}
-"""Of what is known beforehand. Hugging Face sends those of its files; none are published for the
-two checkpoints."""
-
 LICENCES = """\
 What is downloaded is not this package's, and each has terms of its own:
   UniRestore's checkpoints and embedding: MIT (github.com/unirestore/UniRestore)
   SD-Turbo, about 3.8 GB: Stability AI's licence for non-commercial research
     (huggingface.co/stabilityai/sd-turbo). Weights made with it are bound by it too.
 """
+OUT = SHIPPED_WEIGHTS / "sd-turbo.safetensors"
 
 TIMEOUT_S = 60.0
 RETRIES = 5
@@ -55,7 +53,6 @@ SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 AGAIN = (
     "Run the command again, what has come is kept in {}; or get it by other means and give its path"
 )
-
 # The error of whichever HTTP client this version of the hub's library is built on.
 _HTTP_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
 
@@ -64,12 +61,10 @@ _log = logging.getLogger(__name__)
 
 # --- the command
 
-OUT = SHIPPED_WEIGHTS / "sd-turbo.safetensors"
-
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A published file beside SD-Turbo: its option, where it is, its name when downloaded."""
+    """A published file beside SD-Turbo: its option, its address, its name once downloaded."""
 
     option: str
     address: str
@@ -101,13 +96,16 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{file.option}", metavar="FILE|URL")
     parser.add_argument(
         "--sha256", action="append", default=[], metavar="OPTION=HEX", type=_checksum,
-        help="refuse another file; OPTION is stage1, stage2 or null-embedding",
+        help="refuse a file that has not this checksum; OPTION: stage1, stage2 or null-embedding",
     )  # fmt: skip
     parser.add_argument(
-        "--accept-licence", action="store_true", help="of what is downloaded; without it nothing is"
+        "--accept-licence", action="store_true", help="accept the terms of what is downloaded"
     )
     parser.add_argument(
-        "--downloads", type=Path, default=_cache(), help="kept there, also halves (%(default)s)"
+        "--downloads",
+        type=Path,
+        default=_cache(),
+        help="folder of downloads, whole and cut off (%(default)s)",
     )
     parser.add_argument("--out", type=Path, default=OUT, help="the file to write (%(default)s)")
     return parser
@@ -144,7 +142,7 @@ def _fetch(arguments: argparse.Namespace) -> None:
 
 
 def _sd_turbo(arguments: argparse.Namespace) -> tuple[Path, dict[str, str]]:
-    """SD-Turbo's folder, and what each of its files is."""
+    """Return SD-Turbo's folder, and where each of its files is from, with its checksum."""
     folder: Path | None = arguments.sd_turbo
     if folder is None:
         folder = arguments.downloads / "sd-turbo"
@@ -156,7 +154,7 @@ def _sd_turbo(arguments: argparse.Namespace) -> tuple[Path, dict[str, str]]:
 
 
 def _consent(arguments: argparse.Namespace, given: dict[str, str | None]) -> None:
-    """Say the terms; before a download from the publishers they have to be accepted."""
+    """Print the terms; raise FetchError where they must be accepted first."""
     sys.stdout.write(LICENCES)
     sys.stdout.flush()
     everything = arguments.sd_turbo is not None and all(given.values())
@@ -183,13 +181,13 @@ def _summary(arguments: argparse.Namespace, origins: dict[str, str]) -> str:
 
 
 class FetchError(RuntimeError):
-    """A file that could not be had, or is not the one that it should be; says what to do."""
+    """A file that could not be downloaded, or is another one; the message says what to do."""
 
 
 def download(url: str, path: Path) -> Path:
-    """Get ``url`` (Google Drive too) as ``path``, or keep what is there from an earlier run.
+    """Download ``url`` (Google Drive too) to ``path``, unless an earlier run did.
 
-    A download that was cut off goes on where it stopped. Raises FetchError.
+    A download that was cut off resumes where it stopped. Raises FetchError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -197,14 +195,14 @@ def download(url: str, path: Path) -> Path:
             url, str(path), resume=True, retries=RETRIES, timeout=TIMEOUT_S, use_cookies=False
         )
     except (DownloadError, requests.RequestException) as error:
-        raise FetchError(f"{url}: {_in_a_line(error)}. {AGAIN.format(path.parent)}") from error
+        raise FetchError(f"{url}: {_one_line(error)}. {AGAIN.format(path.parent)}") from error
     return path
 
 
 def download_from_hub(repository: str, names: tuple[str, ...], folder: Path) -> dict[str, str]:
-    """Get files of a Hugging Face repository into ``folder``, all of one revision.
+    """Download files of a Hugging Face repository into ``folder``, all of one revision.
 
-    Returns what each is, by name: repository, revision, SHA-256. Raises FetchError.
+    Returns repository, revision and SHA-256 of each, by name. Raises FetchError.
     """
     revision = "main"
     origins = {}
@@ -216,9 +214,9 @@ def download_from_hub(repository: str, names: tuple[str, ...], folder: Path) -> 
             _log.info("%s of %s at %s", name, repository, revision)
             path = Path(hf_hub_download(repository, name, revision=revision, local_dir=folder))
         except (OSError, _HTTP_ERROR) as error:
-            problem = f"{repository}: {name}: {_in_a_line(error)}"
+            problem = f"{repository}: {name}: {_one_line(error)}"
             raise FetchError(f"{problem}. {AGAIN.format(folder)}") from error
-        # Of large files the entity tag is the checksum.
+        # The entity tag of a large file is its checksum.
         expected = about.etag if about.etag and SHA256_HEX.fullmatch(about.etag) else None
         checksum = check_sha256(path, expected)
         origins[name] = f"{repository}@{revision} sha256:{checksum}"
@@ -226,7 +224,7 @@ def download_from_hub(repository: str, names: tuple[str, ...], folder: Path) -> 
 
 
 def check_sha256(path: Path, expected: str | None) -> str:
-    """The file's SHA-256 (hex); FetchError where another was expected."""
+    """Return a file's SHA-256 (hex); FetchError where another was expected."""
     found = sha256_of(path)
     if expected is not None and found != expected.lower():
         raise FetchError(
@@ -236,5 +234,5 @@ def check_sha256(path: Path, expected: str | None) -> str:
     return found
 
 
-def _in_a_line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__

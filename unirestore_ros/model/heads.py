@@ -1,7 +1,7 @@
-"""Small networks that label pixels and find things, in an image or in the adapter's features.
+"""Small networks for segmentation and detection, on an image or on the adapter's features.
 
-The same network serves both: only its stem differs. On an image it is a downstream network of the
-training; on features it is a head that the example consumers run.
+The network is the same but for its stem. On images it is a task network, from whose loss prompts
+learn; on features it is a head that the example consumers run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unirestore_ros.files import written_beside
+from unirestore_ros.model.detail import enlarged
 
 HEAD_KEY = "unirestore_head"
 WIDTH = 48
@@ -37,7 +38,7 @@ class ImageStem(nn.Sequential):
 
 
 class FeatureStem(nn.Conv2d):
-    """Adapted features (B, C, h, w) -> (B, 48, h, w), brought to mean 0 and variance 1 first."""
+    """Features (B, C, h, w) -> (B, 48, h, w), after they were brought to mean 0 and variance 1."""
 
     mean: Tensor
     deviation: Tensor
@@ -52,12 +53,11 @@ class FeatureStem(nn.Conv2d):
 
 
 class Backbone(nn.Module):
-    """What the stem takes -> (B, 48, h, w) at the stem's stride, with context from a quarter of
-    that resolution.
+    """A stem, then context from a quarter of its resolution: (B, 48, h, w) at the stem's stride.
 
     Little is done at the finest stride: that is where the time goes, and on features the adapter
-    has done it. Batch normalisation, which training in minutes needs, is part of the convolutions
-    once ONNX Runtime has loaded the graph.
+    has done it. Batch normalisation lets it train in minutes, and costs nothing afterwards: ONNX
+    Runtime folds it into the convolutions.
     """
 
     channels = WIDTH
@@ -89,7 +89,7 @@ class Residual(nn.Module):
 
 
 def normed(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    """A 3x3 convolution and batch normalisation."""
+    """Make a 3x3 convolution with batch normalisation."""
     conv = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(after))
 
@@ -111,7 +111,7 @@ class SegmentationNetwork(nn.Module):
 
 class DetectionNetwork(nn.Module):
     """CenterNet's idea (Zhou et al., Objects as Points, 2019): a heat map of centres for each class
-    and, at every cell, offset of the centre and log size of the box, in cells."""
+    and, at every cell, the offset of the centre and the log size of the box."""
 
     def __init__(self, classes: int, backbone: Backbone) -> None:
         super().__init__()
@@ -119,16 +119,16 @@ class DetectionNetwork(nn.Module):
         self.heat = nn.Conv2d(WIDTH, classes, 3, padding=1)
         self.shape = nn.Conv2d(WIDTH, 4, 3, padding=1)
         assert self.heat.bias is not None
-        nn.init.constant_(self.heat.bias, -3.0)
+        nn.init.constant_(self.heat.bias, -3.0)  # centres are rare
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, K, h, w) and boxes (B, 4, h, w): dx, dy, log w, log h."""
+        """Return logits (B, K, h, w) and boxes (B, 4, h, w): dx, dy, log w, log h, in cells."""
         features = self.backbone(x)
         return self.heat(features), self.shape(features)
 
     def detect(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (B, K, h, w), 0 but at the peaks of the heat maps, and boxes (B, 4, h, w): left,
-        top, right, bottom in cells."""
+        """Return scores (B, K, h, w), 0 but at the peaks of the heat maps, and boxes (B, 4, h, w):
+        left, top, right, bottom, in cells."""
         logits, shapes = self(x)
         scores = logits.sigmoid()
         peaks = (scores == F.max_pool2d(scores, 3, stride=1, padding=1)).float()
@@ -140,11 +140,6 @@ class DetectionNetwork(nn.Module):
         return scores * peaks, torch.cat([u - across, v - down, u + across, v + down], 1)
 
 
-def enlarged(x: Tensor, like: Tensor) -> Tensor:
-    """x at the height and width of ``like``, bilinear."""
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
-
-
 @dataclasses.dataclass(frozen=True)
 class HeadOrigin:
     """What a head was trained for: its task (long name) and classes, and on which features."""
@@ -153,15 +148,14 @@ class HeadOrigin:
     classes: tuple[str, ...]
     stride: int
     channels: int
-    weights_sha256: str
-    """Of the restorer's weights: other weights give other features."""
+    weights_sha256: str  # of the restorer's weights: others give other features
 
 
 Head = SegmentationNetwork | DetectionNetwork
 
 
 def make_head(task: str, classes: int, channels: int) -> Head:
-    """A fresh head for ``segmentation`` or ``detection``; ValueError for another task."""
+    """Make a fresh head for ``segmentation`` or ``detection``; ValueError for another task."""
     if task == "segmentation":
         return SegmentationNetwork(classes, Backbone(FeatureStem(channels)))
     if task == "detection":
@@ -170,14 +164,14 @@ def make_head(task: str, classes: int, channels: int) -> Head:
 
 
 def save_head(head: nn.Module, origin: HeadOrigin, file: Path) -> None:
-    """fp16, as the restorer's weights; written beside its place and then renamed."""
+    """Write a head to a safetensors file in float16."""
     state = {key: value.detach().half().contiguous() for key, value in head.state_dict().items()}
     with written_beside(file) as beside:
         save_file(state, beside, {HEAD_KEY: json.dumps(dataclasses.asdict(origin))})
 
 
 def load_head(file: Path) -> tuple[Head, HeadOrigin]:
-    """What ``save_head`` wrote, in float32 and evaluation mode; ValueError for another file."""
+    """Read what ``save_head`` wrote, in float32 and evaluation mode; else ValueError."""
     with safe_open(file, framework="pt") as stream:
         text = (stream.metadata() or {}).get(HEAD_KEY)
     if text is None:

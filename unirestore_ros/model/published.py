@@ -1,7 +1,7 @@
-"""The published files: SD-Turbo's folder, UniRestore's two checkpoints, the empty prompt.
+"""Reads the published files: SD-Turbo's folder, UniRestore's two checkpoints, the empty prompt.
 
-Every width is read from the files. Nothing in them is run: pickles are read as weights only. What
-does not fit is refused with the reason. Keys and layout: github.com/unirestore/UniRestore.
+Every width is taken from the files. Pickles are read as weights only, so that no code in them runs;
+what does not fit is refused with the reason. Keys and layout: github.com/unirestore/UniRestore.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from unirestore_ros.model.denoiser import stored_noise
 from unirestore_ros.model.unirestore import UniRestore
 from unirestore_ros.model.weights import State, WeightsError, assemble
 
+# Published prefixes -> ours. Lightning left the frozen modules out when it saved the checkpoints.
 STAGE1 = {
     "model.ae.vae.encoder.fr_blocks.": "cfrm.",
     "model.controller.": "controller.",
@@ -40,7 +41,6 @@ STAGE2 = {
     "model.ae.vae.decoder.task_prompts.": "prompts.",
     "model.ae.vae.decoder.task_editors.": "tfa.",
 }
-"""Published prefixes -> ours. Lightning left the frozen modules out when it saved them."""
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
 SD_TURBO_FILES = (
@@ -50,6 +50,7 @@ SD_TURBO_FILES = (
     "unet/config.json",
     f"unet/{WEIGHTS_NAME}",
 )
+# The noise schedule that the denoiser's constants are made for.
 SCHEDULE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -57,15 +58,14 @@ SCHEDULE = {
     "beta_schedule": "scaled_linear",
     "prediction_type": "epsilon",
 }
-"""What the denoiser's constants are made for."""
 ZIP_MAGIC = b"PK\x03\x04"
+# Names in VAEs that diffusers before 0.18 saved: 1x1 convolutions, which are linear layers now.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Names that VAEs saved by diffusers before 0.18 have: 1x1 convolutions, now linear layers."""
 DEFAULT_SCALING_FACTOR = 0.18215
 
 
 def from_released(sd_turbo: Path, stage1: Path, stage2: Path, null_embedding: Path) -> UniRestore:
-    """The network from SD-Turbo's folder and UniRestore's two checkpoints, in float32.
+    """Load the network from SD-Turbo's folder and UniRestore's two checkpoints, in float32.
 
     ``null_embedding``: the published ``.pt`` tensor, or a safetensors file with the key
     ``null_embeds``, (1, 77, D). Files are mapped, not copied. Raises WeightsError for contents that
@@ -89,8 +89,10 @@ def from_released(sd_turbo: Path, stage1: Path, stage2: Path, null_embedding: Pa
 
 
 def from_sd_turbo(sd_turbo: Path, null_embedding: Path, tasks: tuple[str, ...]) -> UniRestore:
-    """SD-Turbo with untrained CFRM, Controller, SC-Tuner, TFA and prompts: what stage 1 starts
-    from at the published size. Raises as ``from_released``."""
+    """Load SD-Turbo with untrained CFRM, Controller, SC-Tuner, TFA and prompts.
+
+    Stage 1 starts from it at the published size. Raises as ``from_released``.
+    """
     autoencoder, unet = _backbone_config(sd_turbo)
     width = autoencoder.channels[-1]
     tfa = dataclasses.replace(SD_TURBO.tfa, feature_channels=(width, width, width))
@@ -104,7 +106,7 @@ def from_sd_turbo(sd_turbo: Path, null_embedding: Path, tasks: tuple[str, ...]) 
 
 
 class _Tensors(State):
-    """A state in which a key that is asked for and absent is said to be missing from the files."""
+    """A state whose KeyError is a WeightsError that names the missing tensor."""
 
     def __missing__(self, key: str) -> Tensor:
         raise WeightsError(f"the checkpoints have no tensor {key}")
@@ -114,7 +116,7 @@ class _Tensors(State):
 
 
 class _Fields:
-    """The fields of a diffusers config.json, by name, each of the kind that is asked for."""
+    """The fields of a diffusers config.json, by name, each checked for its type."""
 
     def __init__(self, folder: Path) -> None:
         self._values, self._folder = _read_json(folder / "config.json"), folder
@@ -165,7 +167,7 @@ def _read_safetensors(folder: Path) -> State:
 
 
 def read_pickle(file: Path) -> Any:
-    """What a file written by torch.save holds, read without running code from it, and mapped."""
+    """Read a file that torch.save wrote, mapped, without running code from it."""
     with file.open("rb") as stream:
         is_zip = stream.read(len(ZIP_MAGIC)) == ZIP_MAGIC
     try:
@@ -188,7 +190,7 @@ def _not_whole(file: Path, error: Exception) -> WeightsError:
 
 
 def _read_stage(file: Path, prefixes: dict[str, str]) -> _Tensors:
-    """The tensors of a Lightning checkpoint under our names; only the stage's own may be there."""
+    """Read the tensors of a Lightning checkpoint, under our names; others are refused."""
     checkpoint = read_pickle(file)
     published = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(published, dict):
@@ -206,7 +208,7 @@ def _read_stage(file: Path, prefixes: dict[str, str]) -> _Tensors:
 
 
 def read_embedding(file: Path) -> Tensor:
-    """The empty prompt's embedding, (1, 77, D)."""
+    """Read the empty prompt's embedding, (1, 77, D)."""
     if file.suffix == ".safetensors":
         try:
             embedding = load_file(file).get("null_embeds")
@@ -238,7 +240,7 @@ def _current_names(state: State) -> State:
 
 
 def _backbone(sd_turbo: Path, null_embedding: Path) -> State:
-    """The frozen tensors, under our names."""
+    """Read the frozen tensors, under our names."""
     state = _prefixed("autoencoder.vae.", _current_names(_read_safetensors(sd_turbo / "vae")))
     state |= _prefixed("denoiser.unet.", _read_safetensors(sd_turbo / "unet"))
     return state | {"null_embedding": read_embedding(null_embedding), "noise": stored_noise()}
@@ -264,7 +266,7 @@ def _backbone_config(sd_turbo: Path) -> tuple[AutoencoderConfig, UNetConfig]:
 
 
 def _count(state: State, pattern: str) -> int:
-    """How many keys ``pattern.format(i)`` exist for i = 0, 1, ..."""
+    """Count the keys ``pattern.format(i)`` that exist for i = 0, 1, ..."""
     count = 0
     while pattern.format(count) in state:
         count += 1

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class Gates(NamedTuple):
-    """What an adapter reads off its skip, the same for every task: three (B, T, C) tensors."""
+    """What an adapter takes from its skip, the same for every task: three (B, T, C) tensors."""
 
     filter: Tensor
     info: Tensor
@@ -42,10 +42,10 @@ class PooledGate(nn.Sequential):
 
 
 def shifted_window_means(x: Tensor) -> Tensor:
-    """Means of the nine windows that a 3x3 convolution with padding 1 slides over ``x``.
+    """Average the nine windows that a 3x3 convolution with padding 1 slides over ``x``.
 
-    (B, C, H, W) -> (B, C, 9), each the sum over a window divided by H*W: with zero padding a
-    window that is shifted up misses the last row, one shifted down the first, likewise columns.
+    (B, C, H, W) -> (B, C, 9), each the sum over a window divided by H*W. With zero padding, a
+    window that is shifted up misses the last row, one shifted down the first; likewise columns.
     """
     height, width = x.shape[-2:]
     missed_row = torch.tensor([height - 1, 0, 0], device=x.device)
@@ -84,12 +84,14 @@ class TaskFeatureAdapter(nn.Module):
         self.prompt_trans = (
             nn.Sequential(nn.Linear(c, next_channels), nn.GELU()) if next_channels else None
         )
-        self._start_within_hearing()
+        self._init_prompt_gain()
 
     @torch.no_grad()
-    def _start_within_hearing(self) -> None:
-        """Fresh weights only: let what reads the prompt state multiply by the C that the gates'
-        softmax divides by, else the prompt reaches the finest adapter by a hundred-thousandth."""
+    def _init_prompt_gain(self) -> None:
+        """Multiply the fresh layers that read the prompt by C, to undo the softmax's 1/C.
+
+        Without it, a hundred-thousandth of the prompt reaches the finest adapter.
+        """
         readers = [self.out_gate[0]]
         if self.prompt_trans is not None:
             readers.append(self.prompt_trans[0])
@@ -98,6 +100,7 @@ class TaskFeatureAdapter(nn.Module):
             linear.weight.mul_(self.t_gate1.in_channels)
 
     def gates(self, skip: Tensor) -> Gates:
+        """Compute the three gates of a skip (B, C, H, W), which no prompt touches."""
         if self.gate_pool > 1:
             skip = F.avg_pool2d(skip, self.gate_pool)
         return Gates(
@@ -109,7 +112,8 @@ class TaskFeatureAdapter(nn.Module):
     def forward(
         self, x: Tensor, skip: Tensor, gates: Gates, prompt: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Returns x' (B, D, h, w) and the prompt state of the next adapter (None for the last)."""
+        """Adapt x; returns x' (B, D, h, w) and the next adapter's prompt (None for the last)."""
+        # Like an LSTM's cell: keep a part of the old state, add a part of the new content.
         prompt = gates.filter * prompt + gates.info * gates.content
         out = self.out_gate(prompt.flatten(1))[..., None, None]
         skip = skip + self.t_gate2(out * self.t_gate1(skip))

@@ -1,4 +1,8 @@
-"""UniRestore: one network that restores for the eye and adapts features for the machine."""
+"""UniRestore: one network that restores images for perception and features for machine tasks.
+
+Encoder and denoiser do not depend on the task. Only the decoder does, and in it only what reads the
+prompt; so it is cut into what is computed once a frame and what is computed for each task.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,11 @@ from unirestore_ros.model.detail import DetailGain
 from unirestore_ros.model.tfa import Gates, TaskFeatureAdapter
 
 LEVELS = 3
-LEAST_SIDE = 64
-"""Under it, the coarsest gates have nothing left to normalise over."""
+LEAST_SIDE = 64  # below it, the coarsest gates have nothing left to normalise over
 
 
 class UniRestore(nn.Module):
-    """Encoder with CFRM, steered denoiser, decoder with TFA. Re-entrant: a call leaves no state.
+    """Encoder with CFRM, denoiser with Controller, decoder with TFA. A call leaves no state.
 
     Images are (B, 3, H, W) in [0, 1]; ``skips`` are the three restored encoder features, finest
     first; prompts are (T, C), one a task, kept under the published short names.
@@ -58,11 +61,11 @@ class UniRestore(nn.Module):
         empty_prompt = None if width is None else torch.zeros(1, 77, width)
         self.register_buffer("null_embedding", empty_prompt)
         if config.autoencoder.kind == "tiny":
-            self._start_as_identity()
+            self._init_identity()
 
     @torch.no_grad()
-    def _start_as_identity(self) -> None:
-        """Let the finest skip alone reach the image at first, so that training starts from the
+    def _init_identity(self) -> None:
+        """Let only the finest skip reach the image at first, so that training starts from the
         degraded image itself; what the coarser levels add starts at zero."""
         assert isinstance(self.autoencoder, TinyAutoencoder)
         upsample = self.autoencoder.upsample(1)
@@ -77,9 +80,9 @@ class UniRestore(nn.Module):
     # --- the four pieces -------------------------------------------------------------------------
 
     def encode(self, images: Tensor, restore: bool = True) -> tuple[Tensor, list[Tensor]]:
-        """Images, H and W multiples of ``config.multiple`` -> z0 (B, 4, H/8, W/8) and the skips.
+        """Encode images, H and W multiples of ``config.multiple``: z0 (B, 4, H/8, W/8), the skips.
 
-        ``restore`` False leaves CFRM out: the plain encoder, for clean images in training.
+        ``restore`` False leaves CFRM out, for clean images in training.
         """
         x = self.autoencoder.stem(images)
         skips = []
@@ -91,7 +94,10 @@ class UniRestore(nn.Module):
         return self.autoencoder.to_latent(x), skips
 
     def denoise(self, z0: Tensor, steps: int = 1, noise: Tensor | None = None) -> Tensor:
-        """z0 -> the denoised latent zt, the same shape. ``noise`` None: the stored one."""
+        """Denoise z0 (B, 4, h, w); the same shape. ``noise`` (B, 4, h, w), None: the stored one.
+
+        The noise is that of t = 999, whatever the number of steps.
+        """
         noise = self.stored_noise(z0) if noise is None else noise
         times = denoiser.timesteps(steps)
         zt = denoiser.add_noise(z0, noise, self.alphas[denoiser.FIRST_TIMESTEP])
@@ -103,7 +109,7 @@ class UniRestore(nn.Module):
         return zt
 
     def predict(self, zt: Tensor, z0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass of the steered U-Net at timesteps t (B,): the clean latent and epsilon."""
+        """Run Controller and U-Net once at timesteps t (B,): the clean latent and epsilon."""
         context = self.null_embedding
         if context is not None:
             context = context.to(zt.dtype).expand(zt.shape[0], -1, -1)
@@ -111,13 +117,13 @@ class UniRestore(nn.Module):
         return self.denoiser.split(zt, prediction, self.alphas[t].view(-1, 1, 1, 1))
 
     def decode(self, zt: Tensor, skips: list[Tensor], task: str) -> Tensor:
-        """Denoised latent and skips -> image (B, 3, H, W), not clamped, for the task's prompt."""
+        """Decode with the task's prompt: image (B, 3, H, W), not clamped."""
         return self.autoencoder.to_image(self._last_features(zt, skips, task))
 
     def decode_with_gain(
         self, zt: Tensor, skips: list[Tensor], task: str
     ) -> tuple[Tensor, Tensor | None]:
-        """As ``decode``, and the detail gain (B, 1, H, W); None where the network predicts none."""
+        """Decode as ``decode`` does, and return the detail gain of ``gain_from`` too."""
         features = self._last_features(zt, skips, task)
         return self.autoencoder.to_image(features), self.gain_from(features)
 
@@ -127,7 +133,10 @@ class UniRestore(nn.Module):
         return self.features_from(stem, skips, self.gates(skips), prompt)
 
     def adapt(self, zt: Tensor, skips: list[Tensor], task: str, stride: int) -> Tensor:
-        """x' of the TFA at ``stride``, the features that a machine task reads: (B, D, h, w)."""
+        """Return x' of the TFA at ``stride``, the features that a machine task reads: (B, D, h, w).
+
+        The rest of the decoder, which is its costly half, does not run.
+        """
         prompt = self.prompts[task].unsqueeze(0)
         stem, last = self.autoencoder.from_latent(zt), self.level_of(stride)
         return self.adapt_from(stem, skips, self.gates(skips[-1 - last :], last), prompt)
@@ -135,7 +144,7 @@ class UniRestore(nn.Module):
     # --- the decoder, cut where tasks part --------------------------------------------------------
 
     def level_of(self, stride: int) -> int:
-        """Index of the TFA at ``stride``, 0 the coarsest."""
+        """Return the index of the TFA at ``stride``, 0 the coarsest."""
         strides = self.config.tfa.strides
         if stride not in strides:
             raise ValueError(f"no adapter at stride {stride}: {self.config.name} has {strides}")
@@ -147,13 +156,16 @@ class UniRestore(nn.Module):
         return adapter
 
     def gates(self, skips: list[Tensor], last: int = LEVELS - 1) -> list[Gates]:
-        """What TFA 0 to ``last`` read off the skips (finest first): no task is in it."""
+        """Compute the gates of TFA 0 to ``last`` from the skips (finest first), for every task."""
         return [self._adapter(i).gates(skips[-1 - i]) for i in range(last + 1)]
 
     def adapt_from(
         self, x: Tensor, skips: list[Tensor], gates: list[Gates], prompt: Tensor
     ) -> Tensor:
-        """Decoder stem x -> x' of the last TFA for which gates are given. prompt: (1, T, C)."""
+        """Run the decoder from its stem x to the last TFA that has gates; x' (B, D, h, w).
+
+        ``prompt``: (1, T, C).
+        """
         for i, gate in enumerate(gates):
             if i > 0:
                 x = self.autoencoder.up(i - 1, x)
@@ -163,26 +175,28 @@ class UniRestore(nn.Module):
     def features_from(
         self, x: Tensor, skips: list[Tensor], gates: list[Gates], prompt: Tensor
     ) -> Tensor:
-        """Decoder stem x -> the decoder's last features, of which ``autoencoder.to_image`` makes
-        the image and ``gain_from`` the detail gain. prompt: (1, T, C)."""
+        """Run the decoder from its stem x to its last features, (B, D, h, w).
+
+        ``autoencoder.to_image`` makes the image of them, ``gain_from`` the detail gain.
+        """
         return self.autoencoder.up(LEVELS - 1, self.adapt_from(x, skips, gates, prompt))
 
     def gain_from(self, features: Tensor) -> Tensor | None:
-        """The detail gain (B, 1, H, W); None where the network predicts none."""
+        """Predict the detail gain (B, 1, H, W); None where the network has no such layer."""
         gain: Tensor | None = None if self.detail is None else self.detail(features)
         return gain
 
     # --- whole images -----------------------------------------------------------------------------
 
     def forward(self, images: Tensor, task: str = "ir", steps: int = 1) -> Tensor:
-        """Images with sides of the right multiple -> restored images, not clamped."""
+        """Restore images whose sides are multiples of ``config.multiple``; not clamped."""
         z0, skips = self.encode(images)
         return self.decode(self.denoise(z0, steps), skips, task)
 
     def restore(
         self, images: Tensor, task: str = "ir", steps: int = 1, noise: Tensor | None = None
     ) -> Tensor:
-        """Images of any size -> restored images of that size, by the published size rule.
+        """Restore images of any size, by the published size rule; the same size comes out.
 
         A shorter side under ``config.min_side`` is enlarged to it (bicubic), then right and bottom
         are padded by reflection; the padding is cropped and the size undone at the end.
@@ -200,7 +214,7 @@ class UniRestore(nn.Module):
         return _bicubic(out[..., : inner[0], : inner[1]], (height, width))
 
     def stored_noise(self, latent: Tensor) -> Tensor:
-        """The top-left crop of the stored noise for a latent (B, 4, h, w)."""
+        """Crop the stored noise, top left, for a latent (B, 4, h, w)."""
         height, width = latent.shape[-2:]
         limit = self.noise.shape[-2:]
         if height > limit[0] or width > limit[1]:

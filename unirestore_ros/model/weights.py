@@ -1,8 +1,12 @@
-"""Weights on disk: one safetensors file that holds configuration, tensors and their sources."""
+"""Weights on disk: one safetensors file with configuration, tensors and what they were made from.
+
+Also networks of random weights, for measurements where there are no trained ones.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -14,24 +18,30 @@ from torch import Tensor, nn
 
 import unirestore_ros
 from unirestore_ros.files import written_beside
+from unirestore_ros.model.autoencoder import PhaseNotch, TinyAutoencoder
 from unirestore_ros.model.config import Config
-from unirestore_ros.model.denoiser import alphas_cumprod
+from unirestore_ros.model.denoiser import alphas_cumprod, stored_noise
 from unirestore_ros.model.unirestore import UniRestore
 
 State = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
+# The weights that come with a checkout.
 SHIPPED_WEIGHTS = Path(unirestore_ros.__file__).parents[1] / "engines" / "weights"
-"""Folder of the weights that come with a checkout."""
 
 CONFIG_KEY = "unirestore_config"
 SOURCES_KEY = "unirestore_sources"
+# Kept in float32 whatever the rest is stored in: both are inputs, not weights, and the first DDIM
+# step amplifies an error in them.
 WHOLE_PRECISION = ("noise", "null_embedding")
-"""Kept in float32 whatever the rest is stored in."""
+# A file in half precision is converted in groups of this size, so that its pages do not all stay in
+# memory beside the converted tensors.
 GROUP_BYTES = 1 << 26
-"""How much of a file in half precision is converted before its pages are let go of."""
-NAMED = 3
-"""How many offending tensors a refusal names."""
+NAMED = 3  # how many tensors that do not fit an error names
+
+# Standard deviations of random weights: of NAFBlocks' residual scales, which training starts at
+# zero, of prompts, and of biases.
+RANDOM_BRANCH, RANDOM_PROMPT, RANDOM_BIAS = 0.3, 3.0, 0.02
 
 
 class WeightsError(ValueError):
@@ -44,9 +54,9 @@ def save_weights(
     dtype: torch.dtype = torch.float16,
     sources: Mapping[str, str] | None = None,
 ) -> None:
-    """Write weights and configuration to a safetensors file, beside its place and then renamed.
+    """Write weights and configuration to a safetensors file.
 
-    ``sources``: what the weights were made from, by name, for whoever asks later.
+    ``sources``: what the weights were made from, by name, to be recorded in the file.
     """
     state = {
         key: value.detach().to(torch.float32 if key in WHOLE_PRECISION else dtype).contiguous()
@@ -60,7 +70,7 @@ def save_weights(
 
 
 def load_weights(file: Path) -> UniRestore:
-    """Read a file that ``save_weights`` wrote: the network in float32, in evaluation mode.
+    """Read what ``save_weights`` wrote: the network in float32, in evaluation mode.
 
     A file in float32 is mapped, not copied. Raises WeightsError, or OSError where unreadable.
     """
@@ -78,7 +88,7 @@ def placed(network: Network, device: torch.device | str = "cpu") -> Network:
 
 
 def read_sources(file: Path) -> dict[str, str]:
-    """What a file of weights was made from; empty where it does not say."""
+    """Read what a file of weights was made from; empty where it does not say."""
     values: dict[str, str] = json.loads(read_metadata(file).get(SOURCES_KEY, "{}"))
     return values
 
@@ -92,14 +102,13 @@ def read_metadata(file: Path) -> dict[str, str]:
 
 
 def _read_float32(file: Path) -> State:
-    """All tensors in float32. The pages of a file in another precision do not stay in memory: it is
-    mapped anew for each group of tensors."""
     with safe_open(file, framework="pt") as stream:
         keys = list(stream.keys())
         if all(stream.get_slice(key).get_dtype() == "F32" for key in keys):
             return load_file(file)
     state: State = {}
     for group in _groups(file, keys):
+        # Opened anew for each group: closing the file is what lets go of its pages.
         with safe_open(file, framework="pt") as stream:
             state |= {key: stream.get_tensor(key).to(torch.float32, copy=True) for key in group}
     return state
@@ -119,9 +128,12 @@ def _groups(file: Path, keys: list[str]) -> Iterator[list[str]]:
 
 
 def assemble(config: Config, state: State, origin: str) -> UniRestore:
-    """A network whose parameters are the state's tensors themselves; each must be there once, in
-    the shape that ``config`` gives it. ``origin`` names the files in a refusal."""
-    with torch.device("meta"):
+    """Make a network whose parameters are the tensors of ``state`` themselves, not copies.
+
+    Each tensor must be there once, in the shape that ``config`` gives it; ``origin`` names the
+    files in the error.
+    """
+    with torch.device("meta"):  # no memory for weights that are replaced at once
         network = UniRestore(config)
     check_tensors(state, {k: v.shape for k, v in network.state_dict().items()}, origin)
     network.load_state_dict({k: v.float() for k, v in state.items()}, assign=True)
@@ -133,29 +145,69 @@ def check_tensors(
     state: Mapping[str, Tensor], expected: Mapping[str, torch.Size], origin: str
 ) -> None:
     """Raise WeightsError unless ``state`` has exactly the expected tensors, of numbers."""
-    missing = sorted(set(expected) - set(state))
-    foreign = sorted(set(state) - set(expected))
-    wrong = [
-        f"{key} is {tuple(state[key].shape)}, must be {tuple(shape)}"
-        for key, shape in sorted(expected.items())
-        if key in state and state[key].shape != shape
-    ]
-    kinds = [
-        f"{key} is {value.dtype}, must be floating point"
-        for key, value in sorted(state.items())
-        if not value.is_floating_point()
-    ]
     problems = {
-        "missing": missing,
-        "not expected": foreign,
-        "of another shape": wrong,
-        "kind": kinds,
+        "missing": sorted(set(expected) - set(state)),
+        "not expected": sorted(set(state) - set(expected)),
+        "of another shape": [
+            f"{key} is {tuple(state[key].shape)}, must be {tuple(shape)}"
+            for key, shape in sorted(expected.items())
+            if key in state and state[key].shape != shape
+        ],
+        "kind": [
+            f"{key} is {value.dtype}, must be floating point"
+            for key, value in sorted(state.items())
+            if not value.is_floating_point()
+        ],
     }
-    said = [f"{what}: {_listed(keys)}" for what, keys in problems.items() if keys]
-    if said:
-        raise WeightsError(f"{origin}: tensors do not fit the network. {'; '.join(said)}")
+    found = [f"{what}: {_listed(keys)}" for what, keys in problems.items() if keys]
+    if found:
+        raise WeightsError(f"{origin}: tensors do not fit the network. {'; '.join(found)}")
 
 
 def _listed(names: list[str]) -> str:
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+# --- random weights
+
+
+@torch.no_grad()
+def random_network(config: Config, seed: int = 0) -> UniRestore:
+    """Make a network of random weights in float32; the same for one seed and version of torch.
+
+    They are scaled so that signals neither die nor grow, so that a precision measured on them says
+    something, though not what it would be on trained weights.
+    """
+    with torch.device("meta"):
+        network = UniRestore(config)
+    network.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    normalised = {
+        id(module.weight)
+        for module in network.modules()
+        if isinstance(module, nn.GroupNorm | nn.LayerNorm)
+    }
+    for name, parameter in network.named_parameters():
+        if id(parameter) in normalised:
+            parameter.fill_(1)
+        else:
+            parameter.normal_(0, _deviation(name, parameter), generator=generator)
+    if network.null_embedding is not None:
+        network.null_embedding.normal_(generator=generator)
+    # Buffers that are computed, not drawn.
+    network.alphas, network.noise = alphas_cumprod(), stored_noise()
+    if isinstance(network.autoencoder, TinyAutoencoder):
+        network.autoencoder.notch = PhaseNotch()
+    return network.eval().requires_grad_(False)
+
+
+def _deviation(name: str, parameter: Tensor) -> float:
+    if name.startswith("prompts."):
+        return RANDOM_PROMPT
+    if name.endswith((".beta", ".gamma")):
+        return RANDOM_BRANCH
+    if parameter.ndim < 2:
+        return RANDOM_BIAS
+    # One over the root of a layer's inputs, so that the layer keeps the variance.
+    return 1 / math.sqrt(parameter[0].numel())

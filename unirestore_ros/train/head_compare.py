@@ -24,12 +24,12 @@ from tqdm import tqdm
 from unirestore_ros.evaluate.metrics import confusion, drawn_weights, interval, mean_ious
 from unirestore_ros.files import sha256_of, written_beside
 from unirestore_ros.model import UniRestore
+from unirestore_ros.model.detail import enlarged
 from unirestore_ros.model.heads import (
     Backbone,
     FeatureStem,
     ImageStem,
     SegmentationNetwork,
-    enlarged,
 )
 from unirestore_ros.model.weights import load_weights, placed
 from unirestore_ros.tasks import SEGMENTATION_CLASSES

@@ -22,13 +22,13 @@ from tqdm import tqdm
 
 from unirestore_ros.files import sha256_of, written_beside
 from unirestore_ros.model import UniRestore
+from unirestore_ros.model.detail import enlarged
 from unirestore_ros.model.heads import (
     DetectionNetwork,
     FeatureStem,
     Head,
     HeadOrigin,
     SegmentationNetwork,
-    enlarged,
     load_head,
     make_head,
     save_head,

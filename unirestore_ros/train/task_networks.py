@@ -17,13 +17,13 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
 from unirestore_ros.files import written_beside
+from unirestore_ros.model.detail import enlarged
 from unirestore_ros.model.heads import (
     Backbone,
     DetectionNetwork,
     ImageStem,
     Residual,
     SegmentationNetwork,
-    enlarged,
     normed,
 )
 from unirestore_ros.model.weights import placed
