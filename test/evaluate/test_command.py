@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from unirestore_ros.evaluate.command import main
-from unirestore_ros.evaluate.differences import Comparison, differences, won_back
-from unirestore_ros.evaluate.metrics import interval
-from unirestore_ros.evaluate.scores import Score
-from unirestore_ros.evaluate.table import make_row, markdown
+from unirestore_ros.evaluate.comparison import Comparison, differences, won_back
+from unirestore_ros.evaluate.metrics import confidence_interval
+from unirestore_ros.evaluate.results import make_row, markdown
+from unirestore_ros.evaluate.scoring import Score
 from unirestore_ros.synthetic.drive import demo_frames
 from unirestore_ros.tasks import SHORT_NAMES
 from unirestore_ros.train.data import Annotation
@@ -182,7 +182,7 @@ def test_a_comparison_says_nothing_of_what_was_not_measured() -> None:
     assert Comparison(scores, ("fog",)).draws("miou", "degraded", None) is None
     assert Comparison(scores, ("fog", "snow")).draws("psnr", "degraded", None) is None
     assert differences(scores) == won_back(scores) == []
-    assert interval(np.arange(501.0)) == {"value": 0, "low": 13.475, "high": 487.525}
+    assert confidence_interval(np.arange(501.0)) == {"value": 0, "low": 13.475, "high": 487.525}
 
 
 def test_markdown_has_the_mean_of_each_family() -> None:

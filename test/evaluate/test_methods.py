@@ -9,16 +9,15 @@ import pytest
 import torch
 
 from unirestore_ros.evaluate.conditions import Conditions
-from unirestore_ros.evaluate.machine import Machine
 from unirestore_ros.evaluate.methods import (
     METHODS,
     Sources,
     available,
     check,
-    judge_files,
     make_methods,
+    own_network_files,
 )
-from unirestore_ros.evaluate.run import score_all
+from unirestore_ros.evaluate.scoring import TaskNetworks, score_all
 from unirestore_ros.model.baselines import BASELINES, save_baseline
 from unirestore_ros.tasks import SHORT_NAMES
 from unirestore_ros.train.data import Annotation
@@ -30,7 +29,7 @@ from unirestore_ros.train.task_networks import (
     save_task_networks,
 )
 
-NEED_NO_RIVALS = {"clean", "degraded", "classical", "unirestore", "unirestore-four-steps"}
+NEED_NO_BASELINES = {"clean", "degraded", "classical", "unirestore", "unirestore-four-steps"}
 FRAME = np.random.default_rng(0).integers(0, 256, (72, 90, 3)).astype(np.uint8)
 
 
@@ -70,17 +69,17 @@ def test_every_method_gives_a_frame_of_the_same_size(sources: Sources) -> None:
 
 def test_without_their_weights_methods_are_left_out_or_refused(tmp_path: Path) -> None:
     sources = Sources(baselines=tmp_path)
-    assert set(available(sources)) == NEED_NO_RIVALS
+    assert set(available(sources)) == NEED_NO_BASELINES
     message = f"needs {tmp_path}/nafnet.safetensors, which is not there: `train nafnet` makes it"
     with pytest.raises(ValueError, match=message):
         check(["clean", "nafnet"], sources)
 
 
-def test_the_retrained_are_judged_by_themselves(sources: Sources, tmp_path: Path) -> None:
+def test_the_retrained_networks_judge_their_own_images(sources: Sources, tmp_path: Path) -> None:
     import cv2
 
     cv2.imwrite(str(tmp_path / "frame.png"), FRAME)
-    files = judge_files(METHODS, sources)
+    files = own_network_files(METHODS, sources)
     assert set(files) == {"retrained"}
     torch.manual_seed(1)
     save_task_networks(
@@ -92,10 +91,10 @@ def test_the_retrained_are_judged_by_themselves(sources: Sources, tmp_path: Path
         [tmp_path / "frame.png"],
         make_methods(["degraded", "retrained"], sources),
         Conditions(("contrast",), 3),
-        Machine(tmp_path / "j.safetensors"),
+        TaskNetworks(tmp_path / "j.safetensors"),
         {"frame": note},
-        {name: Machine(file) for name, file in files.items()},
+        {name: TaskNetworks(file) for name, file in files.items()},
     )
     theirs, ours = (scores[name, None, "contrast"] for name in ("degraded", "retrained"))
-    assert theirs.eye == ours.eye
-    assert not np.array_equal(theirs.machine[0].confusion, ours.machine[0].confusion)
+    assert theirs.fidelity == ours.fidelity
+    assert not np.array_equal(theirs.findings[0].confusion, ours.findings[0].confusion)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unirestore_ros.evaluate.plots import plot_gains, plot_two_tasks
-from unirestore_ros.evaluate.table import Results
+from unirestore_ros.evaluate.results import Results
 from unirestore_ros.synthetic.corruptions import FAMILIES, VALIDATION
 
 GAINS = {"noise": 7.0, "light": 4.0, "blur": 0.4}

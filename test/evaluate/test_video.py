@@ -11,8 +11,7 @@ import pytest
 
 from unirestore_ros.evaluate import video
 from unirestore_ros.evaluate.command import main
-from unirestore_ros.evaluate.flow import motion
-from unirestore_ros.evaluate.video import deviation, read_video
+from unirestore_ros.evaluate.video import deviation, motion, read_video
 
 SHIFT = 3
 

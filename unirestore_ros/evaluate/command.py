@@ -1,6 +1,8 @@
-"""`evaluate`: what each method makes of each corruption, for the eye (PSNR, SSIM) and for machines
-(mIoU, mAP50, top-1 of networks trained on clean images), over a folder of clean images; a video's
-steadiness with --video."""
+"""`evaluate`: measure every method under every corruption, over a folder of clean images.
+
+Fidelity as PSNR and SSIM; machine tasks as mIoU, mAP50 and top-1 of networks that were trained on
+clean images. --video measures how steady a restored video is.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +17,22 @@ import numpy as np
 import torch
 
 import unirestore_ros
+from unirestore_ros.evaluate.comparison import differences, prompt_changes, won_back
 from unirestore_ros.evaluate.conditions import Conditions, chosen, degraded
-from unirestore_ros.evaluate.differences import differences, won_back
-from unirestore_ros.evaluate.machine import Machine
 from unirestore_ros.evaluate.methods import (
     NAMES,
+    OURS,
     WEIGHTS,
     Sources,
     available,
     check,
-    judge_files,
     make_methods,
+    own_network_files,
 )
-from unirestore_ros.evaluate.pictures import Strips
 from unirestore_ros.evaluate.plots import plot_gains, plot_two_tasks
-from unirestore_ros.evaluate.prompts import prompt_changes
-from unirestore_ros.evaluate.run import rows_of, score_all
-from unirestore_ros.evaluate.table import Results, tables
+from unirestore_ros.evaluate.results import Results, tables
+from unirestore_ros.evaluate.scoring import TaskNetworks, rows_of, score_all
+from unirestore_ros.evaluate.strips import Strips
 from unirestore_ros.evaluate.video import measure, read_video
 from unirestore_ros.files import sha256_of, written_beside
 from unirestore_ros.model.baselines import BASELINES_FOLDER
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of the weights of the other methods",
     )
     parser.add_argument(
-        "--downstream", type=Path, default=DOWNSTREAM, help="networks that judge for machines"
+        "--downstream", type=Path, default=DOWNSTREAM, help="task networks trained on clean images"
     )
     parser.add_argument("--video", type=Path, help="measure a clean video's steadiness instead")
     parser.add_argument("--frames", type=int, default=24, help="of the video, from its beginning")
@@ -94,19 +95,19 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     check(names, sources)
     files = _images(arguments.data, arguments.limit)
     notes = read_labelled(arguments.data) if (arguments.data / "boxes.json").exists() else {}
-    machine = Machine(arguments.downstream) if notes else None
-    files_of_judges = judge_files(names, sources) if notes else {}
-    judges = {name: Machine(file) for name, file in files_of_judges.items()}
+    networks = TaskNetworks(arguments.downstream) if notes else None
+    own_files = own_network_files(names, sources) if notes else {}
+    own = {name: TaskNetworks(file) for name, file in own_files.items()}
     methods = make_methods(names, sources)
     conditions = Conditions((None, *corruptions), arguments.severity)
-    scores = score_all(files, methods, conditions, machine, notes, judges)
+    scores = score_all(files, methods, conditions, networks, notes, own)
     rows = rows_of(scores, conditions)
     content = {
-        "meta": _meta(arguments, len(files), judged=bool(notes)),
+        "meta": _meta(arguments, len(files), annotated=bool(notes)),
         "rows": rows,
         "differences": differences(scores),
         "won_back": won_back(scores),
-        "prompts": _prompts(arguments, files, corruptions) if "unirestore" in names else [],
+        "prompts": _prompts(arguments, files, corruptions) if OURS in names else [],
     }
     _write(arguments.out, content)
     shown = tables(rows)
@@ -114,7 +115,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments,
         content,
         Strips(files[len(files) // 2], methods, corruptions, arguments.severity),
-        machine,
+        networks,
     )
     with written_beside(arguments.out.with_suffix("") / "tables.md") as beside:
         beside.write_text(shown)
@@ -127,15 +128,18 @@ def _write(file: Path, content: dict[str, Any]) -> None:
 
 
 def _draw(
-    arguments: argparse.Namespace, content: dict[str, Any], strips: Strips, machine: Machine | None
+    arguments: argparse.Namespace,
+    content: dict[str, Any],
+    strips: Strips,
+    networks: TaskNetworks | None,
 ) -> None:
     folder = arguments.out.with_suffix("")
     results = Results(content["rows"])
     plot_gains(results, folder / "psnr_gain.png")
     plot_two_tasks(results, folder / "two_tasks.png")
     strips.before_after(folder / "before_after.jpg")
-    if machine is not None:
-        strips.activations(machine.response, folder / "activations.jpg")
+    if networks is not None:
+        strips.activations(networks.response, folder / "activations.jpg")
 
 
 def _measure_video(arguments: argparse.Namespace) -> None:
@@ -171,7 +175,7 @@ def _images(data: Path, limit: int | None) -> list[Path]:
     return files
 
 
-def _meta(arguments: argparse.Namespace, images: int, judged: bool) -> dict[str, object]:
+def _meta(arguments: argparse.Namespace, images: int, annotated: bool) -> dict[str, object]:
     return {
         "data": "/".join(arguments.data.resolve().parts[-2:]),
         "images": images,
@@ -179,7 +183,7 @@ def _meta(arguments: argparse.Namespace, images: int, judged: bool) -> dict[str,
         "methods": arguments.methods,
         "severity": arguments.severity,
         "limit": arguments.limit,
-        "downstream_sha256": sha256_of(arguments.downstream) if judged else None,
+        "downstream_sha256": sha256_of(arguments.downstream) if annotated else None,
         **_about(arguments),
     }
 

@@ -1,5 +1,8 @@
-"""What is compared: a method makes of a degraded RGB frame (H, W, 3) uint8 one or more others, each
-under the task whose prompt made it (None: made without a prompt, or with one for all tasks)."""
+"""The methods that are compared.
+
+A method makes one or more images of a degraded RGB frame (H, W, 3) uint8, each under the task whose
+prompt made it (None: made without a prompt, or with one for all tasks).
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,10 @@ from unirestore_ros.tasks import long_name
 Image = NDArray[np.uint8]
 Method = Callable[[Image], Mapping[str | None, Image]]
 Restorer = Callable[[Tensor], Mapping[str | None, Tensor]]
-"""Of a batch of one (1, 3, H, W) in [0, 1]; not clamped."""
+"""Restores a batch of one (1, 3, H, W) in [0, 1]; not clamped."""
 
 CLEAN = "clean"
+OURS = "unirestore"
 WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
 FOUR_STEPS = 4
 PERCEPTION = "ir"
@@ -43,13 +47,15 @@ class Sources:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A line of the table of methods. ``trained_by``: the commands that make its file among the
-    baselines; None: it needs none. ``judged_by_itself``: that file holds the networks that judge
-    it, in place of those trained on clean images."""
+    """A line of the table of methods.
+
+    ``trained_by``: the commands that make its file among the baselines; None: it needs none.
+    ``own_networks``: that file holds task networks, which judge it in place of the usual ones.
+    """
 
     make: Callable[[str, Sources], Method]
     trained_by: str | None = None
-    judged_by_itself: bool = False
+    own_networks: bool = False
 
 
 def _unchanged(name: str, sources: Sources) -> Method:
@@ -57,7 +63,7 @@ def _unchanged(name: str, sources: Sources) -> Method:
 
 
 def _classical(name: str, sources: Sources) -> Method:
-    """One classical method an image, chosen by the rule of ``classical.choose``."""
+    """The classical method that ``classical.choose`` takes for each image."""
     return lambda frame: {None: classical.METHODS[classical.choose(frame)](frame)}
 
 
@@ -99,9 +105,9 @@ METHODS: Mapping[str, Entry] = {
     "retrained": Entry(
         _unchanged,
         "train retrained-seg, retrained-det and retrained-cls",
-        judged_by_itself=True,
+        own_networks=True,
     ),
-    "unirestore": Entry(_ours()),
+    OURS: Entry(_ours()),
     "unirestore-four-steps": Entry(_ours(FOUR_STEPS)),
     "unirestore-single-prompt": Entry(_variant(None), "train single-prompt"),
     "unirestore-control": Entry(_ABLATION, "train control"),
@@ -138,9 +144,9 @@ def make_methods(names: Sequence[str], sources: Sources) -> Mapping[str, Method]
     return {name: METHODS[name].make(name, sources) for name in names}
 
 
-def judge_files(names: Iterable[str], sources: Sources) -> Mapping[str, Path]:
-    """The files of the downstream networks of the methods that have their own."""
-    return {name: sources.baseline(name) for name in names if METHODS[name].judged_by_itself}
+def own_network_files(names: Iterable[str], sources: Sources) -> Mapping[str, Path]:
+    """The files of the task networks of the methods that bring their own."""
+    return {name: sources.baseline(name) for name in names if METHODS[name].own_networks}
 
 
 def _placed(network: Network) -> Network:

@@ -56,7 +56,10 @@ def phase_deviation(image: np.ndarray, period: int) -> float:
 
 
 def confusion(found: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels (K, K) by true class (rows) and found class; true labels from K on are ignored."""
+    """Count pixels by true class (rows) and found class: int64 (K, K).
+
+    ``found`` and ``truth``: labels (H, W); true labels from K on are ignored.
+    """
     counted = truth < classes
     pairs = truth[counted].astype(np.int64) * classes + found[counted]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
@@ -77,9 +80,11 @@ def mean_ious(matrices: np.ndarray) -> np.ndarray:
 
 
 def match_boxes(found: np.ndarray, truth: np.ndarray, least_iou: float = 0.5) -> np.ndarray:
-    """Which of the boxes found in an image are right, (N,) bool: the first on a true one that
-    overlaps it most and by enough. ``found`` (N, 4), best first, and ``truth`` (M, 4): left, top,
-    right, bottom."""
+    """Tell which of the boxes found in an image are right, (N,) bool: the first on each true box,
+    where its overlap with that is its largest and enough.
+
+    ``found`` (N, 4), best first, and ``truth`` (M, 4): left, top, right, bottom in pixels.
+    """
     taken, hits = np.zeros(len(truth), bool), np.zeros(len(found), bool)
     for i, box in enumerate(found):
         overlaps = _ious(box, truth)
@@ -105,17 +110,17 @@ def average_precision(
 
 
 def drawn_weights(images: int) -> np.ndarray:
-    """How often each image counts, int64 (DRAWS + 1, images): once each, then in every draw of as
-    many images with replacement. Always the same draws, so that methods can be compared."""
+    """Count how often each image is drawn, int64 (DRAWS + 1, images): once each in the first row,
+    then with replacement. The draws are always the same, so that methods can be compared."""
     rng = np.random.default_rng(0)
     picks = rng.integers(images, size=(DRAWS, images))
     counts = [np.bincount(pick, minlength=images) for pick in picks]
     return np.stack([np.ones(images, np.int64), *counts])
 
 
-def interval(draws: np.ndarray) -> dict[str, float]:
-    """``value`` of the images as they are, the first of the draws; ``low`` and ``high`` hold the
-    central 95 % of the others."""
+def confidence_interval(draws: np.ndarray) -> dict[str, float]:
+    """``value`` on the images as they are, the first of the draws (DRAWS + 1,); ``low`` and
+    ``high`` bound the central 95 % of the others."""
     low, high = np.percentile(draws[1:], (2.5, 97.5))
     values = {"value": draws[0], "low": low, "high": high}
     return {name: round(float(value), 5) for name, value in values.items()}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unirestore_ros.evaluate.conditions import SHOWN_FAMILIES
-from unirestore_ros.evaluate.scores import OURS
-from unirestore_ros.evaluate.table import Results
+from unirestore_ros.evaluate.methods import OURS
+from unirestore_ros.evaluate.results import Results
 from unirestore_ros.files import written_beside
 from unirestore_ros.synthetic.corruptions import COMMON
 
@@ -45,7 +45,7 @@ def plot_gains(results: Results, file: Path) -> bool:
     """A panel a family, a bar a method: PSNR over degraded. False where nothing can be shown."""
     from matplotlib.figure import Figure
 
-    methods = _eye_methods(results)
+    methods = _perception_methods(results)
     families = {
         f: [n for n in names if n in results.corruptions] for f, names in SHOWN_FAMILIES.items()
     }
@@ -66,8 +66,8 @@ def plot_gains(results: Results, file: Path) -> bool:
     return True
 
 
-def _eye_methods(results: Results) -> list[tuple[str, str | None]]:
-    """Of each method the image for the eye: of the perception prompt, or its only or first."""
+def _perception_methods(results: Results) -> list[tuple[str, str | None]]:
+    """Each method with the perception prompt, or else with its only or first one."""
     found: dict[str, str | None] = {}
     for method, task in results.methods:
         if method not in ("clean", "degraded") and (method not in found or task == "perception"):
@@ -102,7 +102,7 @@ def _gain_panel(
 
 def plot_two_tasks(results: Results, file: Path) -> bool:
     """As the first figure of the paper: top-1 against mIoU, a point a method, each task with its
-    own prompt where there is one. False where machines were not asked."""
+    own prompt where there is one. False where no task network was run."""
     from matplotlib.figure import Figure
 
     points = _task_points(results)
@@ -116,7 +116,7 @@ def plot_two_tasks(results: Results, file: Path) -> bool:
         axes.scatter([x], [y], s=size, marker=marker, color=colour, zorder=3,
                      edgecolors=DARK, linewidths=0.7)  # fmt: skip
     axes.set(xlabel="segmentation, mIoU", ylabel="classification, top-1")
-    title = "What machines see, mean of the common corruptions"
+    title = "Two machine tasks, mean of the common corruptions"
     if clean is not None:
         title += f" (clean input: {clean[0]:.3f}, {clean[1]:.3f})"
     axes.set_title(title, fontsize=11)

@@ -1,4 +1,4 @@
-"""Does a restored video flicker? A scene that stands still, and a drive with its motion taken out.
+"""How much a restored video flickers: a still scene, and a drive with its motion compensated.
 
 Three versions of each input: untouched; ``unirestore``, whose noise is one stored tensor; and the
 same network with noise drawn anew for every frame, as a diffusion sampler usually does it.
@@ -15,10 +15,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from unirestore_ros.evaluate.flow import Motion, motion
 from unirestore_ros.evaluate.methods import Image
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.model import UniRestore
@@ -34,6 +34,9 @@ SEVERITY = 3
 MOVING_INPUTS = ("clean", "noise", "rain")
 _SEED = "evaluate video"
 Json = dict[str, Any]
+AGREEMENT_PX = 1.0
+"""Where forward and backward flow differ by more, something is hidden, or the flow is wrong."""
+Map = NDArray[np.float32]
 
 
 def read_video(file: Path, frames: int) -> list[Image]:
@@ -107,7 +110,7 @@ def _static(restorer: Restorer, scene: Image, name: str) -> Iterator[Json]:
 
 
 def deviation(frames: Sequence[Image]) -> float:
-    """Standard deviation over time of each value, in grey levels; mean over the picture."""
+    """Standard deviation over time of each value, in grey levels; mean over the image."""
     return float(np.stack(frames).astype(np.float32).std(axis=0).mean())
 
 
@@ -139,3 +142,34 @@ def _clip(
         error, fidelity = float(np.mean(track.errors)), float(np.mean(track.fidelity))
         yield {"input": name, "method": version, "warp_error": round(error, 4),
                "psnr": round(fidelity, 3)}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Motion:
+    """Places (H, W) in the frame before, and where they can be trusted."""
+
+    x: Map
+    y: Map
+    known: NDArray[np.bool_]
+
+    def error(self, before: Image, now: Image) -> float:
+        """Mean absolute difference, in grey levels, of ``now`` and ``before`` moved to it."""
+        moved = cv2.remap(before, self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        difference = np.abs(moved.astype(np.float32) - now).mean(axis=2)
+        return float(difference[self.known].mean())
+
+
+def motion(before: Image, now: Image) -> Motion:
+    """From two clean RGB frames (H, W, 3), by dense inverse search (Kroeger et al., ECCV 2016)."""
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, now)]
+    height, width = grey[0].shape
+    back, forth = np.zeros((2, height, width, 2), np.float32)
+    back = dis.calc(grey[1], grey[0], back)
+    forth = dis.calc(grey[0], grey[1], forth)
+    x: Map = np.arange(width, dtype=np.float32)[None, :] + back[..., 0].astype(np.float32)
+    y: Map = np.arange(height, dtype=np.float32)[:, None] + back[..., 1].astype(np.float32)
+    returned = cv2.remap(forth, x, y, cv2.INTER_LINEAR)
+    agrees = np.linalg.norm(back + returned, axis=2) <= AGREEMENT_PX
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return Motion(x, y, agrees & inside)

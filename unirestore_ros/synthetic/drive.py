@@ -182,9 +182,7 @@ def demo_frames(
         yield DemoFrame(frame.image, degraded, stretch.name, offset)
 
 
-def render_demo_frames(
-    count: int, size: tuple[int, int], start: int, stop: int
-) -> list[DemoFrame]:
+def render_demo_frames(count: int, size: tuple[int, int], start: int, stop: int) -> list[DemoFrame]:
     """The task of a process that shares the work of ``demo_frames`` with others."""
     cv2.setNumThreads(1)  # there is a process for each core: threads within them only cost
     return list(demo_frames(count, size, range(start, stop)))

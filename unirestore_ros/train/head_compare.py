@@ -21,7 +21,7 @@ from torch.optim.swa_utils import update_bn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from unirestore_ros.evaluate.metrics import confusion, drawn_weights, interval, mean_ious
+from unirestore_ros.evaluate.metrics import confidence_interval, confusion, drawn_weights, mean_ious
 from unirestore_ros.files import sha256_of, written_beside
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.detail import enlarged
@@ -113,7 +113,7 @@ def compare_heads(setting: Setting, comparison: Comparison, out: Path) -> None:
         "meta": _meta(comparison, len(frames), scored),
         "heads": [_row(network, name, trained[name], draws[name], scored[0]) for name in INPUTS],
         "head_differences": [
-            {"of": ADAPTER, "less": name, **interval(draws[ADAPTER] - draws[name])}
+            {"of": ADAPTER, "less": name, **confidence_interval(draws[ADAPTER] - draws[name])}
             for name in (RESTORED, DEGRADED)
         ],
     }
@@ -235,7 +235,7 @@ def _row(
     before = _gflop(lambda: _before_head(network, name, image))
     return {
         "on": name,
-        **{key: value for key, value in interval(draws).items() if key != "value"},
+        **{key: value for key, value in confidence_interval(draws).items() if key != "value"},
         "miou": round(float(draws[0]), 4),
         "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
         "rate": trained.learning_rate,

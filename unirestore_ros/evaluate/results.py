@@ -1,4 +1,4 @@
-"""Rows of an evaluation, and the Markdown table of them by family of corruption."""
+"""Rows of an evaluation, tables of them by family of corruption, and figures by name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def make_row(
     scores: Sequence[Mapping[str, float]],
     machine: Mapping[str, float | None],
 ) -> Row:
-    """Means over images of ``scores`` (psnr, ssim); ``machine`` is of all images together."""
+    """A row of the JSON: means over images of ``scores`` (psnr, ssim); ``machine`` holds the task
+    networks' figures over all images together (miou, map50, top1)."""
     return {
         "method": method,
         "task": task,

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: before and after, and what the segmentation network responds to."""
+"""Images of an evaluation side by side: before and after, and the task network's response."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.evaluate.conditions import SHOWN_FAMILIES, degraded
-from unirestore_ros.evaluate.methods import Image, Method
+from unirestore_ros.evaluate.methods import OURS, Image, Method
 from unirestore_ros.evaluate.metrics import psnr
-from unirestore_ros.evaluate.scores import OURS
 from unirestore_ros.files import written_beside
 from unirestore_ros.recordings.figure import Row, draw_figure
 from unirestore_ros.train.prepare import read_photograph
@@ -42,7 +41,7 @@ def one_of_each_family(corruptions: Sequence[str]) -> list[str]:
 
 
 class Strips:
-    """The degraded, restored and clean pictures of one image, for one corruption of each family."""
+    """The degraded, restored and clean version of one image, for one corruption of each family."""
 
     def __init__(
         self, file: Path, methods: Mapping[str, Method], corruptions: Sequence[str], severity: int
@@ -65,9 +64,9 @@ class Strips:
         columns = ["degraded", *[m for m in ("classical", OURS) if self._has(m)], "clean"]
         rows = []
         for name, made in self.made.items():
-            pictures = {m: _picked(images, "perception") for m, images in made.items()}
-            remarks = {m: f"{psnr(p, self.clean):.2f} dB" for m, p in pictures.items()}
-            shown = _bgr({**pictures, "clean": self.clean})
+            versions = {m: _picked(images, "perception") for m, images in made.items()}
+            remarks = {m: f"{psnr(p, self.clean):.2f} dB" for m, p in versions.items()}
+            shown = _bgr({**versions, "clean": self.clean})
             rows.append(Row(name.replace("_", " "), remarks, shown))
         _write(file, draw_figure("Before and after", self.about, columns, rows))
 
@@ -95,8 +94,8 @@ def _picked(images: Mapping[str | None, Image], task: str) -> Image:
     return images[task] if task in images else next(iter(images.values()))
 
 
-def _bgr(pictures: Mapping[str, Image]) -> dict[str, np.ndarray]:
-    return {name: picture[..., ::-1] for name, picture in pictures.items()}
+def _bgr(versions: Mapping[str, Image]) -> dict[str, np.ndarray]:
+    return {name: picture[..., ::-1] for name, picture in versions.items()}
 
 
 def _similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

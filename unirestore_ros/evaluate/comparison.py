@@ -1,8 +1,9 @@
-"""How sure a difference between methods is: figures of images drawn again, with replacement.
+"""Differences between methods with confidence intervals, and what a prompt changes.
 
-All methods see the same draws, so a difference of two is taken draw by draw. The interval is the
-central 95 % of the draws; it says how much depends on which images were taken, and nothing of
-other streets, other seeds of the degradation or another training.
+Figures are computed on images drawn again with replacement (the bootstrap). All methods see the
+same draws, so a difference of two is taken draw by draw. The interval is the central 95 % of the
+draws; it says how much depends on which images were taken, and nothing of other streets, other
+seeds of the degradation or another training.
 """
 
 from __future__ import annotations
@@ -11,34 +12,40 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from unirestore_ros.evaluate.conditions import groups_of
-from unirestore_ros.evaluate.metrics import drawn_weights, interval, mean_ious
-from unirestore_ros.evaluate.scores import OURS, Score, Scores
+from unirestore_ros.evaluate.methods import OURS, Image
+from unirestore_ros.evaluate.metrics import confidence_interval, drawn_weights, mean_ious
+from unirestore_ros.evaluate.scoring import Score, Scores
+from unirestore_ros.model import UniRestore
+from unirestore_ros.model.unirestore import pad_to_multiple
+from unirestore_ros.tasks import long_name
+from unirestore_ros.train.data import to_tensor
 from unirestore_ros.train.findings import Findings, map50
 
-JUDGED_BY = {
+TASK_FIGURES = {
     "perception": "psnr",
     "segmentation": "miou",
     "detection": "map50",
     "classification": "top1",
 }
-"""The figure that each task is judged by."""
+"""The figure that each task is measured by."""
 Draws = NDArray[np.float64]
-"""A figure's mean over corruptions (DRAWS + 1,): of the images as they are, then of each draw."""
+"""A figure's mean over corruptions (DRAWS + 1,): on the images as they are, then on each draw."""
 
 
 def drawn(figure: str, score: Score) -> Draws:
     """The figure of one method under one corruption for each draw."""
     if figure in ("psnr", "ssim"):
-        values = np.array([eye[figure] for eye in score.eye])
+        values = np.array([fidelity[figure] for fidelity in score.fidelity])
         weights = drawn_weights(len(values))
         return np.asarray(weights @ values / weights.sum(axis=1))
-    return _of_machine(figure, score.machine, drawn_weights(len(score.machine)))
+    return _machine_draws(figure, score.findings, drawn_weights(len(score.findings)))
 
 
-def _of_machine(figure: str, findings: Findings, weights: NDArray[np.int64]) -> Draws:
+def _machine_draws(figure: str, findings: Findings, weights: NDArray[np.int64]) -> Draws:
     if figure == "miou":
         matrices = np.stack([finding.confusion for finding in findings])
         return mean_ious(np.tensordot(weights, matrices, axes=1))
@@ -65,7 +72,7 @@ class Comparison:
 
     def _mean(self, figure: str, method: str, task: str | None) -> Draws | None:
         found = [self._scores.get((method, task, name)) for name in self._corruptions]
-        needs = "eye" if figure == "psnr" else "machine"
+        needs = "fidelity" if figure == "psnr" else "findings"
         there = [score for score in found if score is not None and getattr(score, needs)]
         if not there or len(there) < len(found):
             return None
@@ -78,7 +85,7 @@ def differences(scores: Scores) -> list[dict[str, Any]]:
     found = []
     for group, names in groups_of(key[2] for key in scores).items():
         comparison = Comparison(scores, names)
-        for task, figure in JUDGED_BY.items():
+        for task, figure in TASK_FIGURES.items():
             ours = comparison.draws(figure, OURS, task)
             if ours is None:
                 continue
@@ -87,7 +94,7 @@ def differences(scores: Scores) -> list[dict[str, Any]]:
                 if theirs is not None:
                     found.append(
                         {"over": group, "method": OURS, "task": task, "less": [method, prompt],
-                         "figure": figure, **interval(ours - theirs)}
+                         "figure": figure, **confidence_interval(ours - theirs)}
                     )  # fmt: skip
     return found
 
@@ -109,12 +116,12 @@ def _others(scores: Scores, task: str, corruption: str) -> list[tuple[str, str |
 
 
 def won_back(scores: Scores) -> list[dict[str, Any]]:
-    """Of what degradation takes from each machine task's figure, the share that is won back, by
-    every method and prompt: (method - degraded) / (clean - degraded)."""
+    """Share of a machine task's figure that degradation takes and a method wins back, for every
+    method and prompt: (method - degraded) / (clean - degraded)."""
     found = []
     for group, names in groups_of(key[2] for key in scores).items():
         comparison, unharmed = Comparison(scores, names), Comparison(scores, (None,))
-        for task, figure in JUDGED_BY.items():
+        for task, figure in TASK_FIGURES.items():
             if task == "perception":
                 continue
             clean = unharmed.draws(figure, "clean", None)
@@ -125,7 +132,36 @@ def won_back(scores: Scores) -> list[dict[str, Any]]:
                 ours = comparison.draws(figure, method, prompt)
                 lost = clean - degraded
                 if method != "degraded" and ours is not None and (lost > 0).all():
-                    share = interval((ours - degraded) / lost)
+                    share = confidence_interval((ours - degraded) / lost)
                     found.append({"over": group, "method": method, "task": prompt,
                                   "figure": figure, **share})  # fmt: skip
     return found
+
+
+@torch.inference_mode()
+def prompt_changes(network: UniRestore, frames: Sequence[Image]) -> list[dict[str, Any]]:
+    """Measure how much a task's prompt changes what the adapters give.
+
+    For each task and adapter, ``change``: the norm of the difference of its output x' with the
+    task's prompt and with perception's, over the norm of the latter; mean over ``frames``.
+    """
+    device = next(network.parameters()).device
+    changes: dict[tuple[str, int], list[float]] = {}
+    for frame in frames:
+        z0, skips = network.encode(
+            pad_to_multiple(to_tensor([frame], device), network.config.multiple)
+        )
+        zt = network.denoise(z0)
+        for stride in network.config.tfa.strides:
+            usual = network.adapt(zt, skips, "ir", stride)
+            for task in network.config.tasks:
+                if task != "ir":
+                    moved = network.adapt(zt, skips, task, stride) - usual
+                    changes.setdefault((task, stride), []).append(
+                        float(moved.norm() / usual.norm())
+                    )
+    return [
+        {"task": long_name(task), "against": "perception", "stride": stride,
+         "change": round(float(np.mean(values)), 6)}
+        for (task, stride), values in changes.items()
+    ]  # fmt: skip
