@@ -17,7 +17,7 @@ from unirestore_ros.evaluate.methods import (
     make_methods,
     own_network_files,
 )
-from unirestore_ros.evaluate.scoring import TaskNetworks, score_all
+from unirestore_ros.evaluate.scoring import TaskEvaluator, score_all
 from unirestore_ros.model.baselines import BASELINES, save_baseline
 from unirestore_ros.tasks import SHORT_NAMES
 from unirestore_ros.train.data import Annotation
@@ -91,9 +91,9 @@ def test_the_retrained_networks_judge_their_own_images(sources: Sources, tmp_pat
         [tmp_path / "frame.png"],
         make_methods(["degraded", "retrained"], sources),
         Conditions(("contrast",), 3),
-        TaskNetworks(tmp_path / "j.safetensors"),
+        TaskEvaluator(tmp_path / "j.safetensors"),
         {"frame": note},
-        {name: TaskNetworks(file) for name, file in files.items()},
+        {name: TaskEvaluator(file) for name, file in files.items()},
     )
     theirs, ours = (scores[name, None, "contrast"] for name in ("degraded", "retrained"))
     assert theirs.fidelity == ours.fidelity

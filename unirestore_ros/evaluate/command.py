@@ -31,7 +31,7 @@ from unirestore_ros.evaluate.methods import (
 )
 from unirestore_ros.evaluate.plots import plot_gains, plot_two_tasks
 from unirestore_ros.evaluate.results import Results, tables
-from unirestore_ros.evaluate.scoring import TaskNetworks, rows_of, score_all
+from unirestore_ros.evaluate.scoring import TaskEvaluator, rows_of, score_all
 from unirestore_ros.evaluate.strips import Strips
 from unirestore_ros.evaluate.video import measure, read_video
 from unirestore_ros.files import sha256_of, written_beside
@@ -95,9 +95,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     check(names, sources)
     files = _images(arguments.data, arguments.limit)
     notes = read_labelled(arguments.data) if (arguments.data / "boxes.json").exists() else {}
-    networks = TaskNetworks(arguments.downstream) if notes else None
+    networks = TaskEvaluator(arguments.downstream) if notes else None
     own_files = own_network_files(names, sources) if notes else {}
-    own = {name: TaskNetworks(file) for name, file in own_files.items()}
+    own = {name: TaskEvaluator(file) for name, file in own_files.items()}
     methods = make_methods(names, sources)
     conditions = Conditions((None, *corruptions), arguments.severity)
     scores = score_all(files, methods, conditions, networks, notes, own)
@@ -131,7 +131,7 @@ def _draw(
     arguments: argparse.Namespace,
     content: dict[str, Any],
     strips: Strips,
-    networks: TaskNetworks | None,
+    networks: TaskEvaluator | None,
 ) -> None:
     folder = arguments.out.with_suffix("")
     results = Results(content["rows"])

@@ -38,8 +38,8 @@ Key = tuple[str, str | None, str | None]
 Scores = dict[Key, Score]
 
 
-class TaskNetworks:
-    """Frozen segmentation, detection and classification networks."""
+class TaskEvaluator:
+    """Runs frozen segmentation, detection and classification networks on images."""
 
     def __init__(self, file: Path) -> None:
         self._networks = load_task_networks(file)
@@ -69,9 +69,9 @@ def score_all(
     files: Sequence[Path],
     methods: Mapping[str, Method],
     conditions: Conditions,
-    networks: TaskNetworks | None,
+    networks: TaskEvaluator | None,
     notes: Mapping[str, Annotation],
-    own_networks: Mapping[str, TaskNetworks] | None = None,
+    own_networks: Mapping[str, TaskEvaluator] | None = None,
 ) -> Scores:
     """Run every method but ``degraded`` on clean input, and every one but ``clean`` on each
     corruption.
@@ -107,9 +107,9 @@ class _ImageScorer:
     def __init__(self, clean: Image, note: Annotation | None) -> None:
         self._clean, self._note = clean, note
         self._fidelities: dict[bytes, dict[str, float]] = {}
-        self._findings: dict[tuple[TaskNetworks, bytes], Finding] = {}
+        self._findings: dict[tuple[TaskEvaluator, bytes], Finding] = {}
 
-    def add(self, score: Score, image: Image, networks: TaskNetworks | None) -> None:
+    def add(self, score: Score, image: Image, networks: TaskEvaluator | None) -> None:
         pixels = image.tobytes()
         if pixels not in self._fidelities:
             self._fidelities[pixels] = _fidelity(image, self._clean)
