@@ -11,7 +11,7 @@ from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.images import (
     degradation,
     describe_fit,
-    fit,
+    fit_image,
     scaled_size,
     swap_red_and_blue,
     write_video,
@@ -35,14 +35,14 @@ TARGET = (480, 360)
 def test_scaled_picture_covers_the_target(source: tuple[int, int], scaled: tuple[int, int]) -> None:
     assert scaled_size(source, TARGET) == scaled
     image = np.zeros((source[1], source[0], 3), np.uint8)
-    fitted = fit(image, TARGET)
+    fitted = fit_image(image, TARGET)
     assert fitted.shape == (360, 480, 3)
     assert fitted.flags.c_contiguous
 
 
 def test_picture_of_the_right_size_is_untouched() -> None:
     image = np.random.default_rng(0).integers(0, 256, (360, 480, 3), dtype=np.uint8)
-    assert fit(image, TARGET) is image
+    assert fit_image(image, TARGET) is image
     assert "nothing is scaled" in describe_fit((480, 360), TARGET)
 
 
@@ -50,11 +50,11 @@ def test_crop_is_at_the_centre() -> None:
     """A picture twice as wide as high: its outer quarters fall away."""
     image = np.zeros((360, 720, 3), np.uint8)
     image[:, :120] = image[:, -120:] = 255
-    fitted = fit(image, TARGET)
+    fitted = fit_image(image, TARGET)
     assert fitted.max() == 0
     wider = np.zeros((360, 720, 3), np.uint8)
     wider[:, :130] = 255
-    assert np.flatnonzero(fit(wider, TARGET)[0, :, 0]).tolist() == list(range(10))
+    assert np.flatnonzero(fit_image(wider, TARGET)[0, :, 0]).tolist() == list(range(10))
 
 
 def test_what_is_done_is_said() -> None:

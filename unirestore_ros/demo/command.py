@@ -116,7 +116,7 @@ def _record_frames(arguments: argparse.Namespace, size: Size, folder: Path) -> D
 
 
 def _measure(frames: Frames, record: Record) -> list[StretchReport]:
-    restored = {shown.index: shown for shown in record.restored}
+    restored = {shown.number: shown for shown in record.restored}
     known = len(restored) if frames.bag.has_clean else 0
     with tqdm(total=known, desc="measuring", unit="frame", disable=not known) as bar:
         return [

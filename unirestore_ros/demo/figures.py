@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from unirestore_ros.demo.record import RESTORED_MODE, Frames, Record, ShownFrame
-from unirestore_ros.demo.report import StretchReport, mean_quality
+from unirestore_ros.demo.report import StretchReport, mean_psnr
 from unirestore_ros.display.lettering import Colour, baseline, draw_text, text_width
 from unirestore_ros.msgs.rates import mean_rate
 from unirestore_ros.recordings.figure import Row, draw_figure
@@ -39,11 +39,11 @@ def overlay_images(frames: Frames, record: Record) -> Iterator[np.ndarray]:
         first = bisect.bisect_left(received, shown.received_ns - _FPS_WINDOW_NS)
         glance = Glance(
             mode=shown.mode,
-            stretch=frames.bag.stretch_of[shown.index].replace("_", " "),
+            stretch=frames.bag.stretch_of[shown.number].replace("_", " "),
             fps=mean_rate(received[first : number + 1]),
             age_ms=shown.age_ms,
         )
-        yield draw_overlay(frames.camera(shown.index), frames.shown(shown), glance)
+        yield draw_overlay(frames.camera(shown.number), frames.shown(shown), glance)
 
 
 def before_after(
@@ -55,16 +55,16 @@ def before_after(
         for number, (_, indices) in enumerate(frames.bag.stretches())
         if (frame := _frame_to_show(record, indices)) is not None
     }
-    features = _feature_images(frames, record, [frame.index for frame in chosen.values()])
+    features = _feature_images(frames, record, [frame.number for frame in chosen.values()])
     rows = []
     for number, frame in chosen.items():
-        images = {_CAMERA: frames.camera(frame.index), _RESTORED: frames.shown(frame)}
+        images = {_CAMERA: frames.camera(frame.number), _RESTORED: frames.shown(frame)}
         if frames.bag.has_clean:
-            images[_CLEAN] = frames.clean(frame.index)
+            images[_CLEAN] = frames.clean(frame.number)
         size = images[_CAMERA].shape[1], images[_CAMERA].shape[0]
         for name, by_frame in features.items():
-            if frame.index in by_frame:
-                grown = cv2.resize(by_frame[frame.index], size, interpolation=cv2.INTER_NEAREST)
+            if frame.number in by_frame:
+                grown = cv2.resize(by_frame[frame.number], size, interpolation=cv2.INTER_NEAREST)
                 images[name] = grown
         rows.append(
             Row(stretches[number].name.replace("_", " "), _remarks(stretches[number]), images)
@@ -75,19 +75,19 @@ def before_after(
 
 def _remarks(stretch: StretchReport) -> dict[str, str]:
     """Mean PSNR above the column it belongs to."""
-    quality = mean_quality(stretch.psnr)
-    values = {_CAMERA: quality.degraded, _RESTORED: quality.restored}
+    mean = mean_psnr(stretch.psnr)
+    values = {_CAMERA: mean["degraded"], _RESTORED: mean["restored"]}
     return {name: f"{value:.1f} dB" for name, value in values.items() if value is not None}
 
 
 def _frame_to_show(record: Record, indices: range) -> ShownFrame | None:
     """The frame nearest the middle whose features were all kept; without one, the nearest."""
-    kept = [set(topic.kept) for topic in record.features.values()]
+    kept = [{each.number for each in maps if each.is_kept} for maps in record.features.values()]
     whole = set.intersection(*kept) if kept else set()
     middle = indices[len(indices) // 2]
     return min(
-        (shown for shown in record.restored if shown.index in indices),
-        key=lambda shown: (shown.index not in whole, abs(shown.index - middle)),
+        (shown for shown in record.restored if shown.number in indices),
+        key=lambda shown: (shown.number not in whole, abs(shown.number - middle)),
         default=None,
     )
 
@@ -97,10 +97,10 @@ def _feature_images(
 ) -> Mapping[str, Mapping[int, np.ndarray]]:
     """By column, then by frame."""
     columns = {}
-    for task, topic in record.features.items():
-        present = [index for index in indices if index in topic.kept]
-        images = principal_images([frames.features(task, topic.kept[index]) for index in present])
-        columns[f"{task} features"] = dict(zip(present, images, strict=True))
+    for task, maps in record.features.items():
+        kept = {each.number: each for each in maps if each.is_kept and each.number in indices}
+        images = principal_images([frames.features(task, each) for each in kept.values()])
+        columns[f"{task} features"] = dict(zip(kept, images, strict=True))
     return columns
 
 

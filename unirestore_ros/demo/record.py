@@ -31,11 +31,10 @@ def features_topic(task: str) -> str:
     return f"{RESTORER}/{task}/features"
 
 
-@dataclasses.dataclass(frozen=True)
-class ShownFrame:
-    """One image that the node published for the driver."""
+class ShownFrame(NamedTuple):
+    """One image that the node published for the driver; times in nanoseconds."""
 
-    index: int
+    number: int
     """Of the frame that was played."""
     stamp_ns: int
     received_ns: int
@@ -49,16 +48,16 @@ class ShownFrame:
         return (self.received_ns - self.stamp_ns) / 1e6
 
 
-@dataclasses.dataclass(frozen=True)
-class FeatureTopic:
-    """Form and number of the feature maps of one task, and those that were kept."""
+class FeatureMap(NamedTuple):
+    """One feature map that the node published; where it is kept, the recorded bag has it."""
 
+    number: int
+    """Of the frame that was played."""
+    received_ns: int
     encoding: str
     height: int
     width: int
-    messages: int
-    kept: Mapping[int, int]
-    """When each was received, in nanoseconds, by the index of its frame."""
+    is_kept: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Record:
     played_ns: tuple[int, ...]
     """The stamp of each frame that was played."""
     shown: tuple[ShownFrame, ...]
-    features: Mapping[str, FeatureTopic]
+    features: Mapping[str, Sequence[FeatureMap]]
     """By task; a task without messages is absent."""
     diagnostics: Mapping[str, str]
     """The values of the node's last diagnostics."""
@@ -78,15 +77,6 @@ class Record:
     @property
     def restored(self) -> list[ShownFrame]:
         return [shown for shown in self.shown if shown.mode == RESTORED_MODE]
-
-
-class _FeatureMap(NamedTuple):
-    stamp_ns: int
-    received_ns: int
-    encoding: str
-    height: int
-    width: int
-    is_kept: bool
 
 
 class Recorder:
@@ -106,7 +96,7 @@ class Recorder:
         self._tasks = {features_topic(task): task for task in tasks}
         self._received: dict[int, int] = {}
         self._status: dict[int, dict[str, str]] = {}
-        self._features: dict[str, list[_FeatureMap]] = {}
+        self._features: dict[str, dict[int, FeatureMap]] = {task: {} for task in tasks}
         self._said: list[tuple[int, str]] = []
         self._diagnostics: dict[str, str] = {}
         self.restored_stamps: set[int] = set()
@@ -140,10 +130,8 @@ class Recorder:
 
     def has_all(self, stamp_ns: int) -> bool:
         """Whether image and features of a frame have come."""
-        maps = (self._features.get(task, []) for task in self._tasks.values())
-        return stamp_ns in self._received and all(
-            each and each[-1].stamp_ns >= stamp_ns for each in maps
-        )
+        maps = self._features.values()
+        return stamp_ns in self._received and all(stamp_ns in each for each in maps)
 
     def record(self, played_ns: Sequence[int]) -> Record:
         """Join what came with the stamps that were played, in the order of their frames."""
@@ -158,7 +146,15 @@ class Recorder:
                 for stamp, received in self._received.items()
                 if stamp in index_of
             ),
-            features=self._feature_topics(index_of),
+            features={
+                task: tuple(
+                    each._replace(number=index_of[stamp])
+                    for stamp, each in maps.items()
+                    if stamp in index_of
+                )
+                for task, maps in self._features.items()
+                if index_of.keys() & maps.keys()
+            },
             diagnostics=dict(self._diagnostics),
             verdict=during[-1] if during else None,
         )
@@ -171,14 +167,12 @@ class Recorder:
                 self.latencies_s.append(float(values["latency_ms"]) / 1e3)
 
     def _note_features(self, arrival: Arrival, stamp: int, received: int) -> None:
-        maps = self._features.setdefault(self._tasks[arrival.topic], [])
+        maps = self._features[self._tasks[arrival.topic]]
         image = view_image(arrival.data)
         # By the stamp's period, so that the maps kept are of the same frames for all tasks.
-        period = stamp // self._period_ns
-        is_kept = not maps or maps[-1].stamp_ns // self._period_ns != period
-        maps.append(
-            _FeatureMap(stamp, received, image.encoding, image.height, image.width, is_kept)
-        )
+        before = next(reversed(maps), 0) // self._period_ns
+        is_kept = stamp // self._period_ns != before
+        maps[stamp] = FeatureMap(-1, received, image.encoding, image.height, image.width, is_kept)
         if is_kept:
             self._writer.write(self._maps[arrival.topic], received, arrival.data)
 
@@ -190,31 +184,10 @@ class Recorder:
 
     def _shown(self, index: int, stamp: int, received: int) -> ShownFrame:
         values = self._status.get(stamp, {})
-        age = values.get("age_ms", "")
-        mode = values.get("mode", CAMERA_MODE)
-        return ShownFrame(index, stamp, received, mode, float(age) if _is_number(age) else None)
-
-    def _feature_topics(self, index_of: Mapping[int, int]) -> dict[str, FeatureTopic]:
-        topics = {}
-        for task, maps in self._features.items():
-            played = [each for each in maps if each.stamp_ns in index_of]
-            if played:
-                kept = {
-                    index_of[each.stamp_ns]: each.received_ns for each in played if each.is_kept
-                }
-                first = played[0]
-                topics[task] = FeatureTopic(
-                    first.encoding, first.height, first.width, len(played), kept
-                )
-        return topics
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        age = None
+        with contextlib.suppress(KeyError, ValueError):  # the node may not know it
+            age = float(values["age_ms"])
+        return ShownFrame(index, stamp, received, values.get("mode", CAMERA_MODE), age)
 
 
 class Frames:
@@ -240,9 +213,9 @@ class Frames:
         """What the node published for the driver."""
         return decode_message(message_at(self._recorded, RESTORED_IMAGE, frame.received_ns), False)
 
-    def features(self, task: str, received_ns: int) -> np.ndarray:
+    def features(self, task: str, kept: FeatureMap) -> np.ndarray:
         """A feature map that was kept, (h, w, c) float32."""
-        return decode_features(message_at(self._recorded, features_topic(task), received_ns))
+        return decode_features(message_at(self._recorded, features_topic(task), kept.received_ns))
 
     def _read_played(self, topic: str, index: int) -> np.ndarray:
         return decode_message(message_at(self._played, topic, self.bag.times_ns[index]), False)

@@ -18,27 +18,10 @@ from unirestore_ros.recordings.images import swap_red_and_blue
 from unirestore_ros.tables import text_table
 
 Report = dict[str, Any]
-
-
 Restorer = Callable[[np.ndarray], np.ndarray]
 """(H, W, 3) uint8 RGB -> the same, restored by a classical method."""
 
 _TRIED_FRAMES = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Quality:
-    """Mean PSNR to the clean frames, in dB; None where there are none."""
-
-    degraded: float | None
-    classical: float | None
-    restored: float | None
-
-    def as_dict(self) -> dict[str, float | None]:
-        return {
-            name: None if value is None else round(value, 2)
-            for name, value in dataclasses.asdict(self).items()
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,21 +35,16 @@ class StretchReport:
     psnr: tuple[tuple[float, float, float], ...]
     """Degraded, classical, restored."""
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "frames_in": self.frames_in,
-            "frames_out": self.frames_out,
-            "classical_method": self.classical_method,
-            "psnr_db": mean_quality(self.psnr).as_dict(),
-        }
+    def as_dict(self) -> Report:
+        values = dataclasses.asdict(self)
+        del values["psnr"]
+        return {**values, "psnr_db": mean_psnr(self.psnr)}
 
 
-def mean_quality(rows: Sequence[tuple[float, float, float]]) -> Quality:
-    """Average (degraded, classical, restored) over the frames."""
-    if not rows:
-        return Quality(None, None, None)
-    return Quality(*(float(value) for value in np.mean(rows, axis=0)))
+def mean_psnr(rows: Sequence[tuple[float, float, float]]) -> dict[str, float | None]:
+    """Mean PSNR in dB over the frames, to two places; None where there are none."""
+    means = [round(float(mean), 2) for mean in np.mean(rows, axis=0)] if rows else [None] * 3
+    return dict(zip(("degraded", "classical", "restored"), means, strict=True))
 
 
 def measure_stretch(
@@ -80,7 +58,7 @@ def measure_stretch(
     name, indices = stretch
     out = [restored[index] for index in indices if index in restored]
     known = out if frames.bag.has_clean else []
-    method = best_classical(frames, [shown.index for shown in known], classical)
+    method = best_classical(frames, [shown.number for shown in known], classical)
     rows = []
     if method is not None:
         for shown in known:
@@ -98,10 +76,10 @@ def best_classical(
     places = np.linspace(0, len(indices) - 1, min(_TRIED_FRAMES, len(indices)))
     tried = [indices[round(place)] for place in places]
 
-    def mean_psnr(name: str) -> float:
+    def mean(name: str) -> float:
         return float(np.mean([_classical_psnr(frames, index, methods[name]) for index in tried]))
 
-    return max(methods, key=mean_psnr)
+    return max(methods, key=mean)
 
 
 def _classical_psnr(frames: Frames, index: int, method: Restorer) -> float:
@@ -112,9 +90,9 @@ def _classical_psnr(frames: Frames, index: int, method: Restorer) -> float:
 
 def _qualities(frames: Frames, shown: ShownFrame, method: Restorer) -> tuple[float, float, float]:
     return (
-        psnr(frames.camera(shown.index), frames.clean(shown.index)),
-        _classical_psnr(frames, shown.index, method),
-        psnr(frames.shown(shown), frames.clean(shown.index)),
+        psnr(frames.camera(shown.number), frames.clean(shown.number)),
+        _classical_psnr(frames, shown.number, method),
+        psnr(frames.shown(shown), frames.clean(shown.number)),
     )
 
 
@@ -125,28 +103,24 @@ def make_report(record: Record, stretches: Sequence[StretchReport], about: Repor
         "frames_in": len(record.played_ns),
         "frames_out": len(restored),
         "frames_camera": len(record.shown) - len(restored),
-        "rate": rounded(mean_rate(record.played_ns), 2),
-        "fps": rounded(mean_rate([shown.received_ns for shown in restored]), 2),
+        "rate": _rounded(mean_rate(record.played_ns), 2),
+        "fps": _rounded(mean_rate([shown.received_ns for shown in restored]), 2),
         "latency_ms": _percentiles([shown.latency_ms for shown in restored]),
         "backend": record.diagnostics.get("backend"),
         "bundle": record.diagnostics.get("bundle"),
-        "psnr_db": mean_quality([row for one in stretches for row in one.psnr]).as_dict(),
+        "psnr_db": mean_psnr([row for one in stretches for row in one.psnr]),
         "stretches": [stretch.as_dict() for stretch in stretches],
         "feature_topics": {
             features_topic(task): {
-                "encoding": topic.encoding,
-                "height": topic.height,
-                "width": topic.width,
-                "messages": topic.messages,
+                "encoding": maps[0].encoding,
+                "height": maps[0].height,
+                "width": maps[0].width,
+                "messages": len(maps),
             }
-            for task, topic in record.features.items()
+            for task, maps in record.features.items()
         },
         **about,
     }
-
-
-def rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
 
 
 def table(report: Report) -> str:
@@ -179,6 +153,10 @@ def _stretch_row(name: str, row: Report, head: Sequence[str]) -> list[str]:
     figures += [str(row["frames_in"]), str(row["frames_out"])]
     widths = [max(len(title), 5) for title in head[1:]]
     return [name, *(figure.rjust(width) for figure, width in zip(figures, widths, strict=False))]
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float | None]:

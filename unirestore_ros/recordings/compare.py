@@ -32,7 +32,7 @@ from unirestore_ros.recordings.arrivals import (
 from unirestore_ros.recordings.cameras import CLEAN, BagCamera, find_cameras
 from unirestore_ros.recordings.figure import Row, draw_figure
 from unirestore_ros.recordings.fitting import decode_message
-from unirestore_ros.recordings.images import fit
+from unirestore_ros.recordings.images import fit_image
 from unirestore_ros.recordings.storage import (
     COMPRESSED_IMAGE,
     IMAGE,
@@ -313,7 +313,7 @@ def _decoded(messages: dict[str, tuple[bytes, bool]]) -> dict[str, np.ndarray] |
 def _pair(stamp_ns: int, images: dict[str, np.ndarray]) -> Pair:
     """All at the size of the restored image, which may have been fitted to the bundle."""
     height, width = images["restored"].shape[:2]
-    same = {name: fit(image, (width, height)) for name, image in images.items()}
+    same = {name: fit_image(image, (width, height)) for name, image in images.items()}
     figures = {}
     if "clean" in same:
         figures = {name: psnr(same[name], same["clean"]) for name in ("camera", "restored")}

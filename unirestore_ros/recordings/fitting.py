@@ -96,7 +96,7 @@ def bgr_of(frame: CameraFrame) -> np.ndarray:
 
 def fitted_image(frame: CameraFrame, size: Size) -> bytes:
     """Serialise the frame as a bgr8 Image of that size, with its header."""
-    pixels = images.fit(bgr_of(frame), size)
+    pixels = images.fit_image(bgr_of(frame), size)
     message, data = new_image(*frame.header_fields, size[1], size[0], "bgr8", size[0] * 3)
     data[:] = pixels.reshape(-1)
     return message.tobytes()
@@ -104,7 +104,7 @@ def fitted_image(frame: CameraFrame, size: Size) -> bytes:
 
 def fitted_compressed(frame: CameraFrame, size: Size) -> bytes:
     """Serialise the frame as a JPEG CompressedImage of that size, with its header."""
-    pixels = images.fit(bgr_of(frame), size)
+    pixels = images.fit_image(bgr_of(frame), size)
     content = encode_jpeg(pixels, _JPEG_QUALITY)
     return new_compressed(*frame.header_fields, jpeg_format("bgr8"), content).tobytes()
 
@@ -117,7 +117,7 @@ def fitted_frame(frame: CameraFrame, size: Size) -> CameraFrame:
 
 
 def fitted_info(info: CameraInfo, source: Size, target: Size) -> CameraInfo:
-    """CameraInfo of images of ``source`` size once ``images.fit`` has made them ``target``."""
+    """Adapt CameraInfo of ``source`` size as ``images.fit_image`` does images."""
     if source == target:
         return info
     scaled = images.scaled_size(source, target)

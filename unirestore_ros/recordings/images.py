@@ -27,7 +27,7 @@ def scaled_size(source: Size, target: Size) -> Size:
     return max(target[0], round(source[0] * factor)), max(target[1], round(source[1] * factor))
 
 
-def fit(image: np.ndarray, target: Size) -> np.ndarray:
+def fit_image(image: np.ndarray, target: Size) -> np.ndarray:
     """Scale (H, W, 3) uint8 to cover ``target`` and crop it to that at the centre."""
     source = image.shape[1], image.shape[0]
     if source == target:
@@ -42,7 +42,7 @@ def fit(image: np.ndarray, target: Size) -> np.ndarray:
 
 
 def describe_fit(source: Size, target: Size, name: str = "the bundle's input size") -> str:
-    """Say to the user what ``fit`` does to images of this size; ``name``: what the target is."""
+    """Say what ``fit_image`` does to images of a size; ``name`` is what the target is."""
     if source == target:
         return f"frames are {target[0]}x{target[1]}, {name}: nothing is scaled"
     scaled = scaled_size(source, target)
@@ -104,9 +104,9 @@ def write_image(path: Path, image: np.ndarray) -> None:
         raise RecordingError(f"{path} could not be written")
 
 
-def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> None:
-    """Write an MP4 (MPEG-4 part 2) of (H, W, 3) uint8 BGR images and count its frames again;
-    RecordingError where OpenCV makes none."""
+def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> int:
+    """Write an MP4 (MPEG-4 part 2) of (H, W, 3) uint8 BGR images, count its frames again, and
+    return their number; RecordingError where OpenCV makes none."""
     writer: cv2.VideoWriter | None = None
     written = 0
     try:
@@ -123,6 +123,7 @@ def write_video(path: Path, images: Iterable[np.ndarray], fps: float) -> None:
         raise RecordingError(
             f"{path.name}: {written} frames were written, {readable} can be read back"
         )
+    return written
 
 
 def _open_writer(path: Path, size: Size, fps: float) -> cv2.VideoWriter:

@@ -182,7 +182,7 @@ def new_frames(
             offset = at or 0
         else:
             offset = at if at is not None and at > offset else offset + period
-        image = images.fit(frame.image, size or recorded)
+        image = images.fit_image(frame.image, size or recorded)
         if degrade is None:
             yield NewFrame(offset, image, None, recorded)
         else:

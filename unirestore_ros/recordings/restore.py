@@ -16,14 +16,21 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unirestore_ros.engine import BundleError, Engine, InferenceError, open_engine
 from unirestore_ros.files import folder_written_beside, written_beside
-from unirestore_ros.recordings import RecordingError, images
-from unirestore_ros.recordings.images import Size, swap_red_and_blue, write_image, write_video
+from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.images import (
+    Size,
+    describe_fit,
+    fit_image,
+    swap_red_and_blue,
+    write_image,
+    write_video,
+)
 from unirestore_ros.recordings.sources import (
     IMAGE_SUFFIXES,
-    FolderSource,
     Source,
-    VideoSource,
     is_bag,
+    is_image,
+    open_images,
     open_source,
 )
 from unirestore_ros.signals import signals_as_exits
@@ -88,77 +95,62 @@ def restore(engine: Engine, source: Path, out: Path, task: str, fit: bool) -> in
             f"the bundle {engine.bundle.name} has no task {task!r}: {', '.join(engine.tasks)}"
         )
     opened = _open(source)
-    restored = _RestoredImages(engine, opened, task, fit)
-    if isinstance(opened, VideoSource):
-        _check_suffix(out, (".mp4",))
+    _check_suffix(out, opened, source)
+    images = _restored_images(engine, opened, task, fit)
+    count = 0
+    if opened.fps is not None:
         with written_beside(out) as path:
-            write_video(path, restored, opened.fps)
+            count = write_video(path, images, opened.fps)
         _log.info("the video's sound, where it has any, is left out")
     elif source.is_dir():
-        _write_folder(opened, restored, out)
+        with folder_written_beside(out) as folder:
+            for count, image in enumerate(images, 1):
+                write_image(folder / opened.files[count - 1].name, image)
     else:
-        _check_suffix(out, IMAGE_SUFFIXES)
         with written_beside(out) as path:
-            for image in restored:
-                write_image(path, image)
-    return restored.count
-
-
-class _RestoredImages:
-    """Iterates over restored images, (H, W, 3) uint8 BGR, with a progress bar; counts them."""
-
-    def __init__(self, engine: Engine, source: Source, task: str, fit: bool) -> None:
-        self._engine = engine
-        self._source = source
-        self._task = task
-        self._fit = fit
-        self._seen: Size | None = None
-        self.count = 0
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        frames = self._source.frames()
-        for frame in tqdm(frames, "restoring", self._source.length, unit="frame"):
-            self._engine.run_trunk(swap_red_and_blue(self._fitted(frame.image)))
-            self.count += 1
-            yield swap_red_and_blue(self._engine.decode(self._task))
-        if self.count == 0:
-            raise RecordingError(f"{self._source.description}: there is no frame in it")
-
-    def _fitted(self, image: np.ndarray) -> np.ndarray:
-        size = image.shape[1], image.shape[0]
-        takes = self._engine.input_size
-        if size != takes and not self._fit:
-            sizes = ["{}x{}".format(*each) for each in (size, takes)]
-            command = self._engine.bundle.build_command("--size", sizes[0])
-            raise RecordingError(
-                f"{self._source.description}: image {self.count + 1} is {sizes[0]}, the bundle"
-                f" {self._engine.bundle.name} takes {sizes[1]}: build one for it ({command}), or"
-                f" say --fit to have it scaled and cropped to {sizes[1]}"
-            )
-        if size != self._seen:
-            self._seen = size
-            _log.info("%s", images.describe_fit(size, takes))
-        return images.fit(image, takes)
+            write_image(path, next(images))
+            count = 1
+    return count
 
 
 def _open(source: Path) -> Source:
-    if source.is_file() and source.suffix.lower() in IMAGE_SUFFIXES:
-        return FolderSource(source.parent, (source,))
+    if is_image(source):
+        return open_images((source,), str(source))
     if is_bag(source):
         raise RecordingError(f"{source} is a rosbag2: use `bag restore`")
     return open_source(source)
 
 
-def _write_folder(source: Source, restored: _RestoredImages, out: Path) -> None:
-    """Every image under its own name."""
-    if out.exists():
-        raise RecordingError(f"{out} exists: name another OUT")
-    assert isinstance(source, FolderSource)
-    with folder_written_beside(out) as folder:
-        for path, image in zip(source.files, restored, strict=True):
-            write_image(folder / path.name, image)
-
-
-def _check_suffix(out: Path, suffixes: tuple[str, ...]) -> None:
+def _check_suffix(out: Path, opened: Source, source: Path) -> None:
+    """RecordingError where OUT cannot be what INPUT makes of it."""
+    if opened.fps is None and source.is_dir():
+        if out.exists():
+            raise RecordingError(f"{out} exists: name another OUT")
+        return
+    suffixes = IMAGE_SUFFIXES if opened.fps is None else (".mp4",)
     if out.suffix.lower() not in suffixes:
         raise RecordingError(f"{out} must end in {' or '.join(suffixes)}")
+
+
+def _restored_images(engine: Engine, source: Source, task: str, fit: bool) -> Iterator[np.ndarray]:
+    """Restore each frame, with a progress bar, to (H, W, 3) uint8 BGR."""
+    takes = engine.input_size
+    seen: Size | None = None
+    frames = tqdm(source.frames(), "restoring", source.length, unit="frame")
+    for number, frame in enumerate(frames, 1):
+        size = frame.image.shape[1], frame.image.shape[0]
+        if size != takes and not fit:
+            sizes = ["{}x{}".format(*each) for each in (size, takes)]
+            command = engine.bundle.build_command("--size", sizes[0])
+            raise RecordingError(
+                f"{source.description}: image {number} is {sizes[0]}, the bundle"
+                f" {engine.bundle.name} takes {sizes[1]}: build one for it ({command}), or"
+                f" say --fit to have it scaled and cropped to {sizes[1]}"
+            )
+        if size != seen:
+            seen = size
+            _log.info("%s", describe_fit(size, takes))
+        engine.run_trunk(swap_red_and_blue(fit_image(frame.image, takes)))
+        yield swap_red_and_blue(engine.decode(task))
+    if seen is None:
+        raise RecordingError(f"{source.description}: there is no frame in it")

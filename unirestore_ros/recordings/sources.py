@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,115 +24,27 @@ class SourceFrame(NamedTuple):
     offset_ns: int | None
 
 
-class Source(Protocol):
-    """An INPUT, opened; ``frames`` may be called more than once."""
-
-    @property
-    def description(self) -> str:
-        """What it is, in words for the user."""
-
-    @property
-    def length(self) -> int | None:
-        """Number of frames, None where only playing would tell."""
-
-    def frames(self) -> Iterator[SourceFrame]:
-        """Frames in order; RecordingError where one cannot be read."""
-
-
 @dataclasses.dataclass(frozen=True)
-class FolderSource:
-    """Image files in one folder, in the order of their names."""
+class Source:
+    """An INPUT, opened."""
 
-    folder: Path
-    files: tuple[Path, ...]
-
-    @property
-    def description(self) -> str:
-        return f"{len(self.files)} images of {self.folder}"
-
-    @property
-    def length(self) -> int | None:
-        return len(self.files)
-
-    def frames(self) -> Iterator[SourceFrame]:
-        for path in self.files:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
-                raise RecordingError(f"{path} cannot be read as an image: fix or remove it")
-            yield SourceFrame(image, None)
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoSource:
-    """A video that OpenCV's FFmpeg reads."""
-
-    path: Path
+    description: str
+    """What it is, in words for the user."""
     length: int | None
-    fps: float
-
-    @property
-    def description(self) -> str:
-        return f"the video {self.path} ({self.fps:g} frames/s)"
-
-    def frames(self) -> Iterator[SourceFrame]:
-        capture = cv2.VideoCapture(str(self.path))
-        try:
-            index = 0
-            while True:
-                read, image = capture.read()
-                if not read:
-                    return
-                yield SourceFrame(image, round(index * 1e9 / self.fps))
-                index += 1
-        finally:
-            capture.release()
-
-
-@dataclasses.dataclass(frozen=True)
-class BagSource:
-    """The images of one topic of a bag, at their own times."""
-
-    folder: Path
-    topic: str
-    length: int | None
-
-    @property
-    def description(self) -> str:
-        return f"{self.topic} of the bag {self.folder}"
-
-    def frames(self) -> Iterator[SourceFrame]:
-        # Needs rosbags and ROS's messages, which no other INPUT does.
-        from unirestore_ros.recordings.fitting import decode_message
-        from unirestore_ros.recordings.storage import (
-            COMPRESSED_IMAGE,
-            image_topics,
-            open_reader,
-            read_header,
-        )
-
-        with open_reader(self.folder) as reader:
-            first: int | None = None
-            connections = image_topics(reader, [self.topic])[self.topic]
-            for connection, received, data in reader.messages(connections):
-                try:
-                    image = decode_message(data, connection.msgtype == COMPRESSED_IMAGE)
-                except ValueError as error:
-                    raise RecordingError(f"{self.description}: {error}") from error
-                header = read_header(data)
-                stamp = header.stamp_ns if header is not None and header.stamp_ns else received
-                first = stamp if first is None else first
-                yield SourceFrame(image, stamp - first)
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path is a rosbag2's folder, or one of its files."""
-    return path.suffix in (".db3", ".mcap") or (path / "metadata.yaml").is_file()
+    """Number of frames, None where only reading would tell."""
+    frames: Callable[[], Iterator[SourceFrame]]
+    """Reads the frames in order, as often as it is called; RecordingError where one cannot be
+    read."""
+    files: tuple[Path, ...] = ()
+    """The image files of a folder."""
+    fps: float | None = None
+    """Frames a second of a video."""
 
 
 def open_source(path: Path, topic: str | None = None) -> Source:
     """Open an INPUT by what it is; RecordingError says what is wrong with it.
 
-    ``topic`` chooses the camera of a bag; the first image topic is played where it is None.
+    ``topic`` chooses the camera of a bag; the first image topic is read where it is None.
     """
     if not path.exists():
         raise RecordingError(
@@ -145,30 +57,41 @@ def open_source(path: Path, topic: str | None = None) -> Source:
     return _open_folder(path) if path.is_dir() else _open_video(path)
 
 
-def _open_bag(path: Path, topic: str | None) -> BagSource:
-    if importlib.util.find_spec("rosbags") is None:
-        raise RecordingError("reading a bag needs rosbags: pip install 'unirestore_ros[bag]'")
-    from unirestore_ros.recordings.storage import bag_folder, image_topics, open_reader
-
-    folder = bag_folder(path)
-    with open_reader(folder) as reader:
-        topics = image_topics(reader, [] if topic is None else [topic])
-        chosen = next(iter(topics))
-        length = sum(connection.msgcount for connection in topics[chosen])
-    return BagSource(folder, chosen, length)
+def is_bag(path: Path) -> bool:
+    """Whether a path is a rosbag2's folder, or one of its files."""
+    return path.suffix in (".db3", ".mcap") or (path / "metadata.yaml").is_file()
 
 
-def _open_folder(folder: Path) -> FolderSource:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+def is_image(path: Path) -> bool:
+    """Whether a path is an image file, by its suffix."""
+    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def open_images(files: tuple[Path, ...], description: str) -> Source:
+    """Image files in the order given."""
+
+    def frames() -> Iterator[SourceFrame]:
+        for path in files:
+            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if image is None:
+                raise RecordingError(f"{path} cannot be read as an image: fix or remove it")
+            yield SourceFrame(image, None)
+
+    return Source(description, len(files), frames, files=files)
+
+
+def _open_folder(folder: Path) -> Source:
+    files = tuple(sorted(filter(is_image, folder.iterdir())))
     if not files:
         suffixes = " ".join(IMAGE_SUFFIXES)
         raise RecordingError(
             f"{folder} holds no images ({suffixes}) and no rosbag2 (metadata.yaml)"
         )
-    return FolderSource(folder, tuple(files))
+    return open_images(files, f"{len(files)} images of {folder}")
 
 
-def _open_video(path: Path) -> VideoSource:
+def _open_video(path: Path) -> Source:
+    """A video that OpenCV's FFmpeg reads."""
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened() or not capture.grab():
@@ -179,4 +102,58 @@ def _open_video(path: Path) -> VideoSource:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     finally:
         capture.release()
-    return VideoSource(path, count if count > 0 else None, fps if fps > 0 else _FALLBACK_FPS)
+    fps = fps if fps > 0 else _FALLBACK_FPS
+
+    def frames() -> Iterator[SourceFrame]:
+        capture = cv2.VideoCapture(str(path))
+        try:
+            index = 0
+            while True:
+                read, image = capture.read()
+                if not read:
+                    return
+                yield SourceFrame(image, round(index * 1e9 / fps))
+                index += 1
+        finally:
+            capture.release()
+
+    description = f"the video {path} ({fps:g} frames/s)"
+    return Source(description, count if count > 0 else None, frames, fps=fps)
+
+
+def _open_bag(path: Path, topic: str | None) -> Source:
+    """The images of one topic of a bag, at the times of their stamps."""
+    if importlib.util.find_spec("rosbags") is None:
+        raise RecordingError("reading a bag needs rosbags: pip install 'unirestore_ros[bag]'")
+    # These need ROS's messages too, which no other INPUT does.
+    from unirestore_ros.recordings.fitting import decode_message
+    from unirestore_ros.recordings.storage import (
+        COMPRESSED_IMAGE,
+        bag_folder,
+        image_topics,
+        open_reader,
+        read_header,
+    )
+
+    folder = bag_folder(path)
+    with open_reader(folder) as reader:
+        topics = image_topics(reader, [] if topic is None else [topic])
+        chosen = next(iter(topics))
+        length = sum(connection.msgcount for connection in topics[chosen])
+    description = f"{chosen} of the bag {folder}"
+
+    def frames() -> Iterator[SourceFrame]:
+        with open_reader(folder) as reader:
+            first: int | None = None
+            connections = image_topics(reader, [chosen])[chosen]
+            for connection, received, data in reader.messages(connections):
+                try:
+                    image = decode_message(data, connection.msgtype == COMPRESSED_IMAGE)
+                except ValueError as error:
+                    raise RecordingError(f"{description}: {error}") from error
+                header = read_header(data)
+                stamp = header.stamp_ns if header is not None and header.stamp_ns else received
+                first = stamp if first is None else first
+                yield SourceFrame(image, stamp - first)
+
+    return Source(description, length, frames)
