@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from unirestore_ros.export.compile import BuildProgress
+from unirestore_ros.export.progress import BuildProgress
 
 
 @pytest.fixture

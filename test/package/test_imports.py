@@ -175,6 +175,29 @@ def test_common_modules_import_nothing_of_ours_but_each_other() -> None:
         assert used <= COMMON, f"{module} imports {sorted(used - COMMON)}"
 
 
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports within functions and for type checkers only count too."""
+    graph = {
+        module: {own for name in imports_of(module) if (own := own_module(name))} - {module}
+        for module in sources()
+    }
+    done: set[str] = set()
+    trail: list[str] = []
+
+    def visit(module: str) -> None:
+        assert module not in trail, " -> ".join([*trail[trail.index(module) :], module])
+        if module in done:
+            return
+        trail.append(module)
+        for own in sorted(graph[module]):
+            visit(own)
+        trail.pop()
+        done.add(module)
+
+    for module in graph:
+        visit(module)
+
+
 @pytest.mark.parametrize("module", modules_of(*RUN_TIME))
 def test_the_run_time_needs_no_pytorch(module: str) -> None:
     if module == TORCH_BACKEND:

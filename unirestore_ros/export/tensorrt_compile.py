@@ -11,7 +11,7 @@ from pathlib import Path
 from unirestore_ros.engine.backends.tensorrt_backend import log_level
 from unirestore_ros.engine.backends.tensorrt_versions import VERSION, strongly_typed, trt
 from unirestore_ros.engine.manifest import ENGINE_SUFFIX, PARTS
-from unirestore_ros.export.compile import BuildProgress
+from unirestore_ros.export.progress import BuildProgress
 from unirestore_ros.files import written_beside
 
 _log = logging.getLogger(__name__)
