@@ -130,6 +130,16 @@ def test_commands_and_options_exist(repository: Path) -> None:
     assert not wrong
 
 
+def test_modules_run_with_python_m_exist(repository: Path) -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in pages(repository))
+    modules = set(re.findall(r"python -m (unirestore_ros(?:\.\w+)+)", text))
+    assert modules
+    missing = [
+        m for m in modules if not repository.joinpath(*m.split(".")).with_suffix(".py").exists()
+    ]
+    assert not missing
+
+
 def test_every_command_is_in_the_reference(repository: Path) -> None:
     text = (repository / "docs" / "reference.md").read_text(encoding="utf-8")
     commands = text.partition("\n## Commands")[2].partition("\n## ")[0]
