@@ -7,6 +7,8 @@ import ctypes
 import signal
 from collections.abc import Callable, Iterator
 
+# Exit status of a command after SIGINT, as shells have it.
+INTERRUPTED = 128 + signal.SIGINT
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

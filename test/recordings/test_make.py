@@ -120,6 +120,6 @@ def test_frames_of_two_sizes_need_one(
 ) -> None:
     assert cv2.imwrite(str(folder / "9.png"), picture(1, (32, 24)))
     assert make(folder, tmp_path / "bag") == 1
-    assert "frame 3 is 32x24, unlike the first: say --size" in caplog.text
+    assert "frame 3 is 32x24, unlike the first: give --size" in caplog.text
     assert not (tmp_path / "bag").exists()
     assert make(folder, tmp_path / "bag", "--size", "64x48") == 0

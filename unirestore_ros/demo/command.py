@@ -33,9 +33,8 @@ from unirestore_ros.evaluate.classical import METHODS
 from unirestore_ros.files import folder_written_beside
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.images import Size, degradation, write_image, write_video
-from unirestore_ros.recordings.restore import INTERRUPTED
 from unirestore_ros.recordings.sources import open_source
-from unirestore_ros.signals import signals_as_exits
+from unirestore_ros.signals import INTERRUPTED, signals_as_exits
 
 REPORT, OVERLAY, FIGURE = "report.json", "overlay.mp4", "before_after.png"
 MACHINE_TASKS = ("segmentation", "detection")
@@ -47,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 when frames were restored and everything is written, else 1."""
+    """Return the exit status: 0 when frames were restored and everything is written, else 1."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -85,7 +84,7 @@ def run(arguments: argparse.Namespace) -> Report:
 
 
 def check_replaceable(folder: Path) -> None:
-    """RecordingError unless the folder is absent, or has nothing but what a demo wrote."""
+    """Raise RecordingError unless the folder is absent, or has nothing but what a demo wrote."""
     if not folder.exists():
         return
     if not folder.is_dir():

@@ -59,12 +59,12 @@ class DriveBag:
         return mean_rate(self.times_ns)
 
     def slowing(self, rate: float) -> float:
-        """How many times slower than recorded it is played, so that at most ``rate`` frames come a
-        second."""
+        """Return how many times slower than recorded it is played, so that at most ``rate`` frames
+        come a second."""
         return max(1.0, (self.rate_hz or rate) / rate)
 
     def stretches(self) -> Iterator[tuple[str, range]]:
-        """Each run of frames under one name, in the order played."""
+        """Yield each run of frames under one name, in the order played."""
         start = 0
         for name, run in itertools.groupby(self.stretch_of):
             stop = start + len(list(run))
@@ -134,7 +134,7 @@ def record_drive(folder: Path, size: Size, count: int) -> DriveBag:
 
 
 def _rendered(count: int, size: Size) -> Iterator[DemoFrame]:
-    """The frames in their order, rendered by as many processes as cores."""
+    """Render the frames by as many processes as cores; yields them in their order."""
     processes = min(_MOST_PROCESSES, len(os.sched_getaffinity(0)))
     # A forked process would inherit locks of OpenCV's threads.
     context = multiprocessing.get_context("spawn")
@@ -153,7 +153,7 @@ def _rendered(count: int, size: Size) -> Iterator[DemoFrame]:
 
 
 def check_space(folder: Path, frames: int | None, size: Size) -> None:
-    """RecordingError where the disk has no room for that many frames."""
+    """Raise RecordingError where the disk has no room for that many frames."""
     free = shutil.disk_usage(folder).free
     need = (frames or 0) * size[0] * size[1] * 3 * _COPIES
     if need > free:

@@ -33,7 +33,8 @@ _PERCENTILES = (1.0, 99.0)  # what becomes black and full colour; beyond it is c
 
 
 def overlay_images(frames: Frames, record: Record) -> Iterator[np.ndarray]:
-    """The driver's overlay for each image that the node published, in the order received."""
+    """Draw the overlay for each image that the node published, in the order received: (H, W, 3)
+    uint8 BGR."""
     received = [shown.received_ns for shown in record.shown]
     for number, shown in enumerate(record.shown):
         first = bisect.bisect_left(received, shown.received_ns - _FPS_WINDOW_NS)
@@ -49,7 +50,7 @@ def overlay_images(frames: Frames, record: Record) -> Iterator[np.ndarray]:
 def before_after(
     frames: Frames, record: Record, stretches: Sequence[StretchReport], subtitle: str
 ) -> np.ndarray:
-    """The figure: a row for each stretch of which something was restored."""
+    """Draw the figure, (H, W, 3) uint8 BGR: a row for each stretch that has restored frames."""
     chosen = {
         number: frame
         for number, (_, indices) in enumerate(frames.bag.stretches())
@@ -74,14 +75,14 @@ def before_after(
 
 
 def _remarks(stretch: StretchReport) -> dict[str, str]:
-    """Mean PSNR above the column it belongs to."""
+    """Give mean PSNR for the column it belongs to."""
     mean = mean_psnr(stretch.psnr)
     values = {_CAMERA: mean["degraded"], _RESTORED: mean["restored"]}
     return {name: f"{value:.1f} dB" for name, value in values.items() if value is not None}
 
 
 def _frame_to_show(record: Record, indices: range) -> ShownFrame | None:
-    """The frame nearest the middle whose features were all kept; without one, the nearest."""
+    """Choose the frame nearest the middle whose features were all kept; else the nearest."""
     kept = [{each.number for each in maps if each.is_kept} for maps in record.features.values()]
     whole = set.intersection(*kept) if kept else set()
     middle = indices[len(indices) // 2]
@@ -95,7 +96,7 @@ def _frame_to_show(record: Record, indices: range) -> ShownFrame | None:
 def _feature_images(
     frames: Frames, record: Record, indices: Sequence[int]
 ) -> Mapping[str, Mapping[int, np.ndarray]]:
-    """By column, then by frame."""
+    """Draw the kept feature maps of those frames: by column, then by frame."""
     columns = {}
     for task, maps in record.features.items():
         kept = {each.number: each for each in maps if each.is_kept and each.number in indices}
@@ -115,7 +116,7 @@ class Glance:
 
 
 def draw_overlay(camera: np.ndarray, shown: np.ndarray, glance: Glance) -> np.ndarray:
-    """Two (H, W, 3) uint8 BGR images of one frame -> the split view with its strip below."""
+    """Draw the split view of two (H, W, 3) uint8 BGR images of one frame, with a strip below."""
     factor = max(1, -(-_LEAST_WIDTH // camera.shape[1]))
     split = _split_view(camera, shown, factor)
     _label(split, "camera", left=True)
@@ -136,7 +137,7 @@ def _split_view(camera: np.ndarray, shown: np.ndarray, factor: int) -> np.ndarra
 
 
 def _label(image: np.ndarray, words: str, left: bool) -> None:
-    """A name in an upper corner, on a darkened patch so that it is read on snow too."""
+    """Write a name in an upper corner, on a darkened patch so that it is read on snow too."""
     width = text_width(words, _LABEL) + 2 * _MARGIN
     x = 0 if left else image.shape[1] - width
     patch = image[: _LABEL + _MARGIN, x : x + width]
@@ -164,7 +165,7 @@ def _figure(value: float | None, form: str) -> str:
 
 
 def principal_images(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """(h, w, c) float maps of one task -> (h, w, 3) uint8 BGR images, coloured alike.
+    """Colour (h, w, c) float32 maps of one task alike: (h, w, 3) uint8 BGR images.
 
     The components are those of all the maps together, so that a colour means the same in each.
     A map with fewer than three channels leaves the other colours black.
@@ -191,6 +192,6 @@ def principal_images(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _with_fixed_signs(axes: np.ndarray) -> np.ndarray:
-    """An eigenvector's sign is arbitrary: the largest entry is made positive."""
+    """Make the largest entry of each eigenvector positive: its sign is arbitrary."""
     largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
     return axes * np.where(largest < 0, -1.0, 1.0)

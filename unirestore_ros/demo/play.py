@@ -104,7 +104,7 @@ def run_play(play: Play) -> Record:
 
 
 def child_environment(log_folder: Path) -> dict[str, str]:
-    """The parent's environment, with what images over DDS need where the user has not set it."""
+    """Copy the environment and add what images over DDS need where the user has not set it."""
     try:
         environment = with_image_transport(os.environ)
     except ProfileMissing as error:
@@ -119,8 +119,7 @@ def child_environment(log_folder: Path) -> dict[str, str]:
 
 
 def slowing(rate: float | None, latencies_s: Sequence[float]) -> float:
-    """How many times slower the node needs frames that come at ``rate``: 1 where it holds it, 4 at
-    most.
+    """Return how many times slower the node needs frames that come at ``rate``, from 1 to 4.
 
     The first latency is left out: with the first frame the network's memory is set up.
     """
@@ -162,7 +161,7 @@ def _as_own(environment: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ros_node() -> Iterator[Node]:
-    """The node of player and recorder; a signal to stop leaves the block as an exception."""
+    """Make the node of player and recorder; a signal to stop leaves the block as an exception."""
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("drive", namespace=NAMESPACE)
     try:
@@ -221,7 +220,7 @@ class _Performance:
         self._spin(_SETTLE_S)
 
     def _missing(self) -> list[str]:
-        """What has not been discovered yet, in words."""
+        """Name what has not been discovered yet."""
         missing = [f"the node's publisher of {topic}" for topic in self._listener.unpublished]
         if self._own.count_subscribers(CAMERA.image_topic) == 0:
             missing.append(f"the node's subscription of {CAMERA.image_topic}")
@@ -258,7 +257,7 @@ class _Performance:
         self._player(self._playlist, pace, note).play(_never)
 
     def _wait_for_outputs(self, bar: tqdm) -> None:
-        """Until the last frame's outputs are recorded, or nothing has come for a while."""
+        """Wait until the last frame's outputs are recorded, or nothing has come for a while."""
         sent = time.monotonic()
         while not self._recorder.has_all(self._played_ns[-1]):
             if time.monotonic() - max(sent, self._recorder.last_arrival) > _QUIET_S:

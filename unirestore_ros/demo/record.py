@@ -129,7 +129,7 @@ class Recorder:
             self._note_features(arrival, stamp, received)
 
     def has_all(self, stamp_ns: int) -> bool:
-        """Whether image and features of a frame have come."""
+        """Return whether image and features of a frame have come."""
         maps = self._features.values()
         return stamp_ns in self._received and all(stamp_ns in each for each in maps)
 
@@ -202,19 +202,19 @@ class Frames:
         self._recorded = recorded
 
     def camera(self, index: int) -> np.ndarray:
-        """What the camera sent."""
+        """Read what the camera sent."""
         return self._read_played(CAMERA.image_topic, index)
 
     def clean(self, index: int) -> np.ndarray:
-        """The frame before it was degraded, where the bag has it."""
+        """Read the frame before it was degraded, where the bag has it."""
         return self._read_played(CAMERA.clean_topic, index)
 
     def shown(self, frame: ShownFrame) -> np.ndarray:
-        """What the node published for the driver."""
+        """Read what the node published for the driver."""
         return decode_message(message_at(self._recorded, RESTORED_IMAGE, frame.received_ns), False)
 
     def features(self, task: str, kept: FeatureMap) -> np.ndarray:
-        """A feature map that was kept, (h, w, c) float32."""
+        """Read a feature map that was kept, (h, w, c) float32."""
         return decode_features(message_at(self._recorded, features_topic(task), kept.received_ns))
 
     def _read_played(self, topic: str, index: int) -> np.ndarray:

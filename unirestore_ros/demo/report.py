@@ -42,7 +42,7 @@ class StretchReport:
 
 
 def mean_psnr(rows: Sequence[tuple[float, float, float]]) -> dict[str, float | None]:
-    """Mean PSNR in dB over the frames, to two places; None where there are none."""
+    """Average PSNR in dB over the frames, to two places; None where there are none."""
     means = [round(float(mean), 2) for mean in np.mean(rows, axis=0)] if rows else [None] * 3
     return dict(zip(("degraded", "classical", "restored"), means, strict=True))
 
@@ -97,7 +97,7 @@ def _qualities(frames: Frames, shown: ShownFrame, method: Restorer) -> tuple[flo
 
 
 def make_report(record: Record, stretches: Sequence[StretchReport], about: Report) -> Report:
-    """The contents of ``report.json``; ``about`` says what was played."""
+    """Make the contents of ``report.json``; ``about`` says what was played."""
     restored = record.restored
     return {
         "frames_in": len(record.played_ns),
@@ -124,7 +124,7 @@ def make_report(record: Record, stretches: Sequence[StretchReport], about: Repor
 
 
 def table(report: Report) -> str:
-    """The report for the terminal."""
+    """Write the report out for the terminal."""
     latency = report["latency_ms"]
     lines = [
         f"played     {report['frames_in']} frames",
@@ -148,7 +148,7 @@ def _stretch_table(report: Report) -> str:
 
 
 def _stretch_row(name: str, row: Report, head: Sequence[str]) -> list[str]:
-    """Name, three PSNRs and two counts, the figures aligned to the right under ``head``."""
+    """Lay out name, three PSNRs and two counts, figures aligned to the right under ``head``."""
     figures = [_cell(value, ".2f") for value in row["psnr_db"].values()]
     figures += [str(row["frames_in"]), str(row["frames_out"])]
     widths = [max(len(title), 5) for title in head[1:]]

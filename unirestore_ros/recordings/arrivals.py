@@ -37,7 +37,7 @@ class Arrival(NamedTuple):
     """None where its type has none."""
 
     def statuses(self) -> list[tuple[str, str, dict[str, str]]]:
-        """Name, message and values of each status of a DiagnosticArray; none of another type."""
+        """Read name, message and values of each status of a DiagnosticArray; else none."""
         if self.kind is not DiagnosticArray:
             return []
         return statuses_of(self.data)
@@ -94,7 +94,7 @@ class Listener:
 
 
 def message_class(kind: str) -> type | None:
-    """The Python class of `package/msg/Name`; None where its package is not installed."""
+    """Find the Python class of `package/msg/Name`; None where its package is not installed."""
     package, _, name = kind.replace("/msg/", "/").partition("/")
     try:
         found: Any = getattr(importlib.import_module(f"{package}.msg"), name, None)
@@ -104,8 +104,8 @@ def message_class(kind: str) -> type | None:
 
 
 def header_place(kind: Any) -> int | None:
-    """Where a message has its header: at its beginning, or in a list (as MarkerArray's) behind the
-    length; None where it has none."""
+    """Find where a type's messages have their header: at the beginning, or in a list
+    (as MarkerArray's) behind the length; None where they have none."""
     first = next(iter(kind.get_fields_and_field_types().values()), "")
     if first == "std_msgs/Header":
         return 0
@@ -115,7 +115,7 @@ def header_place(kind: Any) -> int | None:
 
 
 def statuses_of(data: bytes) -> list[tuple[str, str, dict[str, str]]]:
-    """Name, message and values of each status of a serialised DiagnosticArray."""
+    """Read name, message and values of each status of a serialised DiagnosticArray."""
     return [
         (status.name, status.message, {pair.key: pair.value for pair in status.values})
         for status in deserialize_message(data, DiagnosticArray).status
@@ -136,7 +136,7 @@ class Series:
             self.stamps.append(stamp_ns)
 
     def report(self) -> dict[str, Any]:
-        """As JSON has it: null where there is nothing to say."""
+        """Summarise as JSON has it: null where there is no value."""
         rate = mean_rate(self.times)
         return {
             "type": self.kind,
@@ -147,7 +147,7 @@ class Series:
         }
 
     def share_of(self, stamps: set[int]) -> float | None:
-        """Which part of those stamps arrived; by number where messages have no header."""
+        """Return which part of those stamps arrived; by number where messages have no header."""
         if not stamps:
             return None
         arrived = (
@@ -162,7 +162,7 @@ class Series:
 
 
 def percentiles_ms(values_ns: np.ndarray) -> dict[str, float] | None:
-    """Median, 99th percentile and largest of nanoseconds, (n,), in milliseconds."""
+    """Return median, 99th percentile and largest of nanoseconds, (n,) int64, in milliseconds."""
     if len(values_ns) == 0:
         return None
     p50, p99, largest = np.percentile(values_ns, (50, 99, 100)) / 1e6
@@ -174,7 +174,7 @@ def percentiles_ms(values_ns: np.ndarray) -> dict[str, float] | None:
 
 
 def topic_rows(topics: dict[str, dict[str, Any]]) -> list[list[object]]:
-    """Topic, messages, rate, gap and age of reports, in the columns of ``TOPIC_HEAD``."""
+    """Lay reports out in the columns of ``TOPIC_HEAD``."""
     return [
         [topic, each["messages"], each["hz"], *_two(each["gap_ms"]), *_two(each["age_ms"])]
         for topic, each in topics.items()

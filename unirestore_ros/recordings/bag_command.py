@@ -1,4 +1,4 @@
-"""`bag`: rosbag2 files made from videos, played, restored offline, watched and compared."""
+"""`bag`: make rosbag2 files from videos; play, restore offline, watch and compare them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import logging
 import sys
 from typing import NamedTuple
 
-# Every action needs both: where one is missing, `commands.run` says how to get it.
+# Every action needs both: where one is missing, `cli.run` says how to get it.
 import rclpy  # noqa: F401
 import rosbags  # noqa: F401
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unirestore_ros.engine import BundleError, InferenceError
 from unirestore_ros.recordings import RecordingError
-from unirestore_ros.signals import signals_as_exits
-
-INTERRUPTED = 130
+from unirestore_ros.signals import INTERRUPTED, signals_as_exits
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ ACTIONS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 when all was done, 1 when it could not be, 130 when interrupted."""
+    """Return the exit status: 0 when all was done, 1 when that failed, 130 when interrupted."""
     words = sys.argv[1:] if argv is None else argv
     words, ros_arguments = split_ros_arguments(words)
     parser = argparse.ArgumentParser(prog="unirestore_ros bag", description=__doc__)
@@ -72,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def split_ros_arguments(words: list[str]) -> tuple[list[str], list[str]]:
-    """The command's own words, and those between `--ros-args` and `--` or the end."""
+    """Separate the command's own words from those between `--ros-args` and `--` or the end."""
     if "--ros-args" not in words:
         return words, []
     first = words.index("--ros-args")

@@ -94,10 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return restore_many(arguments.bags, arguments.out, options, fleet, arguments.report)
     if arguments.ray is not None or arguments.jobs > 1:
-        raise RecordingError("--ray and --jobs are for many bags: say --out FOLDER")
+        raise RecordingError("--ray and --jobs are for many bags: give --out FOLDER")
     if len(arguments.bags) != 2:
         raise RecordingError(
-            f"say IN OUT, or --out FOLDER for many: {len(arguments.bags)} were given"
+            f"give IN OUT, or --out FOLDER for many: {len(arguments.bags)} were given"
         )
     source, out = arguments.bags
     summary = restore_bag(source, out, options)
@@ -187,17 +187,17 @@ def _is_done(out: Path, job: Job) -> bool:
 
 
 def _check_room(job: Job, engine: Engine, folder: Path) -> None:
-    """RecordingError where the disk will not hold segments and bag; JPEGs are not counted."""
+    """Raise RecordingError where the disk will not hold segments and bag; JPEGs are not counted."""
     height, width, channels = engine.feature_shape
-    pictures = 0
+    image_bytes = 0
     for output in job.outputs:
         camera = job.cameras[output.camera]
         size = engine.input_size if job.fit else camera.size
         if output.what == "features":
-            pictures += camera.messages * height * width * channels * 4
+            image_bytes += camera.messages * height * width * channels * 4
         elif output.what in ("image", "task_image"):
-            pictures += camera.messages * size[0] * size[1] * ENCODINGS["bgr8"].channels
-    need = 2 * pictures + sum(files_of(job.folder).values())
+            image_bytes += camera.messages * size[0] * size[1] * ENCODINGS["bgr8"].channels
+    need = 2 * image_bytes + sum(files_of(job.folder).values())
     free = shutil.disk_usage(folder).free
     if need > free:
         raise RecordingError(
@@ -217,8 +217,8 @@ def _announce(job: Job, engine: Engine, done: int) -> None:
 
 
 def _camera_messages(reader: Reader, job: Job) -> Iterator[tuple[int, bytes, CameraInfo | None]]:
-    """Each camera frame in the bag's order: camera, message, and the CameraInfo that was the latest
-    then, or the first where none had come."""
+    """Yield each camera frame in the bag's order: camera, message, and the CameraInfo that was the
+    latest then, or the first where none had come."""
     cameras = {camera.topic: number for number, camera in enumerate(job.cameras)}
     info_topics = {camera.info_topic for camera in job.cameras} - {None}
     infos: dict[str, CameraInfo] = {}

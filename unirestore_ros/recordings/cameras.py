@@ -45,7 +45,7 @@ class BagCamera:
 def find_cameras(
     reader: Reader, wanted: Sequence[str] = (), node: str = "unirestore"
 ) -> list[BagCamera]:
-    """The bag's cameras in the order of its topics; of ``wanted`` topics only, where there are any.
+    """Find the bag's cameras, in the order of its topics; only ``wanted`` ones, where given.
 
     Images that the network cannot read (depth, features), what a node called ``node`` has
     published, the compressed twin of a raw topic, and clean images are left out, with a line in the
@@ -91,10 +91,10 @@ def in_namespaces(cameras: Sequence[BagCamera], names: Mapping[str, str]) -> lis
     unique = len(set(short)) == len(short)
     spaces = []
     for camera, name in zip(cameras, short, strict=True):
-        said = names.get(camera.topic) or names.get(camera.base)
-        spaces.append(said or (name if unique else "_".join(camera.base.strip("/").split("/"))))
+        given = names.get(camera.topic) or names.get(camera.base)
+        spaces.append(given or (name if unique else "_".join(camera.base.strip("/").split("/"))))
     if len(set(spaces)) < len(spaces):
-        raise RecordingError(f"two cameras are called {spaces}: say --cameras NAME:TOPIC,...")
+        raise RecordingError(f"two cameras are called {spaces}: give --cameras NAME:TOPIC,...")
     return [
         dataclasses.replace(camera, namespace=f"/{space.strip('/')}")
         for camera, space in zip(cameras, spaces, strict=True)
@@ -132,6 +132,6 @@ def _camera(connection: Connection, frame: CameraFrame, infos: set[str]) -> BagC
 
 
 def _folders(topic: str) -> list[str]:
-    """`/camera/front/image_raw` -> `camera`, `front`; a topic without folders is its own."""
+    """Name a topic's folders: `/camera/front/image_raw` has `camera`, `front`; `/image` itself."""
     parts = topic.strip("/").split("/")
     return parts[:-1] or parts

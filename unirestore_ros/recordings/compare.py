@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     with written_beside(arguments.out / REPORT) as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if shown:
-        drawn = sheet(f"{arguments.bag.name}: camera and restored", shown, arguments.rows)
+        drawn = draw_sheet(f"{arguments.bag.name}: camera and restored", shown)
         encoded, content = cv2.imencode(".png", drawn)
         if not encoded:
             raise RecordingError(f"{SHEET} cannot be encoded")
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def compare(reader: Reader, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Pair]]:
-    """The report, and pairs of images for the sheet."""
+    """Make the report, and the frames for the contact sheet."""
     cameras = find_cameras(reader, arguments.topic, arguments.name)
     if arguments.clean is not None and len(cameras) != 1:
         raise RecordingError("--clean is for one camera: choose it with --topic")
@@ -109,7 +109,7 @@ def compare(reader: Reader, arguments: argparse.Namespace) -> tuple[dict[str, An
 
 
 def text(report: Mapping[str, Any]) -> str:
-    """The report for the user."""
+    """Write the report out for the user."""
     parts = [text_table(TOPIC_HEAD, topic_rows(report["topics"]))]
     for camera in report["cameras"]:
         head = f"{camera['topic']}: {camera['frames']} frames, {camera['gaps']} gaps"
@@ -122,10 +122,10 @@ def text(report: Mapping[str, Any]) -> str:
             lines.append(text_table(("output", "messages", "frames without", "share"), rows))
         if camera["modes"]:
             lines.append("modes: " + ", ".join(f"{k} {v}" for k, v in camera["modes"].items()))
-        if psnr := camera.get("psnr_db"):
+        if measured := camera.get("psnr_db"):
             lines.append(
-                f"PSNR to {camera['clean']}: camera {psnr['camera']:.2f} dB,"
-                f" restored {psnr['restored']:.2f} dB, over {psnr['frames']} frames"
+                f"PSNR to {camera['clean']}: camera {measured['camera']:.2f} dB,"
+                f" restored {measured['restored']:.2f} dB, over {measured['frames']} frames"
             )
         parts += lines
     return "\n".join(parts)
@@ -134,7 +134,7 @@ def text(report: Mapping[str, Any]) -> str:
 def _read_times(
     reader: Reader,
 ) -> tuple[dict[str, Series], dict[str, set[Header]], dict[str, Counter[str]]]:
-    """By topic: times, headers, and for statuses how often each mode."""
+    """Collect by topic: times, headers, and for statuses how often each mode occurs."""
     stamped = {connection.id for connection in reader.connections if has_header(connection)}
     series = {c.topic: Series(c.msgtype) for c in reader.connections}
     headers: dict[str, set[Header]] = {c.topic: set() for c in reader.connections}
@@ -153,8 +153,8 @@ def _read_times(
 def _restored_topics(
     reader: Reader, cameras: list[BagCamera], headers: Mapping[str, set[Header]], node: str
 ) -> dict[str, dict[str, str]]:
-    """For each camera's topic the node's outputs by their name after the node's; which node is
-    whose is told by the headers that it passes on."""
+    """Find each camera's restored topics, by their name after the node's. A node belongs to the
+    camera whose headers its messages carry."""
     roots: dict[str, dict[str, str]] = {}
     for connection in reader.connections:
         before, found, name = connection.topic.rpartition(f"/{node}/")
@@ -197,7 +197,7 @@ def _camera_report(
 
 
 def _gaps(series: Series) -> int:
-    """Frames that the camera itself left out, by stamps further apart than one and a half."""
+    """Count frames that the camera itself left out: stamps over one and a half periods apart."""
     stamps = sorted(series.stamps)
     steps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
     if not steps:
@@ -207,7 +207,7 @@ def _gaps(series: Series) -> int:
 
 
 def _clean_topic(reader: Reader, camera: BagCamera) -> str | None:
-    """The clean images beside a camera's, where the bag has them."""
+    """Find the clean images beside a camera's, where the bag has them."""
     beside = f"{camera.base.rpartition('/')[0]}/{CLEAN}"
     topics = {connection.topic for connection in reader.connections}
     return next((name for name in (beside, f"{beside}/compressed") if name in topics), None)
@@ -237,7 +237,7 @@ class Measured(NamedTuple):
 
 
 def measure_pairs(reader: Reader, topics: SameFrames, rows: int) -> Measured:
-    """Read the frames that are on all of the topics."""
+    """Measure the frames that are on all of the topics; ``rows`` of them are for the sheet."""
     total = max(1, *(c.msgcount for c in reader.connections if c.topic == topics.restored), rows)
     every = max(1, total // max(rows, 1))
     sums = {"camera": 0.0, "restored": 0.0}
@@ -260,8 +260,8 @@ def measure_pairs(reader: Reader, topics: SameFrames, rows: int) -> Measured:
     return Measured({**means, "frames": count}, shown)
 
 
-def sheet(title: str, pairs: Sequence[Pair], rows: int) -> np.ndarray:
-    """The figure, (H, W, 3) uint8 BGR."""
+def draw_sheet(title: str, pairs: Sequence[Pair]) -> np.ndarray:
+    """Draw the contact sheet, (H, W, 3) uint8 BGR."""
     first = min(pair.stamp_ns for pair in pairs)
     drawn = [
         Row(
@@ -277,7 +277,7 @@ def sheet(title: str, pairs: Sequence[Pair], rows: int) -> np.ndarray:
 
 
 def _joined(reader: Reader, topics: SameFrames) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Stamp and images of frames that have come on every topic."""
+    """Yield stamp and images of the frames that are on every topic."""
     names = {topics.camera: "camera", topics.restored: "restored"}
     if topics.clean is not None:
         names[topics.clean] = "clean"
@@ -299,7 +299,7 @@ def _joined(reader: Reader, topics: SameFrames) -> Iterator[tuple[int, dict[str,
 
 
 def _decoded(messages: dict[str, tuple[bytes, bool]]) -> dict[str, np.ndarray] | None:
-    """None where one of them cannot be read."""
+    """Decode the images of one frame; None where one of them cannot be read."""
     try:
         return {
             name: decode_message(*messages[name])
@@ -311,7 +311,7 @@ def _decoded(messages: dict[str, tuple[bytes, bool]]) -> dict[str, np.ndarray] |
 
 
 def _pair(stamp_ns: int, images: dict[str, np.ndarray]) -> Pair:
-    """All at the size of the restored image, which may have been fitted to the bundle."""
+    """Bring all to the size of the restored image, which may be the bundle's, and measure them."""
     height, width = images["restored"].shape[:2]
     same = {name: fit_image(image, (width, height)) for name, image in images.items()}
     figures = {}

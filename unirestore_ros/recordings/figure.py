@@ -23,7 +23,7 @@ _CAPTION_ROOM = 2.4
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One stretch: its name; by column, a remark and a image, (H, W, 3) uint8 BGR."""
+    """One stretch: its name; by column, a remark and an image, (H, W, 3) uint8 BGR."""
 
     name: str
     remarks: Mapping[str, str]
@@ -33,7 +33,7 @@ class Row:
 def draw_figure(
     title: str, subtitle: str, columns: Sequence[str], rows: Sequence[Row]
 ) -> np.ndarray:
-    """The figure, (H, W, 3) uint8 BGR; a image that a row lacks is left dark."""
+    """Draw the figure, (H, W, 3) uint8 BGR; an image that a row lacks is left dark."""
     cell_height = _cell_height(rows)
     width = 2 * _MARGIN + len(columns) * (_CELL_WIDTH + _GAP) - _GAP
     lines = [_heading(width, title, subtitle, columns)]

@@ -1,4 +1,4 @@
-"""One camera frame of a bag to the messages that restore_node would publish for it."""
+"""Restore one camera frame of a bag to the messages that restore_node would publish for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FrameRestorer:
     def restore(
         self, number: int, camera: int, data: bytes, info: CameraInfo | None
     ) -> list[Record]:
-        """Records of the job's ``number``-th frame, a serialised image of ``camera``.
+        """Restore the job's ``number``-th frame, a serialised image of ``camera``, to records.
 
         A frame that cannot be restored has one record that says why. InferenceError where the
         network fails.
@@ -64,7 +64,7 @@ class FrameRestorer:
     def _messages(
         self, frame: CameraFrame, camera: int, info: CameraInfo | None
     ) -> Iterator[tuple[int, bytes]]:
-        """Output and message; each picture is decoded once."""
+        """Yield output and message; the driver's image is decoded once."""
         picture: Picture | None = None
         for index, output in self._outputs[camera]:
             if output.what in ("image", "compressed"):

@@ -22,7 +22,7 @@ _SEED = "demo"
 
 
 def scaled_size(source: Size, target: Size) -> Size:
-    """Size of ``source`` scaled, aspect kept, until it just covers ``target``."""
+    """Scale ``source``, aspect kept, until it just covers ``target``."""
     factor = max(target[0] / source[0], target[1] / source[1])
     return max(target[0], round(source[0] * factor)), max(target[1], round(source[1] * factor))
 
@@ -53,7 +53,7 @@ def describe_fit(source: Size, target: Size, name: str = "the bundle's input siz
 
 
 def swap_red_and_blue(image: np.ndarray) -> np.ndarray:
-    """BGR to RGB or back, (H, W, 3) uint8, contiguous."""
+    """Turn BGR into RGB or back, (H, W, 3) uint8, contiguous."""
     return np.ascontiguousarray(image[:, :, ::-1])
 
 

@@ -1,4 +1,4 @@
-"""Say what the restoration of a bag is, from the bag and the command line; compared on a resume."""
+"""Describe the restoration of a bag, from bag and command line; compared when one is resumed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Options:
     anew: bool = False
 
     def words(self) -> tuple[str, ...]:
-        """The options as the command line has them."""
+        """Write the options as the command line has them."""
         words: list[str] = []
         for field in dataclasses.fields(self):
             flag = "--" + _FLAGS.get(field.name, field.name.replace("_", "-"))
@@ -113,10 +113,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(arguments: argparse.Namespace) -> Options:
-    values = {
-        field.name: getattr(arguments, "device" if field.name == "device_id" else field.name)
-        for field in dataclasses.fields(Options)
-    }
+    values = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Options)}
     return Options(**{**values, "topics": tuple(arguments.topics)})
 
 
@@ -150,7 +147,7 @@ class Job:
         return sum(camera.messages for camera in self.cameras)
 
     def identity(self) -> dict[str, Any]:
-        """What another run must share with this one to go on where it stopped."""
+        """Return what another run must share with this one to go on where it stopped."""
         return {
             "version": unirestore_ros.__version__,
             "input": {
@@ -171,7 +168,7 @@ class Job:
 
 
 def differences(one: str, other: str) -> list[str]:
-    """The fields in which two identities, as texts, are not the same."""
+    """Name the fields in which two identities, as texts, are not the same."""
     first, second = json.loads(one), json.loads(other)
     return sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
 
@@ -179,7 +176,8 @@ def differences(one: str, other: str) -> list[str]:
 def make_job(
     folder: Path, cameras: Sequence[BagCamera], engine: Engine, options: Options, storage: str
 ) -> Job:
-    """RecordingError where the bundle has no such task, or does not take a camera's size."""
+    """Make the job; RecordingError where the bundle has no such task, or does not take a camera's
+    size."""
     _check_sizes(cameras, engine, options.fit)
     tasks = _tasks(engine, options.tasks)
     outputs = [
@@ -206,13 +204,13 @@ def _check_sizes(cameras: Sequence[BagCamera], engine: Engine, fit: bool) -> Non
             command = engine.bundle.build_command("--size", sends)
             raise RecordingError(
                 f"{camera.topic} sends {sends}, the bundle {engine.bundle.name} takes {takes}:"
-                f" build one for it ({command}), or say --fit to have the frames scaled and"
+                f" build one for it ({command}), or add --fit to have the frames scaled and"
                 f" cropped to {takes}"
             )
 
 
 def _tasks(engine: Engine, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """As restore_node: segmentation and detection, where the bundle has them."""
+    """Choose as restore_node does: segmentation and detection, where the bundle has them."""
     if wanted is None:
         return tuple(task for task in ("segmentation", "detection") if task in engine.tasks)
     for task in wanted:
@@ -226,9 +224,9 @@ def _tasks(engine: Engine, wanted: Sequence[str] | None) -> tuple[str, ...]:
 def _outputs_of(
     number: int, camera: BagCamera, tasks: Sequence[str], options: Options
 ) -> list[Output]:
-    """The topics that restore_node would publish for that camera."""
-    picture = "compressed" if camera.compressed else "image"
-    wanted = options.outputs or (picture, "features")
+    """List the topics that restore_node would publish for that camera."""
+    image = "compressed" if camera.compressed else "image"
+    wanted = options.outputs or (image, "features")
     root = f"{camera.namespace}/{options.node}"
     outputs = []
     if "image" in wanted:

@@ -137,8 +137,8 @@ class NewCamera(NamedTuple):
         return message.tobytes()
 
     def info(self, source: Size, target: Size) -> CameraInfo:
-        """A pinhole of ``fov`` over the source's width; all zeros, which say that the camera is not
-        calibrated, without it."""
+        """Make a pinhole of ``fov`` over the source's width; without it all zeros, which mean that
+        the camera is not calibrated."""
         info = CameraInfo(width=source[0], height=source[1])
         info.header.frame_id = self.frame_id
         if self.fov is None:
@@ -224,7 +224,7 @@ def _write(
                 clean = new_connection(writer, camera.clean_topic, kind)
         elif (info.width, info.height) != size:
             raise RecordingError(
-                f"frame {len(times)} is {size[0]}x{size[1]}, unlike the first: say --size"
+                f"frame {len(times)} is {size[0]}x{size[1]}, unlike the first: give --size"
             )
         stamp = start_ns + frame.offset_ns
         info.header.stamp.sec, info.header.stamp.nanosec = divmod(stamp, 10**9)
@@ -238,7 +238,7 @@ def _write(
 
 
 def size_of(text: str) -> Size:
-    """(width, height) of `WxH`, for argparse."""
+    """Read (width, height) of `WxH`, for argparse."""
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if match is None or not (16 <= int(match[1]) <= 16384 and 16 <= int(match[2]) <= 16384):
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, as 480x360")

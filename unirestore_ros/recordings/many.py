@@ -26,7 +26,9 @@ from unirestore_ros.recordings.job import Options
 from unirestore_ros.signals import death_with_parent
 from unirestore_ros.tables import text_table
 
-_REFUSED = 1  # exit status of a command that has said what is wrong: another try says it again
+_REFUSED = (
+    1  # exit status of a command that has reported what is wrong: another try would fail alike
+)
 _LAST_LINES = 3
 
 _log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class Fleet:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One bag: the command's words, and where it is said that it was."""
+    """One bag: its path, where its result goes, and the command's options."""
 
     source: Path
     out: Path
@@ -61,7 +63,7 @@ class Outcome:
     status: str
     """``restored``, ``refused`` or ``failed``."""
     tries: int | None
-    """None where Ray does not say."""
+    """None where Ray does not count them."""
     summary: dict[str, Any] | None
     message: str
 
@@ -79,7 +81,7 @@ class TaskDied(RuntimeError):
 def restore_many(
     bags: Sequence[Path], out: Path, options: Options, fleet: Fleet, report: Path | None
 ) -> int:
-    """Exit status 0 where every bag was restored."""
+    """Restore all and print a table; returns the exit status, 0 where every bag was restored."""
     if fleet.ray is None and options.threads == 0:
         # Each task would take all cores; the results are the same bits with any number.
         options = dataclasses.replace(options, threads=max(1, (os.cpu_count() or 1) // fleet.jobs))
@@ -102,7 +104,7 @@ def restore_many(
 
 
 def make_tasks(bags: Sequence[Path], out: Path, options: Options) -> list[Task]:
-    """RecordingError where two results would have one name."""
+    """Make a task of each bag; RecordingError where two results would have one name."""
     names = [bag.resolve().name for bag in bags]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -115,7 +117,7 @@ def make_tasks(bags: Sequence[Path], out: Path, options: Options) -> list[Task]:
 
 
 def run_here(tasks: Sequence[Task], fleet: Fleet) -> Iterator[Outcome]:
-    """``fleet.jobs`` tasks at a time; outcomes as they come."""
+    """Run ``fleet.jobs`` tasks at a time; outcomes as they come."""
     with ThreadPoolExecutor(fleet.jobs) as pool:
         futures = [pool.submit(_tried, task, fleet.retries) for task in tasks]
         for future in as_completed(futures):
@@ -123,7 +125,7 @@ def run_here(tasks: Sequence[Task], fleet: Fleet) -> Iterator[Outcome]:
 
 
 def run_on_ray(tasks: Sequence[Task], fleet: Fleet) -> Iterator[Outcome]:
-    """As many tasks at a time as the cluster has room for; RecordingError where there is no Ray."""
+    """Run as many tasks at a time as the cluster takes; RecordingError where there is no Ray."""
     try:
         import ray
     except ModuleNotFoundError:

@@ -177,18 +177,18 @@ class Player:
             publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_LIMIT_S))
 
     def table(self) -> str:
-        """What was published, for the user."""
+        """Write out for the user what was published."""
         seconds = max(self._seconds, 1e-9)
         rows = [[topic, n, f"{n / seconds:.2f}"] for topic, n in self._counts.items()]
         late = f"at most {self._latest * 1e3:.0f} ms late"
         return f"{text_table(('topic', 'messages', 'Hz'), rows)}\n{late}"
 
     def _present(self, bag_ns: int) -> int:
-        """Nanoseconds of the system clock at which a time of the bag is due."""
+        """Return the system clock's time, in nanoseconds, at which a time of the bag is due."""
         return self._start + round((bag_ns - self._playlist.first_ns) / self._pace.rate)
 
     def _wait_until(self, bag_ns: int, stopped: Callable[[], bool]) -> bool:
-        """False where it was asked to stop."""
+        """Wait until a time of the bag is due; False where it was asked to stop."""
         due = self._present(bag_ns)
         while not stopped() and (left := (due - time.time_ns()) * 1e-9) > 0:
             tick = self._tick()
@@ -200,7 +200,7 @@ class Player:
         return not stopped()
 
     def hold(self) -> None:
-        """Let /clock stand at the beginning, so that nobody meets the first frame without it."""
+        """Publish /clock at the beginning, so that no node gets the first frame without a time."""
         self._start = time.time_ns()
         self._tick()
 
@@ -306,7 +306,7 @@ def make_playlist(
 
 
 def qos_profile(recorded: list[Qos]) -> QoSProfile:
-    """What the publisher offered when it was recorded; of several, the first."""
+    """Offer what the publisher offered when it was recorded; the first of several."""
     if not recorded:
         return QoSProfile(depth=_DEFAULT_DEPTH)
     qos = recorded[0]

@@ -47,18 +47,18 @@ class Child:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """Return None while it runs; a negative code is the signal that ended it."""
         return self._process.poll()
 
     def tail(self) -> str:
-        """The last lines that it wrote."""
+        """Return the last lines that it wrote."""
         with self._log.open("rb") as stream:
             stream.seek(max(0, self._log.stat().st_size - _TAIL_BYTES))
             lines = stream.read().decode(errors="replace").splitlines()
         return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:]) or "    (nothing)"
 
     def failure(self, what: str) -> RecordingError:
-        """An error that carries this child's last output."""
+        """Make an error that carries this child's last output."""
         return RecordingError(f"{what}; the last that the {self.name} wrote:\n{self.tail()}")
 
     def end(self) -> int:
@@ -95,13 +95,13 @@ class Children:
         return child
 
     def check(self) -> None:
-        """RecordingError that names the first child that ended by itself, even with success."""
+        """Raise RecordingError, with its name, where a child ended by itself, even with success."""
         for child in self._children:
             if (code := child.exit_code()) is not None:
                 raise child.failure(f"the {child.name} {_how_it_ended(code)}")
 
     def failure(self, what: str) -> RecordingError:
-        """An error that carries the last output of every child."""
+        """Make an error that carries the last output of every child."""
         said = "".join(f"\nthe last that the {c.name} wrote:\n{c.tail()}" for c in self._children)
         return RecordingError(f"{what};{said}")
 

@@ -33,16 +33,16 @@ from unirestore_ros.recordings.sources import (
     open_images,
     open_source,
 )
-from unirestore_ros.signals import signals_as_exits
+from unirestore_ros.signals import INTERRUPTED, signals_as_exits
 
 DEFAULT_TASK = "perception"
-INTERRUPTED = 130  # exit status after SIGINT, as shells have it
 
 _log = logging.getLogger(__name__)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 when OUT is whole; else 1, or 130 when interrupted, and OUT is as it was."""
+    """Return the exit status: 0 when OUT is whole; else 1, or 130 when interrupted, and OUT is
+    untouched."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
             signals_as_exits(),
             logging_redirect_tqdm(),
             open_engine(
-                arguments.bundle, arguments.backend, arguments.device, arguments.threads
+                arguments.bundle, arguments.backend, arguments.device_id, arguments.threads
             ) as engine,
         ):
             count = restore(engine, arguments.input, arguments.out, arguments.task, arguments.fit)
@@ -80,7 +80,14 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--bundle", default="tiny", help="name or folder of the bundle (tiny)")
     add("--backend", default="auto", help="auto, tensorrt, torch, onnxruntime, openvino (auto)")
-    add("--device", type=int, default=0, metavar="N", help="number of the CUDA device (0)")
+    add(
+        "--device",
+        dest="device_id",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of the CUDA device (0)",
+    )
     add("--threads", type=int, default=0, metavar="N", help="of the CPU; 0: one a core")
 
 
@@ -122,7 +129,7 @@ def _open(source: Path) -> Source:
 
 
 def _check_suffix(out: Path, opened: Source, source: Path) -> None:
-    """RecordingError where OUT cannot be what INPUT makes of it."""
+    """Raise RecordingError where OUT cannot hold what INPUT becomes."""
     if opened.fps is None and source.is_dir():
         if out.exists():
             raise RecordingError(f"{out} exists: name another OUT")
@@ -145,7 +152,7 @@ def _restored_images(engine: Engine, source: Source, task: str, fit: bool) -> It
             raise RecordingError(
                 f"{source.description}: image {number} is {sizes[0]}, the bundle"
                 f" {engine.bundle.name} takes {sizes[1]}: build one for it ({command}), or"
-                f" say --fit to have it scaled and cropped to {sizes[1]}"
+                f" add --fit to have it scaled and cropped to {sizes[1]}"
             )
         if size != seen:
             seen = size

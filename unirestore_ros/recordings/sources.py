@@ -68,7 +68,7 @@ def is_image(path: Path) -> bool:
 
 
 def open_images(files: tuple[Path, ...], description: str) -> Source:
-    """Image files in the order given."""
+    """Open image files, in the order given."""
 
     def frames() -> Iterator[SourceFrame]:
         for path in files:
@@ -91,7 +91,7 @@ def _open_folder(folder: Path) -> Source:
 
 
 def _open_video(path: Path) -> Source:
-    """A video that OpenCV's FFmpeg reads."""
+    """Open a video that OpenCV's FFmpeg reads."""
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened() or not capture.grab():
@@ -122,7 +122,7 @@ def _open_video(path: Path) -> Source:
 
 
 def _open_bag(path: Path, topic: str | None) -> Source:
-    """The images of one topic of a bag, at the times of their stamps."""
+    """Open the images of one topic of a bag, at the times of their stamps."""
     if importlib.util.find_spec("rosbags") is None:
         raise RecordingError("reading a bag needs rosbags: pip install 'unirestore_ros[bag]'")
     # These need ROS's messages too, which no other INPUT does.

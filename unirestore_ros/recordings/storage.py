@@ -69,12 +69,12 @@ RELIABLE = Qos(
 
 @functools.cache
 def ros_types() -> Typestore:
-    """ROS's own types, as of Humble; not to be added to."""
+    """Return ROS's own types, as of Humble; not to be added to."""
     return get_typestore(Stores.ROS2_HUMBLE)
 
 
 def bag_folder(path: Path) -> Path:
-    """The folder of a bag, given it or one of its files; RecordingError where there is none."""
+    """Find a bag's folder, given it or one of its files; RecordingError where there is none."""
     if not path.exists():
         raise RecordingError(f"there is no bag {path}")
     folder = path if path.is_dir() else path.parent
@@ -85,7 +85,7 @@ def bag_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def open_reader(path: Path) -> Iterator[Reader]:
-    """A bag opened to be read in the order of its times; RecordingError where it cannot be."""
+    """Open a bag to be read in the order of its times; RecordingError where that fails."""
     folder = bag_folder(path)
     try:
         with Reader(folder) as reader:
@@ -95,8 +95,8 @@ def open_reader(path: Path) -> Iterator[Reader]:
 
 
 def image_topics(reader: Reader, wanted: Sequence[str] = ()) -> dict[str, list[Connection]]:
-    """The connections of each topic of images, or of those ``wanted``; RecordingError where a bag
-    has none."""
+    """Find the connections of each topic of images, or of those ``wanted``; RecordingError where a
+    bag has none."""
     found: dict[str, list[Connection]] = {}
     for connection in reader.connections:
         if connection.msgtype in (IMAGE, COMPRESSED_IMAGE):
@@ -114,7 +114,7 @@ def image_topics(reader: Reader, wanted: Sequence[str] = ()) -> dict[str, list[C
 
 
 def message_at(reader: Reader, topic: str, time_ns: int) -> bytes:
-    """The message of a topic that was recorded at that very time."""
+    """Read the message of a topic that was recorded at that very time."""
     connections = [connection for connection in reader.connections if connection.topic == topic]
     for _, _, data in reader.messages(connections, time_ns, time_ns + 1):
         return data
@@ -122,23 +122,23 @@ def message_at(reader: Reader, topic: str, time_ns: int) -> bytes:
 
 
 def files_of(folder: Path) -> dict[str, int]:
-    """A bag's files but its metadata, with their sizes in bytes."""
+    """List a bag's files but its metadata, with their sizes in bytes."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     return {name: (folder / name).stat().st_size for name in names if name != "metadata.yaml"}
 
 
 def storage_of(folder: Path) -> str:
-    """``sqlite3`` or ``mcap``, by the files that a bag has."""
+    """Return ``sqlite3`` or ``mcap``, by the files that a bag has."""
     return "mcap" if any(".mcap" in name for name in files_of(folder)) else "sqlite3"
 
 
 def custom_data_of(reader: Reader) -> dict[str, str]:
-    """What recorders and tools have noted in the metadata."""
+    """Return what recorders and tools have noted in the metadata."""
     return dict(reader.storage.metadata.custom or {})
 
 
 def new_writer(folder: Path, storage: str, like: Reader | None = None) -> Writer:
-    """A bag to be written at ``folder``, which must be absent; of the version and compression of
+    """Begin a bag at ``folder``, which must be absent, in the version and compression of
     ``like``."""
     writer = Writer(
         folder,
@@ -154,7 +154,7 @@ def new_writer(folder: Path, storage: str, like: Reader | None = None) -> Writer
 
 
 def copy_connection(writer: Writer, connection: Connection) -> Connection:
-    """The same topic, type and QoS in another bag."""
+    """Add the same topic, type and QoS to another bag."""
     definition, digest = _definition(connection)
     return writer.add_connection(
         connection.topic,
@@ -167,7 +167,7 @@ def copy_connection(writer: Writer, connection: Connection) -> Connection:
 
 
 def new_connection(writer: Writer, topic: str, kind: str) -> Connection:
-    """A topic of one of ROS's own types, offered as cameras and restore_node do."""
+    """Add a topic of one of ROS's own types, offered as cameras and restore_node do."""
     return writer.add_connection(
         topic, kind, typestore=ros_types(), offered_qos_profiles=[RELIABLE]
     )
@@ -199,7 +199,7 @@ def has_header(connection: Connection) -> bool:
 
 
 def read_header(data: bytes, place: int = 0) -> Header | None:
-    """The header ``place`` bytes after where a message begins; None where the bytes are too few."""
+    """Read the header ``place`` bytes after a message's beginning; None for too few bytes."""
     order = data[1] & 1 if len(data) > 1 else 0
     try:
         sec, nanosec = _STAMP[order].unpack_from(data, _STAMP_AT + place)
@@ -212,15 +212,15 @@ def read_header(data: bytes, place: int = 0) -> Header | None:
 
 
 def with_stamp(data: bytes, stamp_ns: int) -> bytes:
-    """The same message with another stamp."""
+    """Return the same message with another stamp."""
     changed = bytearray(data)
     _STAMP[data[1] & 1].pack_into(changed, _STAMP_AT, *divmod(stamp_ns, 10**9))
     return bytes(changed)
 
 
 def _definition(connection: Connection) -> tuple[str, str]:
-    """Definition and hash of a type. Older bags hold neither: then ROS's own types have those of
-    Humble, and any other gets an empty definition, which readers take for none."""
+    """Return definition and hash of a type. Older bags hold neither: then ROS's own types get those
+    of Humble, and any other an empty definition, which readers take for none."""
     kind, text = connection.msgtype, connection.msgdef.data
     if text and connection.digest:
         return text, connection.digest
@@ -233,7 +233,7 @@ def _definition(connection: Connection) -> tuple[str, str]:
 
 
 def _parsed(connection: Connection) -> Any:
-    """The types that a definition in a bag defines."""
+    """Parse the types that a definition in a bag defines."""
     text = connection.msgdef.data
     if connection.msgdef.format is MessageDefinitionFormat.MSG:
         return get_types_from_msg(text, connection.msgtype)

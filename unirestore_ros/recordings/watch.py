@@ -114,7 +114,7 @@ class Watcher:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report for the user."""
+    """Write the report out for the user."""
     topics = report["topics"]
     rows = topic_rows(topics)
     head: tuple[str, ...] = TOPIC_HEAD

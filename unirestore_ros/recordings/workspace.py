@@ -52,7 +52,7 @@ class Workspace:
             if other:
                 raise RecordingError(
                     f"{self.folder} holds the unfinished work of another command (other:"
-                    f" {', '.join(other)}): repeat that one, or say --anew to discard its work"
+                    f" {', '.join(other)}): repeat that one, or add --anew to discard its work"
                 )
         else:
             self._clear()
@@ -77,7 +77,7 @@ class Workspace:
 
 @contextlib.contextmanager
 def workspace(out: Path) -> Iterator[Workspace]:
-    """The working folder, held by this process alone; RecordingError where another has it."""
+    """Lock the working folder for this process; RecordingError where another has it."""
     space = Workspace(out)
     space.folder.mkdir(parents=True, exist_ok=True)
     with (space.folder / "lock").open("w") as lock:
@@ -108,7 +108,7 @@ class SegmentWriter:
         self._begun = 0.0
 
     def add(self, frame: int, records: list[Record]) -> None:
-        """All records of the next frame, of which there may be none."""
+        """Add all records of the next frame, of which there may be none."""
         if frame != self._next:
             raise ValueError(f"frame {frame} comes after {self._next - 1}")
         if self._stream is None:
@@ -145,7 +145,7 @@ class SegmentWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Whatever ends the work: the frames that are whole are kept."""
+        """Keep the frames that are whole, whatever ends the work."""
         self.close()
 
     def _part(self) -> Path:
@@ -153,12 +153,12 @@ class SegmentWriter:
 
 
 def finished_frames(folder: Path) -> int:
-    """How many frames from the first on the segments hold."""
+    """Count the frames from the first on that the segments hold."""
     return _segments(folder)[-1][1] if _segments(folder) else 0
 
 
 def read_records(folder: Path) -> Iterator[Record]:
-    """All records in the order in which they were added."""
+    """Read all records in the order in which they were added."""
     for _, _, path in _segments(folder):
         with path.open("rb") as stream:
             while head := stream.read(_HEAD.size):
@@ -167,7 +167,7 @@ def read_records(folder: Path) -> Iterator[Record]:
 
 
 def _segments(folder: Path) -> list[tuple[int, int, Path]]:
-    """First frame, frame after the last, and file of each; RecordingError where one is missing."""
+    """Find first frame, frame after the last, and file of each; RecordingError for a gap."""
     found = sorted(
         (int(match[1]), int(match[2]), path)
         for path in folder.iterdir()
