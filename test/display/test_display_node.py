@@ -59,14 +59,14 @@ def test_the_composed_image_as_jpeg(drive: Display) -> None:
 def test_the_display_publishes_diagnostics(drive: Display) -> None:
     drive.receive(Image, "image", lambda m: status_of(m) is FrameStatus.RESTORED)
     name = f"{drive.station.namespace}/driver_display"
-    ear = drive.station.listen("/diagnostics", DiagnosticArray)
+    inbox = drive.station.subscribe("/diagnostics", DiagnosticArray)
 
     def mine() -> Any:
-        found = [s for array in ear.heard for s in array.status if s.name == name]
+        found = [s for array in inbox.messages for s in array.status if s.name == name]
         return next((s for s in found if values_of(s).get("share_median_ms")), None)
 
     status = drive.station.wait(mine, "diagnostics of the display")
-    drive.station.let_go("/diagnostics")
+    drive.station.unsubscribe("/diagnostics")
     assert float(values_of(status)["compose_median_ms"]) > 0
 
 
@@ -167,10 +167,11 @@ def test_falls_back_to_the_camera_and_becomes_stale(
     camera = cv2.resize(FRAME[..., ::-1], (272, 204))
     assert np.abs(pixels(fallen)[:204, 24 : 24 + 272].astype(int) - camera).mean() < 2
     topic = f"{drive.station.namespace}/driver_display/image"
-    ear = drive.station.listen(topic)
+    inbox = drive.station.subscribe(topic)
     drive.receive(CompressedImage, "image/compressed", lambda m: True)  # the camera's last frame
     stale = drive.station.wait(
-        lambda: next((m for m in ear.heard if status_of(m) is FrameStatus.STALE), None), "STALE"
+        lambda: next((m for m in inbox.messages if status_of(m) is FrameStatus.STALE), None),
+        "STALE",
     )
     assert pixels(stale)[:204].mean() < pixels(fallen)[:204].mean()
     assert drive.display.end() == 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.parameter import Parameter
-from ros_station import Ear, Station, image, stamp_of
+from ros_station import Inbox, Station, image, stamp_of
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -67,8 +67,8 @@ def station(context: Context, node: Any) -> Iterator[Station]:
     station.close()
 
 
-def head_topic(station: Station, topic: str, kind: type = Image) -> Ear:
-    return station.listen(f"{station.namespace}/{topic}", kind)
+def head_topic(station: Station, topic: str, kind: type = Image) -> Inbox:
+    return station.subscribe(f"{station.namespace}/{topic}", kind)
 
 
 def pixels_of(message: Image) -> Pixels:
@@ -182,7 +182,7 @@ def test_features_are_subscribed_only_while_somebody_subscribes(station: Station
     features = station.name("segmentation/features")
     head_topic(station, "segmentation_head/labels")
     station.wait(lambda: station.node.count_subscribers(features) == 1, "the head to subscribe")
-    station.let_go()
+    station.unsubscribe()
     station.wait(lambda: station.node.count_subscribers(features) == 0, "the head to unsubscribe")
 
 
@@ -219,15 +219,15 @@ def test_a_bundle_without_the_head_ends_it_with_the_fix(
     assert words in head.said() and "build engines/" in head.said()
 
 
-class FirstMarker(Ear):
+class FirstMarker(Inbox):
     """Markers have a header each, and the array has none."""
 
-    def __init__(self, ear: Ear) -> None:
+    def __init__(self, inbox: Inbox) -> None:
         super().__init__()
-        self._ear = ear
+        self._inbox = inbox
 
     def of(self, stamp: int) -> Any:
-        for array in self._ear.heard:
+        for array in self._inbox.messages:
             if stamp_of(array.markers[0]) == stamp:
                 return Stamped(array)
         return None

@@ -143,36 +143,36 @@ def node(context: Context) -> Iterator[LifecycleNode]:
 
 def test_a_message_arrives_as_it_was(node: LifecycleNode, station: Station) -> None:
     topic = Topic(node.create_publisher(Image, "~/image", 1), node.get_logger())
-    ear = station.listen("image")
+    inbox = station.subscribe("image")
     station.wait(topic.has_subscriber, "the subscriber")
     sent = image(np.arange(60, dtype=np.uint8).reshape(4, 5, 3), "rgb8", padding=1)
     topic.send(np.frombuffer(serialize_message(sent), np.uint8))
-    station.wait(lambda: ear.heard, "the message")
-    assert ear.heard == [sent]
+    station.wait(lambda: inbox.messages, "the message")
+    assert inbox.messages == [sent]
     topic.stop()
 
 
 def test_an_object_arrives_as_it_was(node: LifecycleNode, station: Station) -> None:
     topic = Topic(node.create_publisher(CameraInfo, "~/camera_info", 1), node.get_logger())
-    ear = station.listen("camera_info", CameraInfo)
+    inbox = station.subscribe("camera_info", CameraInfo)
     station.wait(topic.has_subscriber, "the subscriber")
     topic.send_object(camera_info(64, 48))
-    station.wait(lambda: ear.heard, "the message")
-    assert ear.heard == [camera_info(64, 48)]
+    station.wait(lambda: inbox.messages, "the message")
+    assert inbox.messages == [camera_info(64, 48)]
     topic.stop()
 
 
 def test_nothing_is_sent_while_the_node_is_inactive(node: LifecycleNode, station: Station) -> None:
     publisher = node.create_lifecycle_publisher(CameraInfo, "~/camera_info", 1)
     topic = Topic(publisher, node.get_logger())
-    ear = station.listen("camera_info", CameraInfo)
+    inbox = station.subscribe("camera_info", CameraInfo)
     station.wait(topic.has_subscriber, "the subscriber")
     topic.send_object(camera_info(1, 1))
     node.trigger_configure()
     node.trigger_activate()
     topic.send_object(camera_info(2, 2))
-    station.wait(lambda: ear.heard, "the message")
-    assert [info.width for info in ear.heard] == [2]
+    station.wait(lambda: inbox.messages, "the message")
+    assert [info.width for info in inbox.messages] == [2]
     topic.stop()
 
 

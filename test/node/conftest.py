@@ -22,9 +22,16 @@ def node(start_node: ros_fixtures.StartNode, miniature: Path) -> NodeProcess:
     return start_node(f"bundle:={miniature}", "max_age_ms:=10000", "fallback_after_ms:=30000")
 
 
-@pytest.fixture
-def station(context: Context, node: NodeProcess) -> Iterator[Station]:
-    """A camera and listeners for the module's node."""
+@pytest.fixture(scope="module")
+def modules_station(context: Context, node: NodeProcess) -> Iterator[Station]:
+    """Kept for a module, because two ROS nodes take a second and more to discover each other."""
     station = Station(context, node.namespace)
     yield station
     station.close()
+
+
+@pytest.fixture
+def station(modules_station: Station) -> Iterator[Station]:
+    """A camera and subscribers for the module's node, none of them there yet."""
+    yield modules_station
+    modules_station.reset()

@@ -23,7 +23,7 @@ from ros_miniature import (
     expected_image,
     frame,
 )
-from ros_station import Ear, Station, camera_info, image, stamp_of, values_of
+from ros_station import Inbox, Station, camera_info, image, stamp_of, values_of
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from unirestore_ros.msgs.encodings import ENCODINGS, to_rgb
@@ -59,7 +59,7 @@ def rgb_of(answer: Image) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_encoding(station: Station, encoding: str) -> None:
     """The conversion itself is tested against references of its own."""
-    out = station.listen("image")
+    out = station.subscribe("image")
     sent = message(encoding, padding=0 if encoding == "rgb8" else 13)
     answer = station.exchange(sent, out)
     seen = to_rgb(sent, np.empty((HEIGHT, WIDTH, 3), np.uint8))
@@ -78,34 +78,31 @@ def test_every_encoding(station: Station, encoding: str) -> None:
 def test_all_outputs_carry_the_frames_header_and_are_right(station: Station) -> None:
     """Image, JPEG, features, CameraInfo and task images of one frame, from one trunk."""
     images = {
-        topic: station.listen(topic)
+        topic: station.subscribe(topic)
         for topic in ("image", "segmentation/features", "detection/features", "segmentation/image")
     }
-    jpeg = station.listen("image/compressed", CompressedImage)
+    jpeg = station.subscribe("image/compressed", CompressedImage)
     infos = {
-        topic: station.listen(topic, CameraInfo)
+        topic: station.subscribe(topic, CameraInfo)
         for topic in ("camera_info", "detection/camera_info")
     }
     sent_info = camera_info(WIDTH, HEIGHT)
     station.send(sent_info, "camera_info")
-    station.pause(0.2)
-    answer = station.exchange(message(), images["detection/features"])
-    stamp = stamp_of(answer)
-    everything: dict[str, Ear] = {**images, **infos, "image/compressed": jpeg}
-    station.wait(lambda: all(ear.of(stamp) for ear in everything.values()), "all outputs")
-    heard = {topic: ear.of(stamp) for topic, ear in everything.items()}
-    assert {one.header.frame_id for one in heard.values()} == {"camera_optical"}
-    np.testing.assert_array_equal(rgb_of(heard["image"]), expected_image(RGB))
+    everything: dict[str, Inbox] = {**images, **infos, "image/compressed": jpeg}
+    stamp = stamp_of(station.exchange(message(), *everything.values()))
+    received = {topic: inbox.of(stamp) for topic, inbox in everything.items()}
+    assert {one.header.frame_id for one in received.values()} == {"camera_optical"}
+    np.testing.assert_array_equal(rgb_of(received["image"]), expected_image(RGB))
     np.testing.assert_array_equal(
-        rgb_of(heard["segmentation/image"]), expected_image(RGB, "segmentation")
+        rgb_of(received["segmentation/image"]), expected_image(RGB, "segmentation")
     )
     for task in ("segmentation", "detection"):
-        check_features(heard[f"{task}/features"], task)
-    check_jpeg(heard["image/compressed"], heard["image"])
-    passed = heard["camera_info"]
+        check_features(received[f"{task}/features"], task)
+    check_jpeg(received["image/compressed"], received["image"])
+    passed = received["camera_info"]
     passed.header = sent_info.header
     assert passed == sent_info
-    check_scaled(heard["detection/camera_info"])
+    check_scaled(received["detection/camera_info"])
 
 
 def check_features(answer: Image, task: str) -> None:
@@ -132,7 +129,7 @@ def check_scaled(info: CameraInfo) -> None:
 def test_status_of_a_published_frame(station: Station) -> None:
     from diagnostic_msgs.msg import DiagnosticArray
 
-    out, status = station.listen("image"), station.listen("status", DiagnosticArray)
+    out, status = station.subscribe("image"), station.subscribe("status", DiagnosticArray)
     stamp = stamp_of(station.exchange(message(), out))
     said = station.wait(lambda: status.of(stamp), "the frame's status")
     values = values_of(said.status[0])
@@ -141,12 +138,12 @@ def test_status_of_a_published_frame(station: Station) -> None:
     assert 0 < float(values["latency_ms"]) <= float(values["age_ms"]) < 1e4
 
 
-def test_nobody_listens_then_the_camera_is_not_subscribed(station: Station) -> None:
+def test_without_subscribers_the_camera_is_not_subscribed(station: Station) -> None:
     camera = station.camera(subscribers=0)
-    station.listen("detection/features")
+    station.subscribe("detection/features")
     station.wait(lambda: camera.get_subscription_count() == 1, "the node's subscription")
-    station.let_go("detection/features")
-    station.wait(lambda: camera.get_subscription_count() == 0, "the node to let go")
+    station.unsubscribe("detection/features")
+    station.wait(lambda: camera.get_subscription_count() == 0, "the node to unsubscribe")
 
 
 @pytest.mark.parametrize(
@@ -157,18 +154,17 @@ def test_nobody_listens_then_the_camera_is_not_subscribed(station: Station) -> N
         ("camera_info", TRUNK_FAILS),
     ],
 )
-def test_what_nobody_listens_to_is_not_computed(station: Station, topic: str, failing: int) -> None:
+def test_what_nobody_subscribes_is_not_computed(station: Station, topic: str, failing: int) -> None:
     """The part that is not needed would fail."""
     kind = CameraInfo if topic == "camera_info" else Image
-    out = station.listen(topic, kind)
+    out = station.subscribe(topic, kind)
     station.send(camera_info(WIDTH, HEIGHT), "camera_info")
-    station.pause(0.2)
     station.exchange(message(rgb=frame(failing=failing)), out)
 
 
-def test_features_are_computed_for_who_listens_to_them_alone(station: Station) -> None:
+def test_features_are_computed_for_their_subscriber_alone(station: Station) -> None:
     """A failure shows that the part is run when it is wanted."""
-    station.listen("segmentation/features")
+    station.subscribe("segmentation/features")
     before = dropped(station, "failed")
     station.send(message(rgb=frame(failing=ADAPTER_FAILS)))
     station.diagnosis(lambda s: int(values_of(s)["dropped_failed"]) > before, "a failed frame")
@@ -179,8 +175,8 @@ def dropped(station: Station, cause: str) -> int:
     return int(values_of(status)[f"dropped_{cause}"])
 
 
-def test_best_effort_cameras_and_listeners_are_heard(station: Station) -> None:
-    out = station.listen("image", reliable=False)
+def test_best_effort_cameras_and_subscribers_are_served(station: Station) -> None:
+    out = station.subscribe("image", reliable=False)
     station.camera(reliable=False)
     station.exchange(message(), out)
 
@@ -192,7 +188,7 @@ def test_reliability_follows_the_publishers(station: Station) -> None:
         infos = station.node.get_subscriptions_info_by_topic(f"{station.namespace}/image")
         return {info.qos_profile.reliability.name for info in infos}
 
-    station.listen("image")
+    station.subscribe("image")
     station.camera()
     station.wait(lambda: subscribed() == {"RELIABLE"}, "a reliable subscription")
     other = station.node.create_publisher(Image, "image", best_effort())
@@ -208,26 +204,26 @@ def best_effort() -> Any:
 
 
 def test_a_publisher_from_which_nothing_arrives_is_noticed(station: Station) -> None:
-    station.listen("image")
+    station.subscribe("image")
     station.camera()
     status = station.diagnosis(lambda s: "nothing has arrived" in s.message, "a silent publisher")
     assert "FASTDDS_DEFAULT_PROFILES_FILE" in status.message and status.level == b"\1"
-    out = station.listen("image/compressed", CompressedImage)
+    out = station.subscribe("image/compressed", CompressedImage)
     station.exchange(message(), out)
     station.diagnosis(lambda s: "nothing has arrived" not in s.message, "all well")
 
 
 def test_stamps_that_are_no_age_count_from_arrival(station: Station) -> None:
     """As from a bag that is played without its clock."""
-    out = station.listen("image")
+    out = station.subscribe("image")
     camera, old = station.camera(), message()
     old.header.stamp.sec = 1_600_000_000
 
-    def heard() -> bool:
+    def received() -> bool:
         camera.publish(old)
         station.pause(0.1)
-        return bool(out.heard)
+        return bool(out.messages)
 
-    station.wait(heard, "the frame of an old bag")
-    assert out.heard[0].header.stamp.sec == 1_600_000_000
+    station.wait(received, "the frame of an old bag")
+    assert out.messages[0].header.stamp.sec == 1_600_000_000
     assert time.time() > 1_600_000_000 + 10

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from rclpy.context import Context
-from ros_station import Ear, Station, image, values_of
+from ros_fixtures import StartNode
+from ros_process import NodeProcess
+from ros_station import Inbox, Station, image, values_of
 from sensor_msgs.msg import Image
 
 from unirestore_ros.engine import Engine, open_engine
@@ -34,16 +35,9 @@ def frames(engine: Engine) -> list[DemoFrame]:
 
 
 @pytest.fixture(scope="module")
-def node(start_node: Callable) -> Any:
+def node(start_node: StartNode) -> NodeProcess:
     """By the bundle's name, which is the default; a busy machine may be slow."""
     return start_node("max_age_ms:=10000", "fallback_after_ms:=30000")
-
-
-@pytest.fixture
-def station(context: Context, node: Any) -> Iterator[Station]:
-    station = Station(context, node.namespace)
-    yield station
-    station.close()
 
 
 def pixels_of(answer: Image) -> np.ndarray:
@@ -57,7 +51,7 @@ def error(a: np.ndarray, b: np.ndarray) -> float:
 def test_the_picture_is_the_engines_and_better_than_the_cameras(
     station: Station, engine: Engine, frames: list[DemoFrame]
 ) -> None:
-    out = station.listen("image")
+    out = station.subscribe("image")
     before, after = 0.0, 0.0
     for frame in frames:
         answer = station.exchange(image(frame.degraded, "rgb8"), out)
@@ -72,14 +66,14 @@ def test_features_are_the_engines(
     station: Station, engine: Engine, frames: list[DemoFrame]
 ) -> None:
     """Of both tasks, of one frame; they differ, as their prompts do."""
-    ears = {task: station.listen(f"{task}/features") for task in TASKS}
-    last = station.exchange(image(frames[0].degraded, "rgb8"), ears[TASKS[-1]])
+    inboxes = {task: station.subscribe(f"{task}/features") for task in TASKS}
+    last = station.exchange(image(frames[0].degraded, "rgb8"), inboxes[TASKS[-1]])
     stamp = last.header.stamp
-    station.wait(lambda: all(stamp in stamps(ear) for ear in ears.values()), "both tasks")
+    station.wait(lambda: all(stamp in stamps(inbox) for inbox in inboxes.values()), "both tasks")
     engine.run_trunk(frames[0].degraded)
     seen = {}
-    for task, ear in ears.items():
-        answer = next(one for one in ear.heard if one.header.stamp == stamp)
+    for task, inbox in inboxes.items():
+        answer = next(one for one in inbox.messages if one.header.stamp == stamp)
         height, width, channels = engine.feature_shape
         assert (answer.height, answer.width) == (height, width)
         assert answer.encoding == f"32FC{channels}"
@@ -88,8 +82,8 @@ def test_features_are_the_engines(
     assert not np.allclose(seen["segmentation"], seen["detection"])
 
 
-def stamps(ear: Ear) -> list:
-    return [message.header.stamp for message in ear.heard]
+def stamps(inbox: Inbox) -> list:
+    return [message.header.stamp for message in inbox.messages]
 
 
 def test_it_runs_without_pytorch(station: Station, node: Any) -> None:

@@ -1,4 +1,4 @@
-"""The node's topics, and who listens to them."""
+"""The node's topics, and who subscribes to them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def station(context: Context) -> Iterator[Station]:
 def test_demand_follows_the_subscribers(node: LifecycleNode, station: Station) -> None:
     outputs = Outputs(node, Parameters())
     assert outputs.demand() == NOBODY and not NOBODY
-    station.listen("detection/features")
-    station.listen("image/compressed", CompressedImage)
+    station.subscribe("detection/features")
+    station.subscribe("image/compressed", CompressedImage)
     wanted = Demand(frozenset({"detection/features", "image/compressed"}))
     station.wait(lambda: outputs.demand() == wanted, "both subscribers")
-    station.let_go()
+    station.unsubscribe()
     station.wait(lambda: outputs.demand() == NOBODY, "nobody")
     outputs.destroy()
 

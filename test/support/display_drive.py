@@ -43,14 +43,14 @@ class Display:
     def receive(self, kind: type, topic: str, condition: Callable[[Any], bool]) -> Any:
         """Return the first message of the topic that meets the condition, while the camera
         sends."""
-        ear = self.station.listen(f"{self.station.namespace}/driver_display/{topic}", kind)
+        inbox = self.station.subscribe(f"{self.station.namespace}/driver_display/{topic}", kind)
 
         def received() -> Any:
             self.send()
-            return next((each for each in reversed(ear.heard) if condition(each)), None)
+            return next((each for each in reversed(inbox.messages) if condition(each)), None)
 
         found = self.station.wait(received, f"{topic} as it should be")
-        self.station.let_go(f"{self.station.namespace}/driver_display/{topic}")
+        self.station.unsubscribe(f"{self.station.namespace}/driver_display/{topic}")
         return found
 
     @property

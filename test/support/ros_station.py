@@ -1,4 +1,4 @@
-"""The other side of the node: a camera that publishes to it, and who listens to what it sends."""
+"""The other side of the node: a camera that publishes to it, and subscribers of its topics."""
 
 from __future__ import annotations
 
@@ -29,33 +29,39 @@ T = TypeVar("T")
 
 
 class Timeout(AssertionError):
-    """What was waited for did not come."""
+    """The condition that a test waits for was not met in time."""
 
 
 @dataclass
-class Ear:
-    """What has come on a topic."""
+class Inbox:
+    """The messages that have come on a topic."""
 
-    heard: list[Any] = field(default_factory=list)
+    messages: list[Any] = field(default_factory=list)
 
     def stamps(self) -> list[int]:
-        return [stamp_of(message) for message in self.heard]
+        return [stamp_of(message) for message in self.messages]
 
     def of(self, stamp: int) -> Any:
         """The message of that stamp; None before it came."""
-        return next((message for message in self.heard if stamp_of(message) == stamp), None)
+        return next((message for message in self.messages if stamp_of(message) == stamp), None)
 
 
 class Station:
-    """A camera on ``namespace``/image and listeners to the node ``namespace``/unirestore."""
+    """A camera on ``namespace``/image and subscribers of the node ``namespace``/unirestore."""
 
     def __init__(self, context: Context, namespace: str) -> None:
         self.namespace = namespace
         self.node = Node("station", namespace=namespace, context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
-        self._ears: dict[str, tuple[Ear, Any]] = {}
+        self._inboxes: dict[str, tuple[Inbox, Any]] = {}
         self._cameras: dict[str, Publisher] = {}
+
+    def reset(self) -> None:
+        """Leave the graph, so that the next test begins anew; the node of the station stays."""
+        self.unsubscribe()
+        for topic in tuple(self._cameras):
+            self.drop_camera(topic)
 
     def close(self) -> None:
         self._executor.shutdown()
@@ -75,27 +81,27 @@ class Station:
         return result
 
     def pause(self, seconds: float) -> None:
-        """Let a time pass that means something to the node, and hear what comes meanwhile."""
+        """Let a time pass that means something to the node, and receive what comes meanwhile."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._executor.spin_once(timeout_sec=min(0.02, max(0.0, end - time.monotonic())))
 
-    def listen(self, topic: str, kind: type = Image, reliable: bool = True) -> Ear:
+    def subscribe(self, topic: str, kind: type = Image, reliable: bool = True) -> Inbox:
         """Subscribe one of the node's topics, and wait until the node knows."""
-        ear = Ear()
+        inbox = Inbox()
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         name = topic if topic.startswith("/") else self.name(topic)
         subscription = self.node.create_subscription(
-            kind, name, ear.heard.append, QoSProfile(depth=50, reliability=policy)
+            kind, name, inbox.messages.append, QoSProfile(depth=50, reliability=policy)
         )
-        self._ears[topic] = (ear, subscription)
+        self._inboxes[topic] = (inbox, subscription)
         self.wait(subscription.get_publisher_count, f"a publisher of {name}")
-        return ear
+        return inbox
 
-    def let_go(self, *topics: str) -> None:
+    def unsubscribe(self, *topics: str) -> None:
         """Subscribe no longer; all topics where none is named."""
-        for topic in topics or tuple(self._ears):
-            _, subscription = self._ears.pop(topic)
+        for topic in topics or tuple(self._inboxes):
+            _, subscription = self._inboxes.pop(topic)
             self.node.destroy_subscription(subscription)
 
     def camera(
@@ -125,15 +131,17 @@ class Station:
         self.camera(type(message), topic).publish(message)
         return stamp
 
-    def exchange(self, message: Any, ear: Ear, topic: str = "image") -> Any:
-        """Send a frame until what is made of it is heard: the first may come before the node knows
-        who listens."""
+    def exchange(self, message: Any, inbox: Inbox, *others: Inbox, topic: str = "image") -> Any:
+        """Send a frame until its answer has come, and return it. The first may be sent before the
+        node knows every subscriber, or before it has received the CameraInfo, so that frames are
+        sent until one has its answer in ``others`` too."""
         stamps: list[int] = []
 
         def answer() -> Any:
             if not stamps or time.time_ns() - stamps[-1] > 3 * 10**8:
                 stamps.append(self.send(message, topic))
-            return next((heard for s in stamps if (heard := ear.of(s)) is not None), None)
+            complete = [s for s in stamps if all(one.of(s) is not None for one in others)]
+            return next((found for s in complete if (found := inbox.of(s)) is not None), None)
 
         return self.wait(answer, "the frame that was sent")
 
@@ -184,15 +192,20 @@ class Station:
         self, condition: Callable[[DiagnosticStatus], bool], what: str
     ) -> DiagnosticStatus:
         """The node's first diagnostics from now on that meet the condition."""
-        if "/diagnostics" not in self._ears:
-            self.listen("/diagnostics", DiagnosticArray)
-        ear, _ = self._ears["/diagnostics"]
-        ear.heard.clear()
+        if "/diagnostics" not in self._inboxes:
+            self.subscribe("/diagnostics", DiagnosticArray)
+        inbox, _ = self._inboxes["/diagnostics"]
+        inbox.messages.clear()
         mine = f"{self.namespace}/unirestore"
 
         def found() -> DiagnosticStatus | None:
             return next(
-                (s for array in ear.heard for s in array.status if s.name == mine and condition(s)),
+                (
+                    s
+                    for array in inbox.messages
+                    for s in array.status
+                    if s.name == mine and condition(s)
+                ),
                 None,
             )
 
