@@ -16,7 +16,7 @@ from unirestore_ros.recordings.images import (
     swap_red_and_blue,
     write_video,
 )
-from unirestore_ros.synthetic import corruptions, driving, mixtures
+from unirestore_ros.synthetic import corruptions, driving
 
 TARGET = (480, 360)
 
@@ -69,7 +69,7 @@ def test_what_is_done_is_said() -> None:
 
 def test_every_driving_degradation_has_its_name() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    for name in (*driving.DEGRADATIONS, *mixtures.MIXTURES):
+    for name in (*driving.DEGRADATIONS, *driving.MIXTURES):
         assert degradation(name, 3)(frame, 0).shape == frame.shape
 
 

@@ -8,9 +8,17 @@ import pytest
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.synthetic import driving
 from unirestore_ros.synthetic.drive import Drive
-from unirestore_ros.synthetic.driving import DEGRADATIONS, STEADY, degrade, frame_rng, proxy_depth
+from unirestore_ros.synthetic.driving import (
+    DEGRADATIONS,
+    STEADY,
+    degrade,
+    frame_rng,
+    proxy_depth,
+    smooth_field,
+    to_linear,
+    to_srgb,
+)
 from unirestore_ros.synthetic.frame import Frame
-from unirestore_ros.synthetic.radiometry import smooth_field, to_linear, to_srgb
 
 
 @pytest.fixture(scope="module")

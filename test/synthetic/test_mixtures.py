@@ -7,9 +7,8 @@ import pytest
 
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.synthetic.drive import Drive
-from unirestore_ros.synthetic.driving import DEGRADATIONS, STEADY, degrade
+from unirestore_ros.synthetic.driving import DEGRADATIONS, MIXTURES, STEADY, degrade, mix, mix_frame
 from unirestore_ros.synthetic.frame import Frame
-from unirestore_ros.synthetic.mixtures import MIXTURES, mix, mix_frame
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 
-from unirestore_ros.synthetic.camera import Bend, Camera
-from unirestore_ros.synthetic.canvas import Canvas, Texture
+from unirestore_ros.synthetic.canvas import Bend, Camera, Canvas, Texture
 from unirestore_ros.synthetic.frame import BUILDING, CAR, PEDESTRIAN, SIGN, Box, boxes_of
 from unirestore_ros.synthetic.ground import Street, _dash_share
-from unirestore_ros.synthetic.light import make_light
 from unirestore_ros.synthetic.noise import generator, sway, texture_noise
-from unirestore_ros.synthetic.shelf import Pictures, Shelf
+from unirestore_ros.synthetic.scene import VIEW_M, Traffic
+from unirestore_ros.synthetic.sky import make_light
 from unirestore_ros.synthetic.street import BLOCK_M, Town
-from unirestore_ros.synthetic.traffic import VIEW_M, Traffic
+from unirestore_ros.synthetic.textures import Textures
 
 STREET = Street(lanes=1, lane=3.2, parking=2.1, pavement=2.5, left_hand=True)
 
@@ -145,24 +142,11 @@ def test_dashes_fill_their_share_of_the_road() -> None:
     )
 
 
-def test_shelf_keeps_the_latest() -> None:
-    shelf: Shelf[int] = Shelf(2)
-    made: list[int] = []
-
-    def make(value: int) -> int:
-        made.append(value)
-        return value
-
-    for key in (1, 2, 1, 3, 1, 2):
-        assert shelf.get(key, partial(make, key)) == key
-    assert made == [1, 2, 3, 2]
-
-
 def test_blocks_do_not_depend_on_each_other() -> None:
     light = make_light(4)
 
     def town() -> Town:
-        return Town(4, STREET, Pictures(4, light), 0.5)
+        return Town(4, STREET, Textures(4, light), 0.5)
 
     alone, after_others = town(), town()
     for index in range(3):
@@ -176,7 +160,7 @@ def test_blocks_do_not_depend_on_each_other() -> None:
 
 
 def test_traffic_moves_at_its_own_speed() -> None:
-    traffic = Traffic(11, STREET, Pictures(11, make_light(11)))
+    traffic = Traffic(11, STREET, Textures(11, make_light(11)))
     now = {v.vehicle.number: v.s for v in traffic.vehicles(20.0, 500.0) if v.oncoming}
     soon = {v.vehicle.number: v.s for v in traffic.vehicles(20.5, 500.0) if v.oncoming}
     common = now.keys() & soon.keys()

@@ -14,7 +14,7 @@ import numpy as np
 from unirestore_ros.evaluate.methods import Image
 from unirestore_ros.synthetic import driving
 from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES, VALIDATION, corrupt, seed_of
-from unirestore_ros.synthetic.mixtures import MIXTURES, mix
+from unirestore_ros.synthetic.driving import MIXTURES, mix
 from unirestore_ros.train.prepare import HELD_OUT
 
 _DRIVING = "driving/"

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from unirestore_ros.recordings import RecordingError
-from unirestore_ros.synthetic import corruptions, driving, mixtures
+from unirestore_ros.synthetic import corruptions, driving
 
 Size = tuple[int, int]  # (width, height) in pixels
 Degrade = Callable[[np.ndarray, int], np.ndarray]
@@ -73,8 +73,8 @@ def _degradation_of_rgb(name: str, severity: int) -> Degrade:
         return lambda frame, number: driving.degrade(
             frame, name, severity, driving.frame_rng(_SEED, name, number)
         )
-    if name in mixtures.MIXTURES:
-        return lambda frame, number: mixtures.mix_frame(frame, name, severity, _SEED, number)
+    if name in driving.MIXTURES:
+        return lambda frame, number: driving.mix_frame(frame, name, severity, _SEED, number)
     if bare in corruptions.COMMON + corruptions.VALIDATION:
         _require_benchmark(name)
         return lambda frame, number: corruptions.corrupt(frame, bare, severity, f"{_SEED} {number}")
@@ -86,12 +86,12 @@ def _require_benchmark(name: str) -> None:
         raise RecordingError(
             f"DEGRADE={name} is a corruption of ImageNet-C and needs imagecorruptions-imaug:"
             " `make test` installs it; without it there are "
-            + ", ".join([*driving.DEGRADATIONS, *mixtures.MIXTURES])
+            + ", ".join([*driving.DEGRADATIONS, *driving.MIXTURES])
         )
 
 
 def _unknown_degradation(name: str) -> str:
-    driven = (*driving.DEGRADATIONS, *mixtures.MIXTURES)
+    driven = (*driving.DEGRADATIONS, *driving.MIXTURES)
     names = [*driven, *corruptions.COMMON, *corruptions.VALIDATION]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""

@@ -1,15 +1,67 @@
-"""The canvas: textured quads, sprites and polygons, painted from far to near.
+"""A camera and its canvas: textured quads, sprites and polygons, painted from far to near.
 
 The image is painted at twice the frame's size and averaged at the end, which is what softens its
 edges; labels, inverse depth and instance numbers are kept at the frame's size.
+
+World: s metres along the road, x metres to the right of its middle, y metres up. The road may bend:
+its middle lies at ``bend(s)`` metres sideways. Seen from s0 a bend is a shear (small angles), so
+that everything at one s keeps one depth: z = s - s0.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
+from unirestore_ros.synthetic.noise import Array
+
+NEAR_M = 0.7
+
+
+@dataclass(frozen=True)
+class Bend:
+    """The road's sideways course: a sum of long waves."""
+
+    amplitudes: Array
+    lengths: Array
+    phases: Array
+
+    def __call__(self, s: Array | float) -> Array:
+        angle = 2 * np.pi * np.asarray(s)[..., None] / self.lengths + self.phases
+        return (self.amplitudes * np.sin(angle)).sum(axis=-1)
+
+    def slope(self, s: Array | float) -> Array:
+        angle = 2 * np.pi * np.asarray(s)[..., None] / self.lengths + self.phases
+        return (self.amplitudes * 2 * np.pi / self.lengths * np.cos(angle)).sum(axis=-1)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole on the canvas: focal length, principal column and horizon row in canvas pixels."""
+
+    s: float
+    x: float
+    height: float
+    focal: float
+    column: float
+    horizon: float
+    bend: Bend
+
+    def sideways(self, s: Array | float) -> Array:
+        """How far the road's middle at s lies to the right of the camera's straight course."""
+        ahead = np.asarray(s) - self.s
+        return self.bend(s) - self.bend(self.s) - self.bend.slope(self.s) * ahead - self.x
+
+    def project(self, x: Array, y: Array, s: Array) -> tuple[Array, Array]:
+        """Canvas points (N,2) and inverse depths (N,); what is nearer than NEAR_M is put there."""
+        inverse = 1.0 / np.maximum(np.asarray(s, float) - self.s, NEAR_M)
+        across = (np.asarray(x) + self.sideways(s)) * self.focal * inverse + self.column
+        down = self.horizon - (np.asarray(y) - self.height) * self.focal * inverse
+        return np.stack(np.broadcast_arrays(across, down), axis=-1), inverse
+
 
 SUPERSAMPLE = 2
 _SHIFT = 4  # binary digits after the point in the coordinates given to OpenCV
@@ -21,12 +73,12 @@ class Texture:
     image: (H,W,3) uint8 RGB, or (H,W,4) with colours premultiplied by alpha.
     """
 
-    def __init__(self, image: np.ndarray) -> None:
+    def __init__(self, image: Array) -> None:
         self.image = np.ascontiguousarray(image)
         self.opaque = image.shape[2] == 3
-        self._levels: dict[tuple[int, int], np.ndarray] = {(0, 0): self.image}
+        self._levels: dict[tuple[int, int], Array] = {(0, 0): self.image}
 
-    def fitting(self, width: float, height: float) -> np.ndarray:
+    def fitting(self, width: float, height: float) -> Array:
         """The smallest copy that is at least as large as a drawing of width x height pixels."""
         i = _halvings(self.image.shape[1], width)
         j = _halvings(self.image.shape[0], height)
@@ -47,15 +99,15 @@ class Canvas:
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width * SUPERSAMPLE, height * SUPERSAMPLE
         self.image = np.zeros((self.height, self.width, 3), np.uint8)
-        self.labels: np.ndarray = np.zeros((height, width), np.uint8)
+        self.labels: Array = np.zeros((height, width), np.uint8)
         self.inverse_depth = np.zeros((height, width), np.float32)
         self.instances = np.zeros((height, width), np.int32)
 
     def quad(
         self,
         texture: Texture,
-        corners: np.ndarray,
-        inverse_depths: np.ndarray,
+        corners: Array,
+        inverse_depths: Array,
         label: int | None,
         part: tuple[float, float] = (0.0, 1.0),
     ) -> None:
@@ -93,7 +145,7 @@ class Canvas:
         corner: tuple[float, float],
         size: tuple[float, float],
         inverse_depth: float,
-        label: int | np.ndarray,
+        label: int | Array,
         instance: int = 0,
     ) -> None:
         """Paint an upright picture with alpha. corner: its top left; size: (width, height).
@@ -115,7 +167,7 @@ class Canvas:
             inverse_depth,
             np.float32,
         )
-        if isinstance(label, np.ndarray):
+        if isinstance(label, Array):
             matrix = _scaling(
                 size[0] / label.shape[1] / SUPERSAMPLE,
                 size[1] / label.shape[0] / SUPERSAMPLE,
@@ -135,11 +187,11 @@ class Canvas:
 
     def polygons(
         self,
-        points: np.ndarray,
-        counts: np.ndarray,
+        points: Array,
+        counts: Array,
         colours: list[tuple[float, float, float]],
-        inverse_depths: np.ndarray,
-        outline: np.ndarray,
+        inverse_depths: Array,
+        outline: Array,
         label: int,
         instance: int,
     ) -> None:
@@ -160,7 +212,7 @@ class Canvas:
                 cv2.fillConvexPoly(self.inverse_depth, shape, depth, cv2.LINE_8, _SHIFT)
                 cv2.fillConvexPoly(self.instances, shape, instance, cv2.LINE_8, _SHIFT)
 
-    def _region(self, corners: np.ndarray) -> tuple[int, int, int, int] | None:
+    def _region(self, corners: Array) -> tuple[int, int, int, int] | None:
         """Bounding box on the canvas, aligned to whole frame pixels; None if nothing is on it."""
         across, down = corners[:, 0].tolist(), corners[:, 1].tolist()
         left = max(math.floor(min(across) / SUPERSAMPLE) * SUPERSAMPLE, 0)
@@ -171,7 +223,7 @@ class Canvas:
             return None
         return left, top, right, bottom
 
-    def _mix(self, patch: np.ndarray, region: tuple[int, int, int, int]) -> np.ndarray:
+    def _mix(self, patch: Array, region: tuple[int, int, int, int]) -> Array:
         """Lay a premultiplied RGBA patch over the image; its alpha."""
         left, top, right, bottom = region
         alpha = cv2.extractChannel(patch, 3)
@@ -183,10 +235,10 @@ class Canvas:
 
     def _note(
         self,
-        mask: np.ndarray,
+        mask: Array,
         region: tuple[int, int, int, int],
-        label: int | np.ndarray,
-        plane: np.ndarray,
+        label: int | Array,
+        plane: Array,
         instance: int,
     ) -> None:
         """Write label, inverse depth and instance where more than half of a frame pixel is hit."""
@@ -199,21 +251,19 @@ class Canvas:
         np.copyto(self.inverse_depth[window], plane, where=hit)
 
 
-def _fixed(points: np.ndarray) -> np.ndarray:
+def _fixed(points: Array) -> Array:
     """Pixel edges to OpenCV's fixed-point pixel centres."""
     return np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
-def _scaling(across: float, down: float, x: float, y: float) -> np.ndarray:
+def _scaling(across: float, down: float, x: float, y: float) -> Array:
     """Affine matrix that enlarges about the corner and moves that to (x, y), at pixel centres."""
     return np.array(
         ((across, 0.0, x + 0.5 * across - 0.5), (0.0, down, y + 0.5 * down - 0.5)), np.float32
     )
 
 
-def _plane(
-    corners: np.ndarray, inverse_depths: np.ndarray, region: tuple[int, int, int, int]
-) -> np.ndarray:
+def _plane(corners: Array, inverse_depths: Array, region: tuple[int, int, int, int]) -> Array:
     """1/depth of a plane is linear in the image: its values at the region's frame pixels."""
     left, top, right, bottom = region
     (x0, y0), (x1, y1), _, (x3, y3) = corners.tolist()

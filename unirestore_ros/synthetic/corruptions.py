@@ -16,6 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from unirestore_ros.synthetic.noise import Array, Rng
+
 COMMON = (
     "gaussian_noise",
     "shot_noise",
@@ -61,7 +63,7 @@ def seed_of(seed_key: str, name: str, severity: int) -> int:
     return int.from_bytes(digest[:4], "little")
 
 
-def corrupt(image: np.ndarray, name: str, severity: int, seed_key: str) -> np.ndarray:
+def corrupt(image: Array, name: str, severity: int, seed_key: str) -> Array:
     """Corrupted copy of an RGB uint8 image (H,W,3), H and W at least 32.
 
     ``seed_key`` is the file's name: it, ``name`` and ``severity`` together decide the pixels.
@@ -80,7 +82,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed_key: str) -> np.nd
     return np.uint8(corrupted)
 
 
-def fast_glass_blur(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
+def fast_glass_blur(image: Array, severity: int, rng: Rng) -> Array:
     """``glass_blur`` without its loop over pixels, for filling training caches.
 
     Each pass moves every pixel by a random shift at once; the library swaps pixels one after
@@ -103,7 +105,7 @@ def fast_glass_blur(image: np.ndarray, severity: int, rng: np.random.Generator) 
     return cv2.GaussianBlur(blurred, (0, 0), sigma)
 
 
-def _check(image: np.ndarray, name: str, severity: int) -> None:
+def _check(image: Array, name: str, severity: int) -> None:
     if name not in COMMON + VALIDATION:
         raise ValueError(f"unknown corruption {name!r}: one of {', '.join(COMMON + VALIDATION)}")
     if severity not in SEVERITIES:
@@ -114,7 +116,7 @@ def _check(image: np.ndarray, name: str, severity: int) -> None:
         raise ValueError(f"corruptions need at least 32x32 pixels, got {image.shape}")
 
 
-def _library() -> dict[str, Callable[..., np.ndarray]]:
+def _library() -> dict[str, Callable[..., Array]]:
     try:
         from imagecorruptions import corruption_dict
     except ImportError as error:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from unirestore_ros.synthetic.camera import Bend, Camera
-from unirestore_ros.synthetic.canvas import SUPERSAMPLE, Canvas
+from unirestore_ros.synthetic.canvas import SUPERSAMPLE, Bend, Camera, Canvas
 from unirestore_ros.synthetic.driving import degrade, frame_rng
 from unirestore_ros.synthetic.frame import FAR_M, SKY, Frame, boxes_of
 from unirestore_ros.synthetic.ground import Ground, Street
-from unirestore_ros.synthetic.light import Light, make_light
-from unirestore_ros.synthetic.noise import generator, sway, to_uint8
+from unirestore_ros.synthetic.noise import Array, Rng, generator, sway, to_uint8
 from unirestore_ros.synthetic.programme import DEMO_SEED, RATE_HZ, stretch_of_each
-from unirestore_ros.synthetic.scene import VIEW_M, paint_decals, paint_things
-from unirestore_ros.synthetic.shelf import Pictures, Shelf
-from unirestore_ros.synthetic.sky import MARGIN, make_sky
-from unirestore_ros.synthetic.street import BLOCK_M, CELL_M, CELLS, Block, Town
-from unirestore_ros.synthetic.traffic import SPEED_M_PER_S, Traffic
+from unirestore_ros.synthetic.scene import (
+    SPEED_M_PER_S,
+    VIEW_M,
+    Traffic,
+    paint_decals,
+    paint_things,
+)
+from unirestore_ros.synthetic.sky import MARGIN, Light, make_light, make_sky
+from unirestore_ros.synthetic.street import BLOCK_M, CELL_M, CELLS, Town
+from unirestore_ros.synthetic.textures import Textures
 
 FOCAL_PER_WIDTH = 0.9  # a lens of 58 degrees
 SKYLINE_M = 400.0
@@ -45,14 +49,14 @@ class Drive:
         rng = generator(seed, "drive")
         self._street = _make_street(rng)
         self._light = make_light(seed)
-        self._pictures = Pictures(seed, self._light)
-        self._traffic = Traffic(seed, self._street, self._pictures)
+        self._textures = Textures(seed, self._light)
+        self._traffic = Traffic(seed, self._street, self._textures)
         reach = self._light.shadow_reach * self._light.side
-        self._town = Town(seed, self._street, self._pictures, reach)
+        self._town = Town(seed, self._street, self._textures, reach)
         self._ground = Ground(seed, self._street, self._light)
         self._focal = FOCAL_PER_WIDTH * width * SUPERSAMPLE
         self._sky, self._sky_labels = make_sky(seed, self._light, width * SUPERSAMPLE, self._focal)
-        self._blocks: Shelf[Block] = Shelf(16)
+        self._block = lru_cache(16)(self._town.block)
         self._start = float(rng.uniform(0, 5000))
         self._camera_height = float(rng.uniform(1.25, 1.55))
         self._phases = rng.uniform(0, 2 * np.pi, 8)
@@ -126,7 +130,7 @@ class Drive:
         canvas.inverse_depth[first:] = (1.0 / z)[:, None]
         self._ground.paint(canvas.image, camera, self._house_shadows(x, z, camera))
 
-    def _house_shadows(self, x: np.ndarray, z: np.ndarray, camera: Camera) -> np.ndarray | None:
+    def _house_shadows(self, x: Array, z: Array, camera: Camera) -> Array | None:
         """How much of the sun the houses on its side take from each ground pixel, in [0, 1]."""
         if self._light.sun < 0.1:
             return None
@@ -147,19 +151,16 @@ class Drive:
         vehicles = [parked for block in blocks for parked in block.parked]
         vehicles += self._traffic.vehicles(t, camera.s)
         people = list(self._traffic.people(t, camera.s))
-        paint_decals(canvas, camera, self._light, self._pictures, blocks, vehicles)
-        paint_things(canvas, camera, self._pictures, blocks, vehicles, people)
-
-    def _block(self, index: int, side: int) -> Block:
-        return self._blocks.get((index, side), lambda: self._town.block(index, side))
+        paint_decals(canvas, camera, self._light, self._textures, blocks, vehicles)
+        paint_things(canvas, camera, self._textures, blocks, vehicles, people)
 
 
 @dataclass(frozen=True)
 class DemoFrame:
     """clean, degraded: (H,W,3) uint8 RGB; stretch: its name; offset_s: seconds after the first."""
 
-    clean: np.ndarray
-    degraded: np.ndarray
+    clean: Array
+    degraded: Array
     stretch: str
     offset_s: float
 
@@ -204,7 +205,7 @@ class _Finish:
         curve = level * (1 - _CONTRAST) + _CONTRAST * level**2 * (3 - 2 * level)
         self._curve = to_uint8(255 * curve)
 
-    def look(self, image: np.ndarray, depth: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def look(self, image: Array, depth: Array, labels: Array) -> Array:
         clear = np.exp(-depth / np.float32(self._light.haze_m))
         clear[depth >= SKYLINE_M] = 1.0
         haze = self._light.horizon.astype(np.float32) * np.float32(0.92)
@@ -215,7 +216,7 @@ class _Finish:
         return cv2.addWeighted(toned, 1 + _SHARPENING, soft, -_SHARPENING, 0)
 
 
-def _make_street(rng: np.random.Generator) -> Street:
+def _make_street(rng: Rng) -> Street:
     return Street(
         lanes=int(rng.choice((1, 1, 1, 2))),
         lane=float(rng.uniform(2.9, 3.5)),

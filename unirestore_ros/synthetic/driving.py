@@ -1,6 +1,6 @@
 """What the road does to a camera: fog, rain, drops, noise, darkness, motion and snow.
 
-Every effect is computed in linear light J (see ``radiometry``) from a few physical quantities, and
+Every effect is computed in linear light J from a few physical quantities, and
 encoded again; ``rng`` decides everything random. For a video, give the effects in ``STEADY`` an
 equally seeded generator for every frame (fog and drops do not flicker) and the others a new one:
 ``frame_rng`` does just that.
@@ -19,17 +19,23 @@ equally seeded generator for every frame (fog and drops do not flicker) and the 
 - low_light: exposure lowered by whole stops, then the noise of a sensor with its gain turned up.
 - motion_blur: the camera turns during the exposure; the mean of J along a straight path.
 - snow: veil as in fog, and bright flakes at three distances, near ones large, blurred and few.
+
+A mixture is several of these one after another in linear light, in the order in which the light
+meets them: what is in the air first, then the lens, then the camera. Every part has the severity of
+the mixture and a generator of its own, so that a video's fog stays steady while its noise does not.
+Nothing is rounded or clipped between the parts.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from unirestore_ros.synthetic.radiometry import smooth_field, to_linear, to_srgb
+from unirestore_ros.synthetic.noise import Array, Rng
 
 # By severity 1 to 5.
 VISIBILITY_M = (600.0, 350.0, 200.0, 120.0, 70.0)
@@ -52,12 +58,12 @@ STEADY = ("fog", "lens_drops", "motion_blur")
 
 
 def degrade(
-    image: np.ndarray,
+    image: Array,
     name: str,
     severity: int,
-    rng: np.random.Generator,
-    depth: np.ndarray | None = None,
-) -> np.ndarray:
+    rng: Rng,
+    depth: Array | None = None,
+) -> Array:
     """Degraded copy of an RGB uint8 image (H,W,3).
 
     ``depth``: metres, float32 (H,W); without it ``proxy_depth`` stands in.
@@ -69,7 +75,7 @@ def degrade(
     return to_srgb(DEGRADATIONS[name](to_linear(image), severity - 1, rng, metres))
 
 
-def checked_depth(image: np.ndarray, severity: int, depth: np.ndarray | None) -> np.ndarray:
+def checked_depth(image: Array, severity: int, depth: Array | None) -> Array:
     """``depth``, or the proxy for it; ValueError for a severity or a shape that cannot be."""
     if severity not in (1, 2, 3, 4, 5):
         raise ValueError(f"severity {severity!r} is not one of 1, 2, 3, 4, 5")
@@ -82,14 +88,14 @@ def checked_depth(image: np.ndarray, severity: int, depth: np.ndarray | None) ->
     return depth
 
 
-def frame_rng(seed_key: str, name: str, frame: int) -> np.random.Generator:
+def frame_rng(seed_key: str, name: str, frame: int) -> Rng:
     """Generator for frame number ``frame`` of a video; the same for every frame if STEADY."""
     number = "steady" if name in STEADY else str(frame)
     digest = hashlib.sha256(f"{seed_key}|{name}|{number}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
-def proxy_depth(height: int, width: int) -> np.ndarray:
+def proxy_depth(height: int, width: int) -> Array:
     """Depth in metres for a photograph without one, from the row alone: a street as a corridor.
 
     The horizon lies at 45 % of the height and the focal length f is 0.85 widths (a lens of 61
@@ -102,18 +108,18 @@ def proxy_depth(height: int, width: int) -> np.ndarray:
     return np.repeat(np.minimum(metres, FAR_M).astype(np.float32)[:, None], width, axis=1)
 
 
-def transmission(depth: np.ndarray, visibility_m: float) -> np.ndarray:
+def transmission(depth: Array, visibility_m: float) -> Array:
     """Share of light that is left after ``depth`` metres: 5 % at ``visibility_m``."""
     return np.exp(np.float32(-2.996 / visibility_m) * depth)
 
 
-def _fog(light: np.ndarray, level: int, rng: np.random.Generator, depth: np.ndarray) -> np.ndarray:
+def _fog(light: Array, level: int, rng: Rng, depth: Array) -> Array:
     density = 1.0 + 0.15 * smooth_field(rng, depth.shape, 5)
     airlight = AIRLIGHT * rng.uniform(0.85, 1.1) * rng.uniform(0.97, 1.03, 3).astype(np.float32)
     return _veil(light, transmission(depth * density, VISIBILITY_M[level]), airlight)
 
 
-def _rain(light: np.ndarray, level: int, rng: np.random.Generator, depth: np.ndarray) -> np.ndarray:
+def _rain(light: Array, level: int, rng: Rng, depth: Array) -> Array:
     rate = RAIN_MM_PER_H[level]
     visibility = 13_000.0 / (1.076 * rate**0.67)  # 13 dB leave 5 %
     bright = float(light.mean()) * 1.6 + 0.05
@@ -123,9 +129,7 @@ def _rain(light: np.ndarray, level: int, rng: np.random.Generator, depth: np.nda
     return veiled + streaks[..., None] * (np.float32(bright) - 0.75 * veiled)
 
 
-def _lens_drops(
-    light: np.ndarray, level: int, rng: np.random.Generator, depth: np.ndarray
-) -> np.ndarray:
+def _lens_drops(light: Array, level: int, rng: Rng, depth: Array) -> Array:
     height, width = depth.shape
     wet = light.copy()
     soft = cv2.GaussianBlur(cv2.resize(light, (width // 4, height // 4)), (0, 0), 1.2)
@@ -136,22 +140,16 @@ def _lens_drops(
     return wet
 
 
-def _noise(
-    light: np.ndarray, level: int, rng: np.random.Generator, depth: np.ndarray
-) -> np.ndarray:
+def _noise(light: Array, level: int, rng: Rng, depth: Array) -> Array:
     return _sensor_noise(light, NOISE_GAIN[level], rng)
 
 
-def _low_light(
-    light: np.ndarray, level: int, rng: np.random.Generator, depth: np.ndarray
-) -> np.ndarray:
+def _low_light(light: Array, level: int, rng: Rng, depth: Array) -> Array:
     dark = light * np.float32(2.0 ** -EXPOSURE_STOPS[level])
     return _sensor_noise(dark, 0.0006 * (1 + level), rng)
 
 
-def _motion_blur(
-    light: np.ndarray, level: int, rng: np.random.Generator, depth: np.ndarray
-) -> np.ndarray:
+def _motion_blur(light: Array, level: int, rng: Rng, depth: Array) -> Array:
     """Mean over 32 places along the path: five times the mean of two copies, twice as far apart."""
     height, width = depth.shape
     angle = rng.normal(0.0, 0.35) + np.pi * rng.integers(2)  # a turning camera: mostly sideways
@@ -164,7 +162,7 @@ def _motion_blur(
     return _shift(blurred, -step * 15.5)
 
 
-def _snow(light: np.ndarray, level: int, rng: np.random.Generator, depth: np.ndarray) -> np.ndarray:
+def _snow(light: Array, level: int, rng: Rng, depth: Array) -> Array:
     veiled = _veil(light, transmission(depth, SNOW_VISIBILITY_M[level]), AIRLIGHT)
     cover = np.zeros(depth.shape, np.uint8)
     width = depth.shape[1]
@@ -177,18 +175,18 @@ def _snow(light: np.ndarray, level: int, rng: np.random.Generator, depth: np.nda
     return veiled + alpha * (np.float32(0.85) - veiled)
 
 
-def _veil(light: np.ndarray, share: np.ndarray, airlight: np.ndarray) -> np.ndarray:
+def _veil(light: Array, share: Array, airlight: Array) -> Array:
     """I = J t + A (1 - t), with t (H,W) and A an RGB colour."""
     return airlight + (light - airlight) * share[..., None]
 
 
-def _sensor_noise(light: np.ndarray, gain: float, rng: np.random.Generator) -> np.ndarray:
+def _sensor_noise(light: Array, gain: float, rng: Rng) -> Array:
     """Shot and read noise: variance gain * J + (2.5 gain)^2, drawn as Gaussian."""
     deviation = np.sqrt(np.float32(gain) * light + np.float32((2.5 * gain) ** 2))
     return light + deviation * rng.standard_normal(light.shape, np.float32)
 
 
-def _streaks(shape: tuple[int, int], count: int, rng: np.random.Generator) -> np.ndarray:
+def _streaks(shape: tuple[int, int], count: int, rng: Rng) -> Array:
     """Opacity of rain streaks in [0, 1], float32 (H,W): many thin faint ones, few near and wide."""
     scale = shape[1] / 480
     far = cv2.GaussianBlur(_dashes(shape, count, 12 * scale, 0.6, rng), (0, 0), 0.5 * scale)
@@ -197,9 +195,7 @@ def _streaks(shape: tuple[int, int], count: int, rng: np.random.Generator) -> np
     return far * np.float32(0.55 / 255) + near * np.float32(0.35 / 255)
 
 
-def _dashes(
-    shape: tuple[int, int], count: int, length: float, thickness: float, rng: np.random.Generator
-) -> np.ndarray:
+def _dashes(shape: tuple[int, int], count: int, length: float, thickness: float, rng: Rng) -> Array:
     """uint8 (H,W) of short falling lines; away from the image's middle they lean outwards."""
     height, width = shape
     layer = np.zeros(shape, np.uint8)
@@ -216,9 +212,7 @@ def _dashes(
     return layer
 
 
-def _add_drop(
-    light: np.ndarray, soft: np.ndarray, centre: np.ndarray, radius: float, gain: float
-) -> None:
+def _add_drop(light: Array, soft: Array, centre: Array, radius: float, gain: float) -> None:
     """Mix one drop into ``light``: the wide view ``soft`` (a quarter the size), upside down."""
     height, width = light.shape[:2]
     reach = radius * 1.4
@@ -239,14 +233,14 @@ def _add_drop(
     patch += alpha * (view * (rim * np.float32(gain))[..., None] - patch)
 
 
-def _shift(image: np.ndarray, offset: np.ndarray) -> np.ndarray:
+def _shift(image: Array, offset: Array) -> Array:
     matrix = np.array([[1, 0, offset[0]], [0, 1, offset[1]]])
     return cv2.warpAffine(
         image, matrix, (image.shape[1], image.shape[0]), borderMode=cv2.BORDER_REFLECT_101
     )
 
 
-Effect = Callable[[np.ndarray, int, np.random.Generator, np.ndarray], np.ndarray]
+Effect = Callable[[Array, int, Rng, Array], Array]
 DEGRADATIONS: dict[str, Effect] = {
     "fog": _fog,
     "rain": _rain,
@@ -256,3 +250,80 @@ DEGRADATIONS: dict[str, Effect] = {
     "motion_blur": _motion_blur,
     "snow": _snow,
 }
+
+
+MIXTURES: dict[str, tuple[str, ...]] = {
+    "rain_at_night": ("rain", "low_light"),
+    "fog_at_night": ("fog", "low_light"),
+    "fog_and_noise": ("fog", "noise"),
+    "snow_and_motion_blur": ("snow", "motion_blur"),
+    "rain_and_lens_drops": ("rain", "lens_drops"),
+    "motion_blur_and_noise": ("motion_blur", "noise"),
+}
+"""Names of ``driving.DEGRADATIONS`` in the order in which the light meets them. None is trained
+on."""
+
+RngOf = Callable[[str], Rng]
+
+
+def mix(image: Array, name: str, severity: int, rng_of: RngOf, depth: Array | None = None) -> Array:
+    """Degraded copy of an RGB uint8 image (H,W,3) by every part of the mixture ``name``.
+
+    ``rng_of`` gives the generator of a part by its name; ``depth`` as in ``driving.degrade``.
+    Raises ValueError for an unknown name, severity, or a wrong shape.
+    """
+    if name not in MIXTURES:
+        raise ValueError(f"unknown mixture {name!r}: one of {', '.join(MIXTURES)}")
+    metres = checked_depth(image, severity, depth)
+    light = to_linear(image)
+    for part in MIXTURES[name]:
+        light = DEGRADATIONS[part](light, severity - 1, rng_of(part), metres)
+    return to_srgb(light)
+
+
+def mix_frame(
+    image: Array,
+    name: str,
+    severity: int,
+    seed_key: str,
+    frame: int,
+    depth: Array | None = None,
+) -> Array:
+    """Frame number ``frame`` of a video; what is steady in a video is seeded alike in every one."""
+    return mix(image, name, severity, lambda part: frame_rng(seed_key, part, frame), depth)
+
+
+_STEPS = 4095  # linear light is quantised this finely before its code value is looked up
+
+
+@functools.cache
+def _decode_table() -> Array:
+    code = np.arange(256) / 255.0
+    linear = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
+    return linear.astype(np.float32)
+
+
+@functools.cache
+def _encode_table() -> Array:
+    linear = np.arange(_STEPS + 1) / _STEPS
+    code = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.round(255.0 * code).astype(np.uint8)
+
+
+def to_linear(image: Array) -> Array:
+    """Linear light in [0, 1], float32, of uint8 sRGB code values (IEC 61966-2-1)."""
+    return cv2.LUT(image, _decode_table())
+
+
+def to_srgb(linear: Array) -> Array:
+    """uint8 sRGB code values of linear light, clipped to [0, 1] as a sensor does."""
+    index = np.clip(linear * _STEPS + 0.5, 0, _STEPS).astype(np.uint16)
+    return np.take(_encode_table(), index)
+
+
+def smooth_field(rng: Rng, shape: tuple[int, int], cells: int) -> Array:
+    """Smooth random field in about [-1, 1], float32 (H,W), ``cells`` bumps across its width."""
+    height, width = shape
+    rows = max(2, round(cells * height / width))
+    coarse = rng.uniform(-1.0, 1.0, (rows + 3, cells + 3)).astype(np.float32)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

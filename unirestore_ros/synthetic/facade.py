@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unirestore_ros.synthetic.noise import blurred, generator, noise_patch, to_uint8
+from unirestore_ros.synthetic.noise import Array, Rng, blurred, generator, noise_patch, to_uint8
 
 PIXELS_PER_M = 40
 
@@ -68,9 +68,7 @@ def make_style(seed: int, kind: str, number: int) -> FacadeStyle:
     )
 
 
-def make_facade(
-    rng: np.random.Generator, style: FacadeStyle, width_m: float, storeys: int, light: np.ndarray
-) -> np.ndarray:
+def make_facade(rng: Rng, style: FacadeStyle, width_m: float, storeys: int, light: Array) -> Array:
     """RGB uint8 picture of a front, PIXELS_PER_M, storeys * storey_m + 0.5 m high."""
     height = round((storeys * style.storey_m + 0.5) * PIXELS_PER_M)
     wall = make_wall(rng, style.material, style.colour, height, round(width_m * PIXELS_PER_M))
@@ -89,14 +87,14 @@ def make_facade(
 
 
 def make_wall(
-    rng: np.random.Generator,
+    rng: Rng,
     material: str,
     colour: tuple[int, int, int],
     height: int,
     width: int,
-) -> np.ndarray:
+) -> Array:
     """Bare wall, float32 (H,W,3)."""
-    base: np.ndarray = np.full((height, width), 1.0, np.float32)
+    base: Array = np.full((height, width), 1.0, np.float32)
     if material in ("brick", "stone"):
         course, length = (3, 9) if material == "brick" else (14, 26)
         tones = rng.normal(1.0, 0.085 if material == "brick" else 0.06, (400, 200))
@@ -114,7 +112,7 @@ def make_wall(
     return base[..., None] * np.array(colour, np.float32)
 
 
-def make_roof(rng: np.random.Generator, width_m: float, light: np.ndarray) -> np.ndarray:
+def make_roof(rng: Rng, width_m: float, light: Array) -> Array:
     """Tiled roof, 4 m from ridge to eave."""
     height, width = 4 * PIXELS_PER_M, round(width_m * PIXELS_PER_M)
     tones = rng.normal(1.0, 0.09, (64, 256))
@@ -125,9 +123,7 @@ def make_roof(rng: np.random.Generator, width_m: float, light: np.ndarray) -> np
     return to_uint8(tile[..., None] * colour)
 
 
-def make_gable(
-    rng: np.random.Generator, style: FacadeStyle, wall_m: float, roof_m: float, light: np.ndarray
-) -> np.ndarray:
+def make_gable(rng: Rng, style: FacadeStyle, wall_m: float, roof_m: float, light: Array) -> Array:
     """Premultiplied RGBA of a side wall 9 m deep, with its triangle under the roof."""
     width, top = 9 * PIXELS_PER_M, round(roof_m * PIXELS_PER_M)
     height = top + round(wall_m * PIXELS_PER_M)
@@ -147,7 +143,7 @@ def make_gable(
     return np.dstack((picture, alpha))
 
 
-def _weather(wall: np.ndarray, rng: np.random.Generator) -> None:
+def _weather(wall: Array, rng: Rng) -> None:
     """Large stains, streaks that run down, and dirt near the ground."""
     height, width = wall.shape[:2]
     stains = noise_patch(rng, height, width, 1.3)
@@ -160,9 +156,7 @@ def _weather(wall: np.ndarray, rng: np.random.Generator) -> None:
     wall *= (1 + 0.06 * stains + 0.025 * streaks - 0.18 * ground)[..., None]
 
 
-def _storey(
-    wall: np.ndarray, rng: np.random.Generator, style: FacadeStyle, bottom: int, door: bool
-) -> None:
+def _storey(wall: Array, rng: Rng, style: FacadeStyle, bottom: int, door: bool) -> None:
     spacing = style.spacing_m * PIXELS_PER_M
     count = max(1, int(wall.shape[1] // spacing))
     width, height = (round(side * PIXELS_PER_M) for side in style.window_m)
@@ -177,8 +171,8 @@ def _storey(
 
 
 def _window(
-    wall: np.ndarray,
-    rng: np.random.Generator,
+    wall: Array,
+    rng: Rng,
     style: FacadeStyle,
     x: int,
     y: int,
@@ -205,7 +199,7 @@ def _window(
     wall[y : y + height, x : x + width] = glass
 
 
-def _glass(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+def _glass(rng: Rng, width: int, height: int) -> Array:
     """Dark panes with a soft reflection of sky and of what stands opposite."""
     dark = rng.uniform(30, 66)
     sky = rng.uniform(20, 110) if rng.random() < 0.6 else rng.uniform(0, 20)
@@ -216,9 +210,7 @@ def _glass(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     return (tone[..., None] * np.array((0.92, 1.0, 1.08))).astype(np.float32)
 
 
-def _door(
-    wall: np.ndarray, rng: np.random.Generator, x: int, bottom: int, width: int, height: int
-) -> None:
+def _door(wall: Array, rng: Rng, x: int, bottom: int, width: int, height: int) -> None:
     top = bottom - height
     if top < 0 or x < 2 or x + width + 2 > wall.shape[1]:
         return
@@ -230,7 +222,7 @@ def _door(
     wall[top + 3 : top + 14, x + 3 : x + width - 3] = 40
 
 
-def _shop(wall: np.ndarray, rng: np.random.Generator, bottom: int, height: int) -> None:
+def _shop(wall: Array, rng: Rng, bottom: int, height: int) -> None:
     """Shops 4 to 8 m wide: a fascia with lettering, display windows, a door."""
     x, width = 0, wall.shape[1]
     while width - x > 2 * PIXELS_PER_M:
@@ -250,7 +242,7 @@ def _shop(wall: np.ndarray, rng: np.random.Generator, bottom: int, height: int) 
         x += span
 
 
-def _lettering(fascia: np.ndarray, rng: np.random.Generator, dark: bool) -> None:
+def _lettering(fascia: Array, rng: Rng, dark: bool) -> None:
     tone = np.float32(30 if dark else 225)
     x = int(rng.integers(8, 30))
     end = fascia.shape[1] - int(rng.integers(10, 40))
@@ -264,7 +256,7 @@ def _lettering(fascia: np.ndarray, rng: np.random.Generator, dark: bool) -> None
         x += width + 3
 
 
-def _display(glass: np.ndarray, rng: np.random.Generator) -> None:
+def _display(glass: Array, rng: Rng) -> None:
     """Goods, posters and lamps behind the pane."""
     height, width = glass.shape[:2]
     for _ in range(width // 14):
@@ -275,13 +267,13 @@ def _display(glass: np.ndarray, rng: np.random.Generator) -> None:
         patch += (tone - patch) * np.float32(0.6)
 
 
-def _cornice(wall: np.ndarray, rng: np.random.Generator) -> None:
+def _cornice(wall: Array, rng: Rng) -> None:
     wall[:6] *= np.float32(rng.uniform(1.05, 1.25))
     wall[6:9] *= np.float32(0.6)
     wall[9:16] *= np.float32(0.85)
 
 
-def _drainpipe(wall: np.ndarray, rng: np.random.Generator) -> None:
+def _drainpipe(wall: Array, rng: Rng) -> None:
     x = int(rng.integers(4, wall.shape[1] - 8))
     tone = np.float32(rng.choice((35.0, 90.0, 190.0)))
     wall[8:, x : x + 2] = tone

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unirestore_ros.synthetic.noise import Array
+
 # Values of a label pixel: places in SEGMENTATION_CLASSES.
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 
@@ -39,16 +41,16 @@ class Frame:
     labels: (H,W) uint8, an index into tasks.SEGMENTATION_CLASSES.
     """
 
-    image: np.ndarray
-    depth: np.ndarray
-    labels: np.ndarray
+    image: Array
+    depth: Array
+    labels: Array
     boxes: tuple[Box, ...]
 
 
 FAR_M = 1000.0
 
 
-def boxes_of(instances: np.ndarray, labels: np.ndarray) -> tuple[Box, ...]:
+def boxes_of(instances: Array, labels: Array) -> tuple[Box, ...]:
     """Boxes of the things numbered in ``instances`` (H,W) int32, 0 where there is none.
 
     A thing with fewer than LEAST_AREA visible pixels, or a smaller box than its category's least,

@@ -12,17 +12,18 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unirestore_ros.synthetic.camera import Camera
-from unirestore_ros.synthetic.canvas import SUPERSAMPLE
+from unirestore_ros.synthetic.canvas import SUPERSAMPLE, Camera
 from unirestore_ros.synthetic.frame import PAVEMENT, ROAD, TREE
-from unirestore_ros.synthetic.light import Light
 from unirestore_ros.synthetic.noise import (
     STRIP_ROWS,
+    Array,
+    Rng,
     generator,
     noise_strip,
     texture_noise,
     to_uint8,
 )
+from unirestore_ros.synthetic.sky import Light
 
 HALF_WIDTH_M = 20.0
 SECTION_PER_M = 64
@@ -68,7 +69,7 @@ class Ground:
         self._fine = to_uint8(128 + 6.5 * texture_noise(rng, 512, 512, 0.45))
         self._patches = to_uint8(128 + 9 * texture_noise(rng, 256, 256, 1.3))
 
-    def paint(self, image: np.ndarray, camera: Camera, shade: np.ndarray | None) -> None:
+    def paint(self, image: Array, camera: Camera, shade: Array | None) -> None:
         """Fill the rows below the horizon. shade: (rows, columns) in [0, 1] from ``rows``' frame,
         1 where the sun is hidden; at half size."""
         height, width = image.shape[:2]
@@ -88,11 +89,11 @@ class Ground:
         """The first image row below the horizon, whole frame pixels."""
         return (int(np.floor(camera.horizon / SUPERSAMPLE)) + 1) * SUPERSAMPLE
 
-    def labels_at(self, x: np.ndarray) -> np.ndarray:
+    def labels_at(self, x: Array) -> Array:
         index = ((x + HALF_WIDTH_M) * 20).astype(np.int32)
         return self._labels[np.clip(index, 0, len(self._labels) - 1)]
 
-    def _colour(self, view: _View) -> np.ndarray:
+    def _colour(self, view: _View) -> Array:
         level = np.log2(np.maximum(view.metres_across * SECTION_PER_M, 1.0))
         plain = _section_rows(self._sections[0], view, level)
         painted, period = self._dash_m
@@ -105,7 +106,7 @@ class Ground:
             plain[rows] = to_uint8(plain[rows] * (1 - weight) + dashed * weight)
         return plain
 
-    def _grain_at(self, view: _View) -> np.ndarray:
+    def _grain_at(self, view: _View) -> Array:
         grain = self._grain.rows(view)
         near = int(np.searchsorted(-view.metres_along, -0.10))  # rows nearer than this want detail
         if near < len(view.s):
@@ -135,10 +136,10 @@ class _View:
     All (rows,) in metres; ``width`` in pixels.
     """
 
-    s: np.ndarray
-    metres_across: np.ndarray
-    metres_along: np.ndarray
-    x0: np.ndarray
+    s: Array
+    metres_across: Array
+    metres_along: Array
+    x0: Array
     width: int
 
     @staticmethod
@@ -149,7 +150,7 @@ class _View:
         x0 = -camera.sideways(camera.s + z) - (camera.column - 0.5) * across
         return _View(camera.s + z, across, z * across / camera.height, x0, width)
 
-    def only(self, rows: np.ndarray | slice) -> _View:
+    def only(self, rows: Array | slice) -> _View:
         return _View(
             self.s[rows],
             self.metres_across[rows],
@@ -158,13 +159,13 @@ class _View:
             self.width,
         )
 
-    def x(self, scale: float = 1.0, offset: float = 0.0) -> np.ndarray:
+    def x(self, scale: float = 1.0, offset: float = 0.0) -> Array:
         """Metres to the right of the road's middle at every pixel, times scale, plus offset."""
         columns = np.arange(self.width, dtype=np.float32)
         start = (self.x0 * scale + offset).astype(np.float32)[:, None]
         return start + (self.metres_across * scale).astype(np.float32)[:, None] * columns
 
-    def maps(self, per_m: float) -> tuple[np.ndarray, np.ndarray]:
+    def maps(self, per_m: float) -> tuple[Array, Array]:
         """Texture coordinates (x, s) of every pixel, float32; s within a tile of 4096 texels."""
         s = ((self.s * per_m) % 4096).astype(np.float32)[:, None]
         return self.x(per_m), np.repeat(s, self.width, axis=1)
@@ -173,10 +174,10 @@ class _View:
 class _Ripmap:
     """The grain, tileable along s, in copies halved along and across."""
 
-    def __init__(self, grain: np.ndarray) -> None:
+    def __init__(self, grain: Array) -> None:
         self._copies = {(0, 0): grain}
 
-    def rows(self, view: _View) -> np.ndarray:
+    def rows(self, view: _View) -> Array:
         across = _levels(view.metres_across * GRAIN_PER_M, 10)
         along = _levels(view.metres_along * GRAIN_PER_M, 9)
         result = np.empty((len(view.s), view.width), np.uint8)
@@ -193,7 +194,7 @@ class _Ripmap:
             result[band] = cv2.remap(copy, x, s, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
         return result
 
-    def _copy(self, i: int, j: int) -> np.ndarray:
+    def _copy(self, i: int, j: int) -> Array:
         if (i, j) not in self._copies:
             full = self._copies[0, 0]
             size = (max(1, full.shape[1] >> i), max(1, full.shape[0] >> j))
@@ -201,17 +202,17 @@ class _Ripmap:
         return self._copies[i, j]
 
 
-def _levels(texels: np.ndarray, most: int) -> np.ndarray:
+def _levels(texels: Array, most: int) -> Array:
     return np.clip(np.floor(np.log2(np.maximum(texels, 1.0))), 0, most).astype(int)
 
 
-def _section_rows(copies: np.ndarray, view: _View, level: np.ndarray) -> np.ndarray:
+def _section_rows(copies: Array, view: _View, level: Array) -> Array:
     x = view.x(SECTION_PER_M, HALF_WIDTH_M * SECTION_PER_M - 0.5)
     y = np.repeat(level.astype(np.float32)[:, None], view.width, axis=1)
     return cv2.remap(copies, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _blurred_copies(section: np.ndarray) -> np.ndarray:
+def _blurred_copies(section: Array) -> Array:
     """(levels, columns, 3) uint8: row k is averaged over 2^k columns."""
     rows = [section]
     for level in range(1, 9):
@@ -219,10 +220,10 @@ def _blurred_copies(section: np.ndarray) -> np.ndarray:
     return to_uint8(np.concatenate(rows))
 
 
-def _dash_share(s: np.ndarray, covers: np.ndarray, painted: float, period: float) -> np.ndarray:
+def _dash_share(s: Array, covers: Array, painted: float, period: float) -> Array:
     """Share of each row's stretch of road that carries a dash: an integral, so no flicker."""
 
-    def painted_until(place: np.ndarray) -> np.ndarray:
+    def painted_until(place: Array) -> Array:
         whole = np.floor(place / period)
         return whole * painted + np.minimum(place - whole * period, painted)
 
@@ -230,7 +231,7 @@ def _dash_share(s: np.ndarray, covers: np.ndarray, painted: float, period: float
     return (painted_until(s + half) - painted_until(s - half)) / (2 * half)
 
 
-def _section_labels(street: Street) -> np.ndarray:
+def _section_labels(street: Street) -> Array:
     x = np.abs(np.arange(round(2 * HALF_WIDTH_M * 20)) / 20 - HALF_WIDTH_M + 0.025)
     labels = np.full(len(x), TREE, np.uint8)  # CamVid counts grass as vegetation
     labels[x < street.pavement_edge] = PAVEMENT
@@ -238,9 +239,7 @@ def _section_labels(street: Street) -> np.ndarray:
     return labels
 
 
-def _sections(
-    rng: np.random.Generator, street: Street, light: Light
-) -> tuple[np.ndarray, np.ndarray]:
+def _sections(rng: Rng, street: Street, light: Light) -> tuple[Array, Array]:
     """Cross sections (1, columns, 3) float32 without and with the dashes."""
     count = round(2 * HALF_WIDTH_M * SECTION_PER_M)
     x = (np.arange(count) + 0.5) / SECTION_PER_M - HALF_WIDTH_M
@@ -276,11 +275,11 @@ def _sections(
     return tuple((layer * sunny).astype(np.float32)[None] for layer in (colour, dashed))
 
 
-def _stripe(colour: np.ndarray, side: np.ndarray, at: float, paint: np.ndarray) -> None:
+def _stripe(colour: Array, side: Array, at: float, paint: Array) -> None:
     colour[np.abs(side - at) < LINE_M / 2] = paint
 
 
-def _grain(rng: np.random.Generator, street: Street) -> np.ndarray:
+def _grain(rng: Rng, street: Street) -> Array:
     """uint8 (s, x), mean 128: asphalt with cracks and mends, slabs with joints, grass."""
     rows, columns = STRIP_ROWS, round(2 * HALF_WIDTH_M * GRAIN_PER_M)
     fine, medium = noise_strip(rng, columns, 0.3), noise_strip(rng, columns, 1.1)
@@ -302,7 +301,7 @@ def _grain(rng: np.random.Generator, street: Street) -> np.ndarray:
     return to_uint8(128 * grain)
 
 
-def _mends(asphalt: np.ndarray, rng: np.random.Generator) -> None:
+def _mends(asphalt: Array, rng: Rng) -> None:
     """Mended rectangles, darker or lighter, and winding cracks."""
     rows, columns = asphalt.shape
     for _ in range(14):

@@ -8,16 +8,17 @@ import zlib
 import cv2
 import numpy as np
 
+Array = np.ndarray
+Rng = np.random.Generator
 
-def generator(seed: int, *key: str | int) -> np.random.Generator:
+
+def generator(seed: int, *key: str | int) -> Rng:
     """The same generator for the same seed and key, on every machine."""
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key]
     return np.random.default_rng([seed % 2**32, *(word % 2**32 for word in words)])
 
 
-def texture_noise(
-    rng: np.random.Generator, height: int, width: int, slope: float = 1.0
-) -> np.ndarray:
+def texture_noise(rng: Rng, height: int, width: int, slope: float = 1.0) -> Array:
     """Tileable noise, float32 (H,W), mean 0 and deviation 1, amplitude falling as 1/f^slope.
 
     Natural images fall with a slope of about 1 (Field 1987); 0 is white.
@@ -36,7 +37,7 @@ def texture_noise(
     return field / (field.std() + np.float32(1e-9))
 
 
-def noise_patch(rng: np.random.Generator, height: int, width: int, slope: float) -> np.ndarray:
+def noise_patch(rng: Rng, height: int, width: int, slope: float) -> Array:
     """Noise as ``texture_noise`` gives, cut at random out of a tile that is made once: fast.
 
     Read-only; not tileable itself; mean and deviation are those of the whole tile.
@@ -50,7 +51,7 @@ def noise_patch(rng: np.random.Generator, height: int, width: int, slope: float)
     return tile[rows[:, None], (np.arange(width) + left) % _TILE]
 
 
-def noise_strip(rng: np.random.Generator, width: int, slope: float) -> np.ndarray:
+def noise_strip(rng: Rng, width: int, slope: float) -> Array:
     """Noise of STRIP_ROWS rows that continues from its last row to its first."""
     across = (np.arange(width) + rng.integers(_TILE)) % _TILE
     return np.roll(_tile(slope), int(rng.integers(_TILE)), axis=0)[:, across]
@@ -60,21 +61,21 @@ STRIP_ROWS = _TILE = 1024
 
 
 @functools.lru_cache(maxsize=16)
-def _tile(slope: float) -> np.ndarray:
+def _tile(slope: float) -> Array:
     tile = texture_noise(generator(0, "tile"), _TILE, _TILE, slope)
     tile.flags.writeable = False
     return tile
 
 
-def sway(t: float, phases: np.ndarray, periods: tuple[float, ...]) -> float:
+def sway(t: float, phases: Array, periods: tuple[float, ...]) -> float:
     """Smooth wandering in about [-1, 1]: the mean of sines with these periods."""
     angles = 2 * np.pi * t / np.asarray(periods) + phases[: len(periods)]
     return float(np.sin(angles).mean())
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
+def to_uint8(image: Array) -> Array:
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
 
-def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+def blurred(image: Array, sigma: float) -> Array:
     return cv2.GaussianBlur(image, (0, 0), sigma)

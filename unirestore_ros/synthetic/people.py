@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from unirestore_ros.synthetic.light import Light
-from unirestore_ros.synthetic.noise import blurred, generator, noise_patch, to_uint8
+from unirestore_ros.synthetic.noise import Array, Rng, blurred, generator, noise_patch, to_uint8
+from unirestore_ros.synthetic.sky import Light
 
 PIXELS_PER_M = 110
 PHASES = 8
@@ -25,7 +25,7 @@ SKINS = ((214, 170, 142), (176, 128, 98), (120, 82, 60), (226, 186, 160))
 HAIR = ((36, 28, 24), (90, 66, 42), (150, 120, 76), (120, 118, 116))
 
 
-def make_pedestrian(seed: int, number: int, phase: int, towards: bool, light: Light) -> np.ndarray:
+def make_pedestrian(seed: int, number: int, phase: int, towards: bool, light: Light) -> Array:
     """Premultiplied RGBA, 1 m by 1.9 m; ``towards``: the face is seen."""
     rng = generator(seed, "pedestrian", number)
     figure = _Figure(1.0, 1.9)
@@ -57,7 +57,7 @@ def make_pedestrian(seed: int, number: int, phase: int, towards: bool, light: Li
     return figure.finished(rng, light)
 
 
-def make_cyclist(seed: int, number: int, phase: int, towards: bool, light: Light) -> np.ndarray:
+def make_cyclist(seed: int, number: int, phase: int, towards: bool, light: Light) -> Array:
     """Premultiplied RGBA, 1 m by 1.9 m: rider and bicycle along the line of sight."""
     rng = generator(seed, "cyclist", number)
     figure = _Figure(1.0, 1.9)
@@ -97,7 +97,7 @@ class _Figure:
         end: tuple[float, float],
         start_width: float,
         end_width: float,
-        colour: np.ndarray | tuple[int, int, int],
+        colour: Array | tuple[int, int, int],
     ) -> None:
         """A tapered piece with rounded ends."""
         a, b = self._place(start), self._place(end)
@@ -114,7 +114,7 @@ class _Figure:
             cv2.circle(self.picture, centre, max(1, round(radius * 0.8)), paint, -1)
 
     def disc(
-        self, centre: tuple[float, float], radius: float, colour: np.ndarray | tuple[int, int, int]
+        self, centre: tuple[float, float], radius: float, colour: Array | tuple[int, int, int]
     ) -> None:
         self.oval(centre, (radius, radius), colour)
 
@@ -122,7 +122,7 @@ class _Figure:
         self,
         centre: tuple[float, float],
         radii: tuple[float, float],
-        colour: np.ndarray | tuple[int, int, int],
+        colour: Array | tuple[int, int, int],
         arc: tuple[float, float] = (0, 360),
     ) -> None:
         point = self._place(centre)
@@ -130,7 +130,7 @@ class _Figure:
         place = (round(point[0]), round(point[1]))
         cv2.ellipse(self.picture, place, axes, 0, arc[0], arc[1], _paint(colour), -1)
 
-    def finished(self, rng: np.random.Generator, light: Light) -> np.ndarray:
+    def finished(self, rng: Rng, light: Light) -> Array:
         """Rounded shading from the sun's side, folds of cloth, soft edges."""
         height, width = self.picture.shape[:2]
         alpha = blurred(self.picture[..., 3], 0.8)
@@ -146,14 +146,12 @@ class _Figure:
         share = alpha[..., None].astype(np.float32) / 255
         return np.dstack((to_uint8(np.clip(colour, 0, 255) * share), alpha))
 
-    def _place(self, point: tuple[float, float]) -> np.ndarray:
+    def _place(self, point: tuple[float, float]) -> Array:
         height, width = self.picture.shape[:2]
         return np.array((width / 2 + point[0] * PIXELS_PER_M, height - point[1] * PIXELS_PER_M))
 
 
-def _head(
-    figure: _Figure, skin: np.ndarray, hair: np.ndarray, height: float, towards: bool
-) -> None:
+def _head(figure: _Figure, skin: Array, hair: Array, height: float, towards: bool) -> None:
     figure.limb((0.0, height - 0.08), (0.0, height - 0.2), 0.11, 0.12, skin * 0.85)
     figure.oval((0.0, height), (0.088, 0.12), skin)
     if towards:
@@ -162,10 +160,10 @@ def _head(
         figure.oval((0.0, height + 0.015), (0.094, 0.125), hair)
 
 
-def _pick(rng: np.random.Generator, palette: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+def _pick(rng: Rng, palette: tuple[tuple[int, int, int], ...]) -> Array:
     return np.array(palette[rng.integers(len(palette))]) * rng.uniform(0.8, 1.2)
 
 
-def _paint(colour: np.ndarray | tuple[int, int, int]) -> tuple[float, float, float, float]:
+def _paint(colour: Array | tuple[int, int, int]) -> tuple[float, float, float, float]:
     red, green, blue = (float(np.clip(part, 0, 255)) for part in colour)
     return red, green, blue, 255.0

@@ -1,18 +1,67 @@
-"""Sky with clouds, and the town's far outline, as one picture beyond everything."""
+"""Time of day and weather of a clear drive, decided by the seed: light, sky and far outline."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from unirestore_ros.synthetic.frame import BUILDING, SKY, TREE
-from unirestore_ros.synthetic.light import Light
-from unirestore_ros.synthetic.noise import generator, texture_noise, to_uint8
+from unirestore_ros.synthetic.noise import Array, Rng, generator, texture_noise, to_uint8
+
+
+@dataclass(frozen=True)
+class Light:
+    """sun: 0 overcast to 1 bright; side: where the sun stands, -1 left, +1 right;
+    shadow_reach: metres of shadow across the road for each metre of height; colours are RGB in
+    [0, 1] for the shaded and the sunlit face, 0 to 255 for sky and haze."""
+
+    sun: float
+    side: float
+    shadow_reach: float
+    shade: Array
+    sunlit: Array
+    zenith: Array
+    horizon: Array
+    cloud_cover: float
+    haze_m: float
+    exposure: float
+
+    def on_wall(self, facing: float) -> Array:
+        """Light on a wall that faces left (-1), right (+1) or the camera (0)."""
+        share = np.clip(0.25 + 0.75 * self.side * facing if facing else 0.45, 0.0, 1.0)
+        return self.shade + (self.sunlit - self.shade) * self.sun * share
+
+
+def make_light(seed: int) -> Light:
+    rng = generator(seed, "light")
+    sun = float(np.clip(rng.beta(1.3, 1.0), 0.02, 1.0))
+    low = rng.random() * sun  # 1: a low, warm sun
+    warm = np.array((1.0, 1.0 - 0.08 * low, 1.0 - 0.22 * low))
+    blue = rng.uniform(0.82, 1.08)
+    clear = np.array((128, 182, 238)) * blue
+    grey = np.array((216, 221, 227)) * rng.uniform(0.82, 1.05)
+    cover = float(np.clip(1.05 - sun + rng.normal(0, 0.15), 0.05, 1.0))
+    overcast = np.clip((cover - 0.5) * 2, 0, 1)
+    return Light(
+        sun=sun,
+        side=float(rng.choice((-1.0, 1.0)) * rng.uniform(0.5, 1.0)),
+        shadow_reach=float(rng.uniform(0.25, 0.6) + 0.9 * low),
+        shade=np.array((0.52, 0.56, 0.64)) + (1 - sun) * np.array((0.30, 0.27, 0.20)),
+        sunlit=warm * 1.2,
+        zenith=clear + (grey * 0.9 - clear) * overcast,
+        horizon=np.array((240, 244, 248)) * rng.uniform(0.92, 1.06) * warm**0.5,
+        cloud_cover=cover,
+        haze_m=float(rng.uniform(350, 1400)),
+        exposure=float(rng.uniform(0.88, 1.2)),
+    )
+
 
 MARGIN = 1.5  # widths of the picture for one width of the frame
 
 
-def make_sky(seed: int, light: Light, width: int, focal: float) -> tuple[np.ndarray, np.ndarray]:
+def make_sky(seed: int, light: Light, width: int, focal: float) -> tuple[Array, Array]:
     """RGB uint8 (rows, MARGIN * width) whose lower edge is the horizon, and its label map.
 
     width and focal length in the same pixels; rows reach 45 degrees up.
@@ -35,9 +84,7 @@ def make_sky(seed: int, light: Light, width: int, focal: float) -> tuple[np.ndar
     return to_uint8(picture), labels
 
 
-def _clouds(
-    rng: np.random.Generator, light: Light, up: np.ndarray, across: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _clouds(rng: Rng, light: Light, up: Array, across: Array) -> tuple[Array, Array]:
     """Cover and darkness, both (rows, columns) in [0, 1]: a flat layer seen from below."""
     field = texture_noise(rng, 512, 512, 1.5)
     distance = 1.0 / (up + 0.09)
@@ -50,9 +97,7 @@ def _clouds(
     return cover * cover * (3 - 2 * cover), np.clip(0.45 + 0.4 * shifted, 0, 1) * cover
 
 
-def _outline(
-    picture: np.ndarray, labels: np.ndarray, rng: np.random.Generator, light: Light
-) -> None:
+def _outline(picture: Array, labels: Array, rng: Rng, light: Light) -> None:
     """Trees and roofs some 400 m away, pale with haze, up to three degrees high."""
     rows, columns = labels.shape
     focal = rows

@@ -10,14 +10,14 @@ import numpy as np
 from unirestore_ros.synthetic.canvas import Texture
 from unirestore_ros.synthetic.frame import BUILDING, FENCE, POLE, TREE
 from unirestore_ros.synthetic.ground import Street
-from unirestore_ros.synthetic.noise import generator
-from unirestore_ros.synthetic.shelf import (
+from unirestore_ros.synthetic.noise import Array, Rng, generator
+from unirestore_ros.synthetic.textures import (
     HOUSE_STYLES,
     SIGNS,
     TRAFFIC_LIGHTS,
     TREES,
     VEHICLES,
-    Pictures,
+    Textures,
 )
 from unirestore_ros.synthetic.vehicle_shapes import Vehicle
 
@@ -34,7 +34,7 @@ class Panel:
     """A textured plane. corners: (4,3) of x, y, s; the texture's top left, top right, bottom right,
     bottom left; part: the columns of the texture that are shown, as shares of its width."""
 
-    corners: np.ndarray
+    corners: Array
     texture: Texture
     label: int | None
     part: tuple[float, float] = (0.0, 1.0)
@@ -49,7 +49,7 @@ class Standing:
     s: float
     width: float
     height: float
-    label: int | np.ndarray
+    label: int | Array
     counted: bool = False  # it has a box of its own
 
 
@@ -69,11 +69,11 @@ class Block:
     standing: list[Standing] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     decals: list[Panel] = field(default_factory=list)
-    heights: np.ndarray = field(default_factory=lambda: np.zeros(CELLS))  # of the fronts, by cell
+    heights: Array = field(default_factory=lambda: np.zeros(CELLS))  # of the fronts, by cell
     front: float = 0.0  # metres from the road's middle
 
     @functools.cached_property
-    def corners(self) -> np.ndarray:
+    def corners(self) -> Array:
         """(P,4,3) of all panels."""
         return np.array([panel.corners for panel in self.panels]).reshape(-1, 4, 3)
 
@@ -81,8 +81,8 @@ class Block:
 class Town:
     """Builds blocks of one town. side: -1 left, +1 right."""
 
-    def __init__(self, seed: int, street: Street, pictures: Pictures, shadow_reach: float) -> None:
-        self._seed, self._street, self._pictures = seed, street, pictures
+    def __init__(self, seed: int, street: Street, textures: Textures, shadow_reach: float) -> None:
+        self._seed, self._street, self._textures = seed, street, textures
         self._shadow_reach = shadow_reach
         rng = generator(seed, "town")
         self._mix = rng.dirichlet((0.9, 0.8, 0.8, 0.4, 0.9))
@@ -104,9 +104,7 @@ class Town:
             self._parked_cars(block, rng, start, side)
         return block
 
-    def _houses(
-        self, block: Block, rng: np.random.Generator, kind: str, start: float, side: int
-    ) -> None:
+    def _houses(self, block: Block, rng: Rng, kind: str, start: float, side: int) -> None:
         edge = self._street.pavement_edge
         setback = {"shops": 0.0, "office": 0.3, "terrace": 1.6, "houses": 4.0}[kind]
         block.front = edge + setback
@@ -131,7 +129,7 @@ class Town:
     def _house(
         self,
         block: Block,
-        rng: np.random.Generator,
+        rng: Rng,
         kind: str,
         start: float,
         cells: int,
@@ -140,7 +138,7 @@ class Town:
     ) -> float:
         """One building; its height at the front. neighbour: that of the house on this side."""
         number = int(rng.integers(HOUSE_STYLES))
-        style = self._pictures.style(kind, number)
+        style = self._textures.style(kind, number)
         storeys = {
             "shops": int(rng.integers(3, 5)),
             "terrace": int(rng.integers(2, 5)),
@@ -150,7 +148,7 @@ class Town:
         height = storeys * style.storey_m + 0.5
         pitched = kind in ("terrace", "houses") or (kind == "shops" and number % 2 == 0)
         x, facing = side * block.front, -float(side)
-        texture = self._pictures.front(kind, number, cells * CELL_M, storeys, facing)
+        texture = self._textures.front(kind, number, cells * CELL_M, storeys, facing)
         for cell in range(cells):
             near, far = start + cell * CELL_M, start + (cell + 1) * CELL_M
             # on the right, the texture's left edge is the far one
@@ -160,17 +158,17 @@ class Town:
             corners = _upright(x, x, ends[0], ends[1], 0.0, height)
             block.panels.append(Panel(corners, texture, BUILDING, part))
             if pitched:
-                roof = self._pictures.roof(number, facing)
+                roof = self._textures.roof(number, facing)
                 block.panels.append(Panel(_slope(x, side, ends, height), roof, BUILDING))
         if neighbour < height - 0.3:  # else it hides the gable
             rise = ROOF_M if pitched else 0.0
-            gable = self._pictures.gable(kind, number, height, rise)
+            gable = self._textures.gable(kind, number, height, rise)
             inner, outer = sorted((x, x + side * HOUSE_DEPTH_M))
             corners = _upright(inner, outer, start, start, 0.0, height + rise)
             block.panels.append(Panel(corners, gable, BUILDING))
         return height
 
-    def _gap(self, block: Block, rng: np.random.Generator, start: float, side: int) -> None:
+    def _gap(self, block: Block, rng: Rng, start: float, side: int) -> None:
         """Between houses: a fence or hedge, and trees behind it."""
         self._boundary(block, rng, start, side, block.front)
         for _ in range(int(rng.integers(1, 4))):
@@ -178,7 +176,7 @@ class Town:
                 block, rng, side * (block.front + rng.uniform(2, 14)), start + rng.uniform(1, 7)
             )
 
-    def _park(self, block: Block, rng: np.random.Generator, start: float, side: int) -> None:
+    def _park(self, block: Block, rng: Rng, start: float, side: int) -> None:
         edge = self._street.pavement_edge
         block.front = edge
         for cell in range(CELLS):
@@ -187,9 +185,7 @@ class Town:
                 x = side * (edge + 1.5 + rng.gamma(1.6, 5.0))
                 self._tree(block, rng, x, start + (cell + rng.random()) * CELL_M)
 
-    def _front_gardens(
-        self, block: Block, rng: np.random.Generator, start: float, side: int
-    ) -> None:
+    def _front_gardens(self, block: Block, rng: Rng, start: float, side: int) -> None:
         edge = self._street.pavement_edge
         for cell in range(CELLS):
             place = start + cell * CELL_M
@@ -198,76 +194,70 @@ class Town:
             if block.front - edge > 3 and rng.random() < 0.5:
                 self._tree(block, rng, side * (edge + 2.2), place + rng.uniform(1, 7), 0.6)
 
-    def _boundary(
-        self, block: Block, rng: np.random.Generator, start: float, side: int, x: float
-    ) -> None:
+    def _boundary(self, block: Block, rng: Rng, start: float, side: int, x: float) -> None:
         number, facing = int(rng.integers(3)), -float(side)
         if rng.random() < 0.5:
             texture, label, height = (
-                self._pictures.hedge(number, facing),
+                self._textures.hedge(number, facing),
                 TREE,
                 rng.uniform(0.9, 1.8),
             )
         else:
-            texture, label, height = self._pictures.railing(number, facing), FENCE, 1.2
+            texture, label, height = self._textures.railing(number, facing), FENCE, 1.2
         ends = (start, start + CELL_M) if side < 0 else (start + CELL_M, start)
         corners = _upright(side * x, side * x, ends[0], ends[1], 0.0, height)
         block.panels.append(Panel(corners, texture, label))
 
-    def _tree(
-        self, block: Block, rng: np.random.Generator, x: float, s: float, size: float = 1.0
-    ) -> None:
+    def _tree(self, block: Block, rng: Rng, x: float, s: float, size: float = 1.0) -> None:
         height = size * rng.uniform(6.5, 11.5)
-        texture = self._pictures.tree(int(rng.integers(TREES)))
+        texture = self._textures.tree(int(rng.integers(TREES)))
         block.standing.append(Standing(texture, x, s, height, height, TREE))
         middle = x - self._shadow_reach * height * 0.6
         half = height * 0.4
         block.decals.append(
             Panel(
                 _flat(middle - half, middle + half, s - half, s + half),
-                self._pictures.dapple(),
+                self._textures.dapple(),
                 None,
             )
         )
 
-    def _furniture(
-        self, block: Block, rng: np.random.Generator, start: float, side: int, index: int
-    ) -> None:
+    def _furniture(self, block: Block, rng: Rng, start: float, side: int, index: int) -> None:
         x = self._street.road_edge + 0.45
         if (index + (side > 0)) % 2 == 0:
-            lamp = self._pictures.lamp_post(side > 0)
+            lamp = self._textures.lamp_post(side > 0)
             block.standing.append(Standing(lamp, side * x, start + 3.0, 2.0, 8.0, POLE))
         for _ in range(int(rng.poisson(1.3))):
-            texture, labels = self._pictures.sign(int(rng.integers(SIGNS)))
+            texture, labels = self._textures.sign(int(rng.integers(SIGNS)))
             place = start + rng.uniform(0, BLOCK_M)
             block.standing.append(Standing(texture, side * x, place, 1.0, 3.0, labels, True))
         if rng.random() < 0.22:
-            texture, labels = self._pictures.traffic_light(int(rng.integers(TRAFFIC_LIGHTS)))
+            texture, labels = self._textures.traffic_light(int(rng.integers(TRAFFIC_LIGHTS)))
             place = start + rng.uniform(0, BLOCK_M)
             block.standing.append(Standing(texture, side * x, place, 1.0, 3.4, labels, True))
         if rng.random() < 0.3:
             place = start + rng.uniform(0, BLOCK_M / 2)
             for step in range(int(rng.integers(3, 9))):
-                post = Standing(self._pictures.pole(), side * x, place + 2.5 * step, 0.3, 1.1, POLE)
+                post = Standing(self._textures.pole(), side * x, place + 2.5 * step, 0.3, 1.1, POLE)
                 block.standing.append(post)
         for cell in range(0, CELLS, 2):
             if rng.random() < self._street_trees:
                 s = start + (cell + rng.uniform(0.5, 1.5)) * CELL_M
                 self._tree(block, rng, side * (x + 0.5), s, 0.8)
 
-    def _parked_cars(self, block: Block, rng: np.random.Generator, start: float, side: int) -> None:
+    def _parked_cars(self, block: Block, rng: Rng, start: float, side: int) -> None:
         x = side * (self._street.road_edge - 1.05)
         on_our_side = (side < 0) == self._street.left_hand
         for slot in range(7):
             if rng.random() < self._parked_share:
-                vehicle = self._pictures.vehicle(int(rng.integers(VEHICLES)))
+                vehicle = self._textures.vehicle(int(rng.integers(VEHICLES)))
                 s = start + (slot + 0.5) * BLOCK_M / 7 + rng.uniform(-0.4, 0.4)
                 block.parked.append(Parked(vehicle, x + rng.uniform(-0.1, 0.1), s, not on_our_side))
 
 
 def _upright(
     x_left: float, x_right: float, s_left: float, s_right: float, low: float, high: float
-) -> np.ndarray:
+) -> Array:
     return np.array(
         (
             (x_left, high, s_left),
@@ -278,7 +268,7 @@ def _upright(
     )
 
 
-def _slope(x: float, side: int, ends: tuple[float, float], eave: float) -> np.ndarray:
+def _slope(x: float, side: int, ends: tuple[float, float], eave: float) -> Array:
     """The half of a roof that faces the street."""
     ridge, overhang = x + side * HOUSE_DEPTH_M / 2, x - side * 0.3
     return np.array(
@@ -291,5 +281,5 @@ def _slope(x: float, side: int, ends: tuple[float, float], eave: float) -> np.nd
     )
 
 
-def _flat(left: float, right: float, near: float, far: float) -> np.ndarray:
+def _flat(left: float, right: float, near: float, far: float) -> Array:
     return np.array(((left, 0.0, far), (right, 0.0, far), (right, 0.0, near), (left, 0.0, near)))

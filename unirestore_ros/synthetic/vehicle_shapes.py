@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unirestore_ros.synthetic.light import Light
-from unirestore_ros.synthetic.noise import generator
+from unirestore_ros.synthetic.noise import Array, generator
+from unirestore_ros.synthetic.sky import Light
 
 PAINTS = (
     (172, 176, 180),
@@ -32,7 +32,7 @@ GLASS = np.array((34.0, 38.0, 42.0))
 MOST_POINTS = 16
 
 
-def _outline(text: str) -> np.ndarray:
+def _outline(text: str) -> Array:
     return np.array([[float(part) for part in point.split()] for point in text.split(",")])
 
 
@@ -41,7 +41,7 @@ class Profile:
     """outline: (N,2), metres along and up, from the tail over the top to the nose; the second and
     the last but one points are the bumpers'; belt: height where glass begins."""
 
-    outline: np.ndarray
+    outline: Array
     belt: float
     width: float
 
@@ -86,7 +86,7 @@ PROFILES = {
 class Vehicle:
     number: int
     kind: str
-    paint: np.ndarray
+    paint: Array
 
     @property
     def length(self) -> float:
@@ -112,9 +112,9 @@ class Face:
     """points: (N,3), N at most MOST_POINTS; a face of a higher rank lies on those of a lower one;
     outline: it is part of the silhouette."""
 
-    points: np.ndarray
-    colour: np.ndarray
-    normal: np.ndarray
+    points: Array
+    colour: Array
+    normal: Array
     rank: int
     outline: bool = False
 
@@ -124,8 +124,8 @@ class Detail:
     """A picture laid on the body: ``kind`` flank, tail or glass; corners (4,3)."""
 
     kind: str
-    corners: np.ndarray
-    normal: np.ndarray
+    corners: Array
+    normal: Array
 
 
 def faces_of(vehicle: Vehicle, light: Light, heading: float) -> tuple[list[Face], list[Detail]]:
@@ -222,7 +222,7 @@ class _Body:
             if direction > 0:
                 self._patch(0.0, y + 0.12, half * 0.45, 0.06, z, direction, np.full(3, 34.0))
 
-    def _side_windows(self, cabin: np.ndarray, side: float) -> None:
+    def _side_windows(self, cabin: Array, side: float) -> None:
         middle = cabin.mean(axis=0)
         shrunk = middle + (cabin - middle) * np.array((0.86, 0.74))
         lowest = max(float(shrunk[:, 1].min()), self._belt + 0.03)
@@ -237,7 +237,7 @@ class _Body:
             self._side_face(pane, side, self._lit(GLASS, normal, 0.34), 2)
 
     def _patch(
-        self, x: float, y: float, w: float, h: float, z: float, facing: float, colour: np.ndarray
+        self, x: float, y: float, w: float, h: float, z: float, facing: float, colour: Array
     ) -> None:
         """A rectangle that faces forwards (1) or backwards (-1); w and h are half sizes."""
         corners = ((x - w, y - h, z), (x + w, y - h, z), (x + w, y + h, z), (x - w, y + h, z))
@@ -245,7 +245,7 @@ class _Body:
         self.faces.append(Face(np.array(corners), colour * self._light.on_wall(0.0), normal, 3))
 
     def _side_face(
-        self, outline: list[tuple[float, float]], side: float, colour: np.ndarray, rank: int
+        self, outline: list[tuple[float, float]], side: float, colour: Array, rank: int
     ) -> None:
         """A face of one flank from (metres up, metres along) pairs."""
         points = [(side * self._width_at(y), y, z * self._heading) for y, z in outline]
@@ -254,7 +254,7 @@ class _Body:
 
     def _across(
         self, heights: tuple[float, float], alongs: tuple[float, float], share: float = 1.0
-    ) -> np.ndarray:
+    ) -> Array:
         """A quad over ``share`` of the body's width between two heights."""
         first, second = (share * self._width_at(y) for y in heights)
         z0, z1 = (z * self._heading for z in alongs)
@@ -280,7 +280,7 @@ class _Body:
         front = float(np.interp(height, nose[:, 1], nose[:, 0]))
         return back, front
 
-    def _lit(self, colour: np.ndarray, normal: np.ndarray, gloss: float) -> np.ndarray:
+    def _lit(self, colour: Array, normal: Array, gloss: float) -> Array:
         """Paint under the sky, over the road, the sun at one side; gloss mirrors the sky."""
         light, up = self._light, float(normal[1])
         sun = light.sun * max(0.0, float(normal @ np.array((0.55 * light.side, 0.75, 0.2))))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from unirestore_ros.synthetic.camera import Camera
-from unirestore_ros.synthetic.canvas import Canvas, Texture
+from unirestore_ros.synthetic.canvas import Camera, Canvas, Texture
 from unirestore_ros.synthetic.frame import CAR
+from unirestore_ros.synthetic.noise import Array, Rng, noise_patch, to_uint8
 from unirestore_ros.synthetic.vehicle_shapes import MOST_POINTS, Detail, Face
 
 NEAREST_M = 0.9
@@ -21,12 +22,12 @@ _LEAST_PIXELS = 0.8  # smaller faces are not painted
 class Mesh:
     """All faces of a vehicle. points: (F, MOST_POINTS, 3), each face's last point repeated."""
 
-    points: np.ndarray
-    counts: np.ndarray
+    points: Array
+    counts: Array
     colours: list[tuple[float, float, float]]
-    normals: np.ndarray
-    ranks: np.ndarray
-    outline: np.ndarray
+    normals: Array
+    ranks: Array
+    outline: Array
     details: list[tuple[Detail, Texture]]
 
 
@@ -93,10 +94,58 @@ class _Place:
         self._x = float(camera.sideways(s)) + x
         self.eye = np.array((-self._x, camera.height, camera.s - s))
 
-    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def project(self, points: Array) -> tuple[Array, Array]:
         """Canvas points (...,2) and inverse depths (...) of local points (...,3)."""
         camera, along = self._camera, points[..., 2]
         inverse = 1.0 / (self._s + along - camera.s)
         across = (self._x + points[..., 0] + self._lean * along) * camera.focal * inverse
         down = camera.horizon - (points[..., 1] - camera.height) * camera.focal * inverse
         return np.stack((across + camera.column, down), axis=-1), inverse
+
+
+def make_detail(rng: Rng, kind: str) -> Array:
+    """Premultiplied RGBA, 64 by 256 for a flank, 64 by 128 for tail and glass."""
+    width = 256 if kind == "flank" else 128
+    stretched = noise_patch(rng, 64, 64, 1.3)
+    noise = cv2.resize(stretched, (width, 64), interpolation=cv2.INTER_CUBIC)
+    strength = 42.0 if kind == "glass" else 16.0
+    tone = np.where(noise > 0, 205.0 if kind == "glass" else 255.0, 0.0)
+    alpha = np.clip(np.abs(noise) * strength, 0, 150)
+    if kind == "flank":
+        _seams(tone, alpha, rng)
+    elif kind == "tail":
+        _line(tone, alpha, (8, 20), (120, 20), 0.0, 130.0)
+        _line(tone, alpha, (10, 20), (6, 60), 0.0, 90.0)
+        _line(tone, alpha, (118, 20), (122, 60), 0.0, 90.0)
+        _line(tone, alpha, (54, 30), (74, 30), 0.0, 150.0)
+    else:
+        _line(tone, alpha, (20, 58), (84, 50), 0.0, 190.0)
+    colour = np.repeat((tone * alpha / 255)[..., None], 3, axis=2)
+    return np.dstack((to_uint8(colour), to_uint8(alpha)))
+
+
+def _seams(tone: Array, alpha: Array, rng: Rng) -> None:
+    """Doors, handles, a moulding and dirt above the sill."""
+    door = int(rng.integers(96, 116))
+    for x in (door - 42, door, door + 46):
+        _line(tone, alpha, (x, 0), (x + 2, 58), 0.0, 130.0)
+    for x in (door - 12, door + 34):
+        _line(tone, alpha, (x, 12), (x + 8, 12), 15.0, 170.0)
+        _line(tone, alpha, (x, 10), (x + 8, 10), 240.0, 90.0)
+    _line(tone, alpha, (10, 40), (246, 40), 10.0, 100.0)
+    rows = np.linspace(0, 1, 64)[:, None] ** 5
+    dirt = 90.0 * rows * np.ones_like(alpha)
+    tone += (95.0 - tone) * (dirt > alpha)
+    np.maximum(alpha, dirt, out=alpha)
+
+
+def _line(
+    tone: Array,
+    alpha: Array,
+    start: tuple[int, int],
+    end: tuple[int, int],
+    grey: float,
+    strength: float,
+) -> None:
+    cv2.line(tone, start, end, grey, 1)
+    cv2.line(alpha, start, end, strength, 1)
