@@ -21,8 +21,10 @@ from unirestore_ros.model.weights import load_weights, read_sources
 
 pytest.importorskip("gdown")
 
+from huggingface_hub import constants
+
 from unirestore_ros.model import fetch
-from unirestore_ros.model.fetch import FetchError, download, main
+from unirestore_ros.model.fetch import FetchError, download, download_from_hub, main
 
 Original = tuple[Published, UniRestore]
 UNET = f"sd-turbo/unet/{WEIGHTS_NAME}"
@@ -187,17 +189,13 @@ def test_tensors_that_do_not_fit_are_refused_and_nothing_is_written(
 
 
 def test_a_hub_file_that_differs_from_its_checksum_is_refused(
-    server: CuttingServer, tmp_path: Path
+    server: CuttingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.wrong_etags = {UNET}
-    script = (
-        "import sys; from pathlib import Path; from unirestore_ros.model.fetch import *\n"
-        "download_from_hub('stabilityai/sd-turbo', (sys.argv[1],), Path(sys.argv[2]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, UNET.removeprefix("sd-turbo/"), str(tmp_path / "kept")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hub")},
-    )
-    assert "FetchError" in done.stderr and f"not {'0' * 64}" in done.stderr
+    address = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    name = UNET.removeprefix("sd-turbo/")
+    with pytest.raises(FetchError, match=f"not {'0' * 64}"):
+        download_from_hub("stabilityai/sd-turbo", (name,), tmp_path / "kept")

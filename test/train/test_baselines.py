@@ -17,7 +17,15 @@ WORDS = {
     "nafnet": ["nafnet", "--iterations", "3", "--trial", "2", "--rate", "1e-3", "1"],
     "promptir": ["promptir", "--iterations", "2"],
     "urie": ["urie", "--iterations", "2"],
-    "unirestore-single-prompt": ["single-prompt", "--iterations", "3"],
+    "unirestore-single-prompt": [
+        "single-prompt",
+        "--iterations",
+        "3",
+        "--batch",
+        "1",
+        "--crop",
+        "96",
+    ],
     "unirestore-control": ["control", "--iterations", "2"],
     "unirestore-without-cfrm": ["without-cfrm", "--iterations", "2"],
     "unirestore-without-denoise": ["without-denoise", "--iterations", "2"],
@@ -26,16 +34,6 @@ WORDS = {
 
 def train(work: Path, *words: str) -> int:
     return main(["--threads", "1", "--work", str(work), *words])
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Frames of the drive and a segmenter to learn from."""
-    folder = tmp_path_factory.mktemp("baselines")
-    assert train(folder, "prepare", "--drive", "1") == 0
-    for stage in ("seg", "cls", "det", "stage0", "stage1"):
-        assert train(folder, stage, "--iterations", "2") == 0
-    return folder
 
 
 @pytest.mark.slow

@@ -31,17 +31,6 @@ from unirestore_ros.train.train_command import main
 
 ONE_THREAD = ("--threads", "1")
 """Two would wait for each other wherever another process takes a core."""
-ORDER = ("stage0", "seg", "det", "cls", "stage1", "stage2", "stage3")
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work folder in which every stage has run for three steps."""
-    folder = tmp_path_factory.mktemp("train")
-    assert main([*ONE_THREAD, "--work", str(folder), "prepare", "--drive", "2"]) == 0
-    for stage in ORDER:
-        assert main([*ONE_THREAD, "--work", str(folder), stage, "--iterations", "3"]) == 0
-    return folder
 
 
 def average(work: Path, stage: str) -> dict[str, torch.Tensor]:
