@@ -12,7 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 from unirestore_ros.msgs.camera_info import scaled_to
 from unirestore_ros.msgs.encodings import ENCODINGS
-from unirestore_ros.msgs.frame_messages import FrameMessages, Picture
+from unirestore_ros.msgs.frame_messages import FrameMessages
 
 HEIGHT, WIDTH = 16, 24
 
@@ -33,9 +33,9 @@ def frame(encoding: str) -> CameraFrame:
 
 
 @pytest.mark.parametrize("encoding", ["bgr8", "rgb8", "bgra8", "rgba8", "mono8"])
-def test_picture_and_its_jpeg(encoding: str) -> None:
+def test_image_and_its_jpeg(encoding: str) -> None:
     source = frame(encoding)
-    make, picture = FrameMessages(), Picture(source, smooth())
+    picture = FrameMessages().image(source, smooth())
     raw = deserialize_message(picture.message.tobytes(), Image)
     assert (raw.header.stamp.sec, raw.header.frame_id) == (7, "camera")
     assert (raw.height, raw.width, raw.encoding) == (HEIGHT, WIDTH, encoding)
@@ -44,7 +44,7 @@ def test_picture_and_its_jpeg(encoding: str) -> None:
     expected_pixels = np.full((HEIGHT, WIDTH, channels), 255, np.uint8)
     source.write_restored(smooth(), expected_pixels[..., 0] if channels == 1 else expected_pixels)
     assert raw.data.tobytes() == expected_pixels.tobytes()
-    jpeg = deserialize_message(make.jpeg(picture, 95).tobytes(), CompressedImage)
+    jpeg = deserialize_message(picture.jpeg(95).tobytes(), CompressedImage)
     assert jpeg.header == raw.header and jpeg.format.startswith(f"{encoding}; jpeg compressed")
     read = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), cv2.IMREAD_COLOR)
     grey = cv2.cvtColor(cv2.cvtColor(smooth(), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2BGR)

@@ -66,7 +66,7 @@ def test_topics_are_there_until_they_are_destroyed(node: LifecycleNode) -> None:
 
 
 @pytest.mark.parametrize(
-    ("topic", "pictures", "frames"),
+    ("topic", "drivers", "frames"),
     [
         ("image", True, True),
         ("image/compressed", True, True),
@@ -76,9 +76,9 @@ def test_topics_are_there_until_they_are_destroyed(node: LifecycleNode) -> None:
         ("detection/image", False, True),
     ],
 )
-def test_what_is_needed(topic: str, pictures: bool, frames: bool) -> None:
+def test_what_is_needed(topic: str, drivers: bool, frames: bool) -> None:
     demand = Demand(frozenset({topic}))
-    assert (bool(demand.pictures), demand.frames, bool(demand)) == (pictures, frames, True)
+    assert (bool(demand.drivers), demand.frames, bool(demand)) == (drivers, frames, True)
     assert topic in demand and "perception/image" not in demand
 
 

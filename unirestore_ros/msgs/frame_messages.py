@@ -14,30 +14,29 @@ from unirestore_ros.msgs.compressed import encode_jpeg, jpeg_format
 from unirestore_ros.msgs.encodings import ENCODINGS, Pixels, ScratchImage
 
 
-class Picture:
+class FrameImage:
     """An image of a frame's size, with its header, in the encoding in which it is published."""
 
-    def __init__(self, frame: CameraFrame, restored: Pixels | None = None) -> None:
-        """``restored``: RGB (H,W,3) uint8; without it the camera's own pixels are written, and
-        MalformedMessage is raised where they do not decode."""
+    def __init__(self, frame: CameraFrame, restored: Pixels | None, scratch: ScratchImage) -> None:
         height, width, encoding = frame.height, frame.width, frame.encoding
         channels = ENCODINGS[encoding].channels
         step = width * channels
         self.message, data = new_image(*frame.header_fields, height, width, encoding, step)
         """Serialised `sensor_msgs/Image`, (bytes,) uint8; the pixels are a part of it."""
         self._pixels = data.reshape((height, width) if channels == 1 else (height, width, channels))
-        self._frame = frame
+        self._frame, self._scratch = frame, scratch
         if restored is None:
             frame.write_camera(self._pixels)
         else:
             frame.write_restored(restored, self._pixels)
 
-    def jpeg(self, quality: int, scratch: ScratchImage) -> Bytes:
-        """The same as a serialised `sensor_msgs/CompressedImage`, (bytes,) uint8."""
+    def jpeg(self, quality: int) -> Bytes:
+        """The same as a serialised `sensor_msgs/CompressedImage`, (bytes,) uint8; ``quality`` in
+        percent."""
         frame, pixels = self._frame, self._pixels
         to_bgr = ENCODINGS[frame.encoding].to_bgr
         if to_bgr is not None and pixels.ndim == 3:
-            bgr = scratch.of_size(frame.height, frame.width)
+            bgr = self._scratch.of_size(frame.height, frame.width)
             pixels = np.asarray(cv2.cvtColor(pixels, to_bgr, dst=bgr))
         kind = jpeg_format(frame.encoding)
         return new_compressed(*frame.header_fields, kind, encode_jpeg(pixels, quality))
@@ -57,9 +56,10 @@ class FrameMessages:
         decode."""
         return frame.rgb(self._rgb.of_size(frame.height, frame.width))
 
-    def jpeg(self, picture: Picture, quality: int) -> Bytes:
-        """A serialised `sensor_msgs/CompressedImage`, (bytes,) uint8; ``quality`` in percent."""
-        return picture.jpeg(quality, self._bgr)
+    def image(self, frame: CameraFrame, restored: Pixels | None = None) -> FrameImage:
+        """The image of ``restored``, RGB (H,W,3) uint8; without it, of the camera's own pixels, and
+        then MalformedMessage is raised where they do not decode."""
+        return FrameImage(frame, restored, self._bgr)
 
     def features(self, frame: CameraFrame, features: NDArray[np.float32]) -> Bytes:
         """Features (h,w,c) as a serialised `sensor_msgs/Image` of c channels."""

@@ -4,8 +4,7 @@
     class Parameters(NodeParameters):
         max_age_ms: int = parameter(500, "What it means", Change.AT_ONCE, unit="ms", lowest=1, ...)
 
-Declaring, checking and reading know nothing of what a parameter does; who applies a change is the
-node.
+This knows nothing of what a parameter does: the node applies a change.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from rclpy.parameter import Parameter
 
 
 class ParameterRefused(ValueError):
-    """A value that is not accepted, and why."""
+    """A value is not accepted; the text says why."""
 
 
 class Change(Enum):
@@ -34,8 +33,8 @@ class Change(Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Spec:
-    """What a value means and which are accepted."""
+class ParameterSpec:
+    """The meaning of a parameter and the values that are accepted."""
 
     description: str
     change: Change
@@ -46,7 +45,7 @@ class Spec:
 
     @property
     def constraint(self) -> str:
-        """The accepted values, in words; empty where any of the type will do."""
+        """The accepted values in words; empty where the type allows any."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         if self.lowest is not None:
@@ -54,7 +53,7 @@ class Spec:
         return ""
 
     def check(self, name: str, value: Any) -> None:
-        """ParameterRefused, with the reason, where the value is not accepted."""
+        """Raise ParameterRefused, with the reason, where the value is not accepted."""
         if self.choices and value not in self.choices:
             raise ParameterRefused(f"{name}: {value!r} is not {self.constraint}")
         if self.lowest is not None and not self.lowest <= value <= (self.highest or 0):
@@ -74,8 +73,10 @@ class Spec:
 
 
 def parameter(default: Any, *description: Any, **more: Any) -> Any:
-    """A field of a struct of parameters; what follows the default makes its `Spec`."""
-    return dataclasses.field(default=default, metadata={"spec": Spec(*description, **more)})
+    """Define a field of a struct: its default, then the arguments of its `ParameterSpec`."""
+    return dataclasses.field(
+        default=default, metadata={"spec": ParameterSpec(*description, **more)}
+    )
 
 
 Self = TypeVar("Self", bound="NodeParameters")
@@ -83,31 +84,31 @@ Self = TypeVar("Self", bound="NodeParameters")
 
 @dataclasses.dataclass(frozen=True)
 class NodeParameters:
-    """Values of one moment. A list is a tuple here; ROS reads no empty list, so one empty string
-    stands for it."""
+    """The values at one moment. Lists are tuples here. ROS cannot read an empty list, so that one
+    empty string stands for it."""
 
     def check(self) -> None:
-        """For subclasses: ParameterRefused where values are not accepted that each could be."""
+        """For subclasses: raise ParameterRefused where values do not go together."""
 
     @classmethod
-    def specs(cls) -> dict[str, Spec]:
+    def specs(cls) -> dict[str, ParameterSpec]:
         return {field.name: field.metadata["spec"] for field in dataclasses.fields(cls)}
 
     @classmethod
     def declare(cls, node: Node) -> None:
-        """Declare all with their descriptors; what a launch file overrides is checked by ROS."""
+        """Declare all with their descriptors, by which ROS checks what a launch file sets."""
         for field in dataclasses.fields(cls):
             default = list(field.default) if isinstance(field.default, tuple) else field.default
             node.declare_parameter(field.name, default, field.metadata["spec"].descriptor())
 
     @classmethod
     def read(cls: type[Self], node: Node) -> Self:
-        """The declared values; ParameterRefused, with the reason, where one is not accepted."""
+        """Read the declared values; ParameterRefused where one is not accepted."""
         return cls().changed(node.get_parameters(list(cls.specs())))
 
     def changed(self: Self, changes: Iterable[Parameter]) -> Self:
-        """A copy with the changes made, those to others' parameters left out; ParameterRefused,
-        with the reason, where one is not accepted."""
+        """Return a copy with the changes, without those to parameters that are not in the struct;
+        ParameterRefused where one is not accepted."""
         specs = self.specs()
         values = {change.name: change.value for change in changes if change.name in specs}
         for name, value in values.items():
@@ -119,7 +120,7 @@ class NodeParameters:
         return after
 
     def differing(self: Self, after: Self, change: Change) -> list[str]:
-        """Names of what differs, of those that take effect so."""
+        """The names of parameters that differ, among those whose changes take effect so."""
         return [
             name
             for name, spec in self.specs().items()

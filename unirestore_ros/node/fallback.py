@@ -1,4 +1,4 @@
-"""Which picture the driver sees: the restored one, or the camera's own."""
+"""Which image the driver sees: the restored one, or the camera's own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from enum import Enum
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-# The mode changes by itself at most this often, so that the picture does not flicker.
+# The mode changes by itself at most this often, so that the image does not flicker.
 SHORTEST_STAY_S = 1.0
-# Frames in a row that must succeed beside the camera's before the restored picture returns.
+# Frames in a row that must succeed beside the camera's before the restored image returns.
 FRAMES_TO_RETURN = 3
 # The reason for camera mode where somebody switched restoring off.
 DISABLED = "disabled"
@@ -29,7 +29,7 @@ class ModeSwitch:
 
     It changes to camera mode at once for what is certain (disabled, no usable bundle, a frame that
     cannot be restored), even within `SHORTEST_STAY_S` of a return, because to stay would leave the
-    driver without a picture. A stall waits for that second to pass.
+    driver without an image. A stall waits for that second to pass.
     """
 
     def __init__(self, now: float, fallback_after: float) -> None:
@@ -121,7 +121,7 @@ class Fallback:
     """The mode switch for two threads, which also keeps the frames in order.
 
     The executor's thread relays frames, another sends restored ones. Once a frame has been relayed,
-    neither it nor an older one is sent restored: the picture never goes back in time.
+    neither it nor an older one is sent restored: the order of frames is kept.
     """
 
     def __init__(self, fallback_after: float, logger: RcutilsLogger) -> None:

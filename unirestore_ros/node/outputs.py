@@ -38,8 +38,8 @@ class Demand:
         return bool(self.topics)
 
     @property
-    def pictures(self) -> frozenset[str]:
-        """The topics of the driver's picture."""
+    def drivers(self) -> frozenset[str]:
+        """The topics of the driver's image."""
         return self.topics & {IMAGE, JPEG}
 
     @property
@@ -48,13 +48,13 @@ class Demand:
         return any(not topic.endswith(CAMERA_INFO) for topic in self.topics)
 
     def engine_outputs(self, tasks: Iterable[str]) -> list[EngineOutput]:
-        """What the engine is to compute, for some of ``tasks``. The driver's picture comes first,
-        since it is waited for most; the tasks' images come last, since they take longest."""
-        picture = [EngineOutput("image", DRIVERS_TASK)] if self.pictures else []
+        """What the engine is to compute, for some of ``tasks``. The driver's image comes first,
+        since it is the most urgent; the tasks' images come last, since they take longest."""
+        drivers = [EngineOutput("image", DRIVERS_TASK)] if self.drivers else []
         features = [EngineOutput("features", task) for task in tasks if f"{task}/features" in self]
         images = [EngineOutput("image", task) for task in tasks if f"{task}/image" in self]
         # The driver's task may be among the tasks: its image is then computed once.
-        return list(dict.fromkeys([*picture, *features, *images]))
+        return list(dict.fromkeys([*drivers, *features, *images]))
 
 
 class Outputs:

@@ -1,4 +1,4 @@
-"""The parameters of `restore_node`; who applies a change is the node."""
+"""The parameters of `restore_node`: what they mean and which values are accepted."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from unirestore_ros.tasks import check_task_name
 
 @dataclasses.dataclass(frozen=True)
 class Parameters(NodeParameters):
-    """Values of one moment."""
+    """The values at one moment; a change makes a new object."""
 
     bundle: str = parameter(
         "tiny", "Folder of the engine bundle, or the name of a shipped one", Change.AT_RELOAD
     )
     backend: str = parameter(
         "auto",
-        "What runs the network; auto takes the first of tensorrt, torch and onnxruntime that the"
-        " bundle holds and that runs here",
+        "Backend that runs the network; auto takes the first of tensorrt, torch and onnxruntime"
+        " that the bundle holds and that runs here",
         Change.AT_RELOAD,
         choices=("auto", "tensorrt", "torch", "onnxruntime", "openvino"),
     )
@@ -69,7 +69,7 @@ class Parameters(NodeParameters):
     )
     max_age_ms: int = parameter(
         500,
-        "A frame older than this when its turn comes is dropped",
+        "A frame that is older than this when it is to be restored is dropped",
         Change.AT_ONCE,
         unit="ms",
         lowest=1,
@@ -77,7 +77,7 @@ class Parameters(NodeParameters):
     )
     fallback_after_ms: int = parameter(
         500,
-        "Input without any output for this long puts the driver's picture into camera mode",
+        "After input without output for this long the driver sees the camera's image (camera mode)",
         Change.AT_ONCE,
         unit="ms",
         lowest=10,
@@ -87,12 +87,12 @@ class Parameters(NodeParameters):
         90, "Quality of ~/image/compressed", Change.AT_ONCE, unit="%", lowest=1, highest=100
     )
     enabled: bool = parameter(
-        True, "Off: camera mode, nothing is restored; as ~/set_enabled", Change.AT_ONCE
+        True, "Off: camera mode, nothing is restored; ~/set_enabled changes it too", Change.AT_ONCE
     )
     autostart: bool = parameter(
         True,
         "Whether the node configures and activates itself; launch files that manage its"
-        " transitions say false",
+        " transitions set it to false",
         Change.AT_START,
     )
 
@@ -103,7 +103,7 @@ class Parameters(NodeParameters):
 
 
 def fixed_while_configured(before: Parameters, after: Parameters) -> list[str]:
-    """Names of what differs and may not, once topics are up."""
+    """The names of parameters that differ, but may not while the node is configured."""
     return before.differing(after, Change.AT_CONFIGURE)
 
 

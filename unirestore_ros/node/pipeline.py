@@ -22,7 +22,7 @@ from sensor_msgs.msg import CameraInfo
 from unirestore_ros.engine import BundleError, InferenceError
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 from unirestore_ros.msgs.cdr import Bytes, MalformedMessage
-from unirestore_ros.msgs.frame_messages import FrameMessages, Picture
+from unirestore_ros.msgs.frame_messages import FrameMessages
 from unirestore_ros.msgs.publishing import LatestOnlyWorker
 from unirestore_ros.node.camera_input import CameraInput
 from unirestore_ros.node.diagnostics import (
@@ -111,13 +111,13 @@ class Pipeline:
         if JPEG in demand and frame.is_compressed:
             self._outputs.send(JPEG, np.frombuffer(frame.message, np.uint8))
             sent.add(JPEG)
-        missing = demand.pictures - sent
+        missing = demand.drivers - sent
         if missing and frame.unsupported is None:
-            picture, quality = Picture(frame), self._parameters.jpeg_quality
+            image = self._relay_messages.image(frame)
             if IMAGE in missing:
-                self._outputs.send(IMAGE, picture.message)
+                self._outputs.send(IMAGE, image.message)
             if JPEG in missing:
-                self._outputs.send(JPEG, self._relay_messages.jpeg(picture, quality))
+                self._outputs.send(JPEG, image.jpeg(self._parameters.jpeg_quality))
             sent |= missing
         if CAMERA_INFO in demand and self._camera_info is not None:
             info = self._relay_messages.camera_info(frame, self._camera_info)
@@ -182,14 +182,14 @@ class Pipeline:
         if output.what == "features":
             self._send(job, f"{task}/features", make.features(frame, array))
             return
-        picture = Picture(frame, array)
+        image = make.image(frame, array)
         is_drivers = task == DRIVERS_TASK
         if is_drivers and IMAGE in job.demand:
-            self._send(job, IMAGE, picture.message)
+            self._send(job, IMAGE, image.message)
         if is_drivers and JPEG in job.demand:
-            self._send(job, JPEG, make.jpeg(picture, self._parameters.jpeg_quality))
+            self._send(job, JPEG, image.jpeg(self._parameters.jpeg_quality))
         if f"{task}/image" in job.demand:
-            self._send(job, f"{task}/image", picture.message)
+            self._send(job, f"{task}/image", image.message)
 
     def _send(self, job: FrameJob, topic: str, message: Bytes) -> None:
         """Send an image or features, unless the driver sees the camera's frames."""
@@ -232,7 +232,7 @@ class Pipeline:
     # What the node tells the pipeline
 
     def start(self) -> None:
-        """Begin with the picture that the driver can have."""
+        """Begin in the mode that the settings permit."""
         self._fallback.restart(self._parameters.enabled, self._inference.state.problem)
         self.tick()
 

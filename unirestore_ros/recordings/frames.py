@@ -9,7 +9,7 @@ from sensor_msgs.msg import CameraInfo
 from unirestore_ros.engine import Engine
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 from unirestore_ros.msgs.cdr import MalformedMessage
-from unirestore_ros.msgs.frame_messages import FrameMessages, Picture
+from unirestore_ros.msgs.frame_messages import FrameImage, FrameMessages
 from unirestore_ros.recordings.fitting import fitted_frame, fitted_info, info_bytes
 from unirestore_ros.recordings.job import Job, Output
 from unirestore_ros.recordings.workspace import SKIPPED, Record
@@ -65,14 +65,14 @@ class FrameRestorer:
         self, frame: CameraFrame, camera: int, info: CameraInfo | None
     ) -> Iterator[tuple[int, bytes]]:
         """Yield output and message; the driver's image is decoded once."""
-        picture: Picture | None = None
+        picture: FrameImage | None = None
         for index, output in self._outputs[camera]:
             if output.what in ("image", "compressed"):
                 picture = picture or self._picture(frame, DRIVERS_TASK)
                 if output.what == "image":
                     yield index, picture.message.tobytes()
                 else:
-                    yield index, self._make.jpeg(picture, self._job.jpeg_quality).tobytes()
+                    yield index, picture.jpeg(self._job.jpeg_quality).tobytes()
             elif output.what == "task_image":
                 yield index, self._picture(frame, output.task).message.tobytes()
             elif output.what == "features":
@@ -81,8 +81,8 @@ class FrameRestorer:
             elif info is not None:
                 yield index, self._info(frame, output, info)
 
-    def _picture(self, frame: CameraFrame, task: str) -> Picture:
-        return Picture(frame, self._engine.decode(task))
+    def _picture(self, frame: CameraFrame, task: str) -> FrameImage:
+        return self._make.image(frame, self._engine.decode(task))
 
     def _info(self, frame: CameraFrame, output: Output, info: CameraInfo) -> bytes:
         if output.what == "camera_info":
