@@ -72,8 +72,12 @@ def test_node_that_dies_is_named_with_its_last_words(play: Play) -> None:
 
 
 @pytest.mark.dds
-@pytest.mark.slow
-def test_node_that_restores_nothing_is_an_error_with_its_reason(play: Play) -> None:
+def test_node_that_restores_nothing_is_an_error_with_its_reason(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Long enough for the node's diagnostics, which come once a second.
+    monkeypatch.setattr("unirestore_ros.demo.play._WARM_UP_LIMIT_S", 3.0)
+    monkeypatch.setattr("unirestore_ros.demo.play._QUIET_S", 1.0)
     disabled = Play(play.bag, play.bundle, ("enabled:=false",), play.tasks, play.work)
     with pytest.raises(RecordingError, match=r"restored none of 3 frames \(camera mode"):
         run_play(disabled)

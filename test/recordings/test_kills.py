@@ -17,7 +17,7 @@ import pytest
 from bag_maker import MS, START_NS, BagMaker, street
 from kill_and_resume import difference, start
 
-FRAMES = 30
+FRAMES = 16
 WORK = 25  # milliseconds or so that the miniature takes for a frame
 TIMEOUT_S = 120.0
 # A segment after each frame, so that a kill finds some.

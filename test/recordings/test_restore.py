@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from unirestore_ros.engine import open_engine
+from unirestore_ros.engine import Engine, open_engine
 from unirestore_ros.recordings.restore import main
 
 SIZE = (480, 360)
@@ -20,10 +21,15 @@ def street(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC))
 
 
-def restored(picture: np.ndarray, task: str = "perception") -> np.ndarray:
-    with open_engine("tiny") as engine:
-        engine.run_trunk(np.ascontiguousarray(picture[:, :, ::-1]))
-        return np.array(engine.decode(task)[:, :, ::-1])
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with open_engine("tiny") as opened:
+        yield opened
+
+
+def restored(engine: Engine, image: np.ndarray, task: str = "perception") -> np.ndarray:
+    engine.run_trunk(np.ascontiguousarray(image[:, :, ::-1]))
+    return np.array(engine.decode(task)[:, :, ::-1])
 
 
 def left_in(folder: Path) -> list[str]:
@@ -31,21 +37,21 @@ def left_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("task", ["perception", "detection"])
-def test_an_image_is_what_the_engine_makes_of_it(tmp_path: Path, task: str) -> None:
+def test_an_image_is_what_the_engine_makes_of_it(engine: Engine, tmp_path: Path, task: str) -> None:
     cv2.imwrite(str(tmp_path / "in.png"), street(1))
     out = tmp_path / "out.png"
     assert main([str(tmp_path / "in.png"), str(out), "--task", task]) == 0
-    assert np.array_equal(cv2.imread(str(out)), restored(street(1), task))
+    assert np.array_equal(cv2.imread(str(out)), restored(engine, street(1), task))
 
 
-def test_a_folder_keeps_its_names(tmp_path: Path) -> None:
+def test_a_folder_keeps_its_names(engine: Engine, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
     for name, seed in (("b.png", 1), ("a.png", 2)):
         cv2.imwrite(str(source / name), street(seed))
     assert main([str(source), str(tmp_path / "out")]) == 0
     assert left_in(tmp_path / "out") == ["a.png", "b.png"]
-    assert np.array_equal(cv2.imread(str(tmp_path / "out" / "a.png")), restored(street(2)))
+    assert np.array_equal(cv2.imread(str(tmp_path / "out" / "a.png")), restored(engine, street(2)))
 
 
 def test_a_video_keeps_rate_and_length(tmp_path: Path) -> None:
