@@ -50,12 +50,12 @@ def test_synthetic_drive_from_end_to_end(tmp_path: Path) -> None:
         assert form["messages"] >= FRAMES // 2
         assert form["encoding"].startswith("32FC")
         assert 480 % form["width"] == 0 and 360 % form["height"] == 0
-    check_pictures(out, report)
+    check_images(out, report)
     for words in ("classical", "low_light", "/demo/unirestore/detection/features"):
         assert words in done.stdout
 
 
-def check_pictures(out: Path, report: dict) -> None:
+def check_images(out: Path, report: dict) -> None:
     capture = cv2.VideoCapture(str(out / OVERLAY))
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     assert count == report["frames_out"] + report["frames_camera"]
@@ -68,13 +68,13 @@ def check_pictures(out: Path, report: dict) -> None:
 @pytest.mark.dds
 @pytest.mark.slow
 def test_folder_of_images_that_are_not_degraded(tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     rng = np.random.default_rng(0)
     for index in range(3):
         coarse = rng.integers(0, 256, (9, 16, 3), dtype=np.uint8)
-        assert cv2.imwrite(str(pictures / f"{index}.png"), cv2.resize(coarse, (640, 360)))
-    done = demo("--input", str(pictures), "--out", str(tmp_path / "out"))
+        assert cv2.imwrite(str(images / f"{index}.png"), cv2.resize(coarse, (640, 360)))
+    done = demo("--input", str(images), "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "cropped at the centre to the bundle's input size 480x360" in done.stderr
     report = json.loads((tmp_path / "out" / REPORT).read_text())
@@ -84,15 +84,15 @@ def test_folder_of_images_that_are_not_degraded(tmp_path: Path) -> None:
 
 @pytest.mark.dds
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_who_interrupts_leaves_nothing_behind(
+def test_an_interrupt_leaves_nothing_behind(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    picture = tmp_path / "pictures" / "0.png"
-    picture.parent.mkdir()
-    assert cv2.imwrite(str(picture), np.full((360, 480, 3), 100, np.uint8))
+    image = tmp_path / "images" / "0.png"
+    image.parent.mkdir()
+    assert cv2.imwrite(str(image), np.full((360, 480, 3), 100, np.uint8))
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    arguments = ("--input", str(picture.parent), "--out", str(tmp_path / "out"))
+    arguments = ("--input", str(image.parent), "--out", str(tmp_path / "out"))
     process = subprocess.Popen(
         [sys.executable, "-m", "unirestore_ros", "demo", *arguments],
         env={**os.environ, "TMPDIR": str(temporary)},
@@ -127,7 +127,7 @@ def test_who_interrupts_leaves_nothing_behind(
         (["--bundle", "./no_such_bundle"], "no such folder"),
     ],
 )
-def test_what_cannot_be_played_is_told(
+def test_what_cannot_be_played_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, arguments: list[str], words: str
 ) -> None:
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 1

@@ -54,7 +54,7 @@ def test_input_is_played_as_it_is(
     assert "scaled from 160x120 to 64x48, the bundle's input size" in caplog.text
 
 
-def test_limit_is_kept_and_said(
+def test_limit_is_kept_and_reported(
     pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -132,7 +132,7 @@ def test_source_without_frames_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_too_little_room_is_told_beforehand(tmp_path: Path) -> None:
+def test_too_little_room_is_reported_beforehand(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="set TMPDIR to a larger disk"):
         check_space(tmp_path, 10**12, SIZE)
     check_space(tmp_path, None, SIZE)

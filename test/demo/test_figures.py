@@ -29,16 +29,16 @@ def level(value: int) -> np.ndarray:
     return np.full(SHAPE, value, np.uint8)
 
 
-def share_of(picture: np.ndarray, colour: tuple[int, int, int]) -> float:
-    return float((picture == np.array(colour, np.uint8)).all(axis=2).mean())
+def share_of(image: np.ndarray, colour: tuple[int, int, int]) -> float:
+    return float((image == np.array(colour, np.uint8)).all(axis=2).mean())
 
 
 def test_overlay_shows_camera_left_and_restored_right() -> None:
-    picture = draw_overlay(level(40), level(200), Glance("restored", "fog", 5.0, 120.0))
-    height, width = picture.shape[:2]
+    image = draw_overlay(level(40), level(200), Glance("restored", "fog", 5.0, 120.0))
+    height, width = image.shape[:2]
     assert width == 960 and height % 2 == 0 and height > 720
-    assert (picture[360, 100] == 40).all()
-    assert (picture[360, -100] == 200).all()
+    assert (image[360, 100] == 40).all()
+    assert (image[360, -100] == 200).all()
 
 
 def test_strip_says_the_mode_in_its_colour() -> None:
@@ -62,22 +62,22 @@ def test_strip_changes_with_stretch_fps_and_age() -> None:
 
 @pytest.mark.parametrize("shape", [(360, 481, 3), (120, 161, 3), (1080, 1920, 3)])
 def test_video_reads_back_whatever_the_size(tmp_path: Path, shape: tuple[int, int, int]) -> None:
-    pictures = [
+    images = [
         draw_overlay(np.full(shape, value, np.uint8), np.full(shape, value, np.uint8), glance)
         for value, glance in ((50, Glance("restored", "fog", 5.0, 1.0)),) * 3
     ]
     path = tmp_path / "overlay.mp4"
-    write_video(path, pictures, 5.0)
+    write_video(path, images, 5.0)
     capture = cv2.VideoCapture(str(path))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5.0)
-    read, picture = capture.read()
-    assert read and picture.shape == pictures[0].shape
-    assert abs(float(picture[:100, 200:300].mean()) - 50) < 8
+    read, image = capture.read()
+    assert read and image.shape == images[0].shape
+    assert abs(float(image[:100, 200:300].mean()) - 50) < 8
 
 
 def test_an_overlay_image_for_each_image_shown(frames: Frames, record: Record) -> None:
-    pictures = list(overlay_images(frames, record))
-    assert len(pictures) == len(record.shown) == 5
+    images = list(overlay_images(frames, record))
+    assert len(images) == len(record.shown) == 5
 
 
 def test_figure_has_a_row_a_stretch_and_a_column_a_kind(frames: Frames, record: Record) -> None:
@@ -105,29 +105,29 @@ def test_features_become_colours_that_mean_the_same_in_each_map() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 128])
 def test_any_number_of_channels_can_be_seen(channels: int) -> None:
     features = np.random.default_rng(1).normal(size=(6, 8, channels)).astype(np.float32)
-    (picture,) = principal_images([features])
-    assert picture.shape == (6, 8, 3)
-    blank = (picture == 0).all(axis=(0, 1))
+    (image,) = principal_images([features])
+    assert image.shape == (6, 8, 3)
+    blank = (image == 0).all(axis=(0, 1))
     assert int((~blank).sum()) == min(channels, 3)
 
 
 def test_constant_features_do_not_divide_by_zero() -> None:
-    (picture,) = principal_images([np.ones((4, 4, 6), np.float32)])
-    assert np.isfinite(picture).all()
+    (image,) = principal_images([np.ones((4, 4, 6), np.float32)])
+    assert np.isfinite(image).all()
     assert principal_images([]) == []
 
 
 def test_text_is_as_wide_as_it_says() -> None:
     for bold in (False, True):
-        picture = np.zeros((60, 600, 3), np.uint8)
-        draw_text(picture, "RESTORED 12.5", (10, 40), 24, (255, 255, 255), bold)
-        inked = np.flatnonzero(picture.any(axis=(0, 2)))
+        image = np.zeros((60, 600, 3), np.uint8)
+        draw_text(image, "RESTORED 12.5", (10, 40), 24, (255, 255, 255), bold)
+        inked = np.flatnonzero(image.any(axis=(0, 2)))
         assert abs((inked[-1] - 10) - text_width("RESTORED 12.5", 24, bold)) <= 4
 
 
 def test_text_is_drawn_without_opencv_5(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "FontFace", raising=False)
-    picture = np.zeros((60, 600, 3), np.uint8)
-    draw_text(picture, "age 120 ms — é", (10, 40), 24, (255, 255, 255))
-    inked = np.flatnonzero(picture.any(axis=(0, 2)))
+    image = np.zeros((60, 600, 3), np.uint8)
+    draw_text(image, "age 120 ms — é", (10, 40), 24, (255, 255, 255))
+    inked = np.flatnonzero(image.any(axis=(0, 2)))
     assert len(inked) and inked[-1] <= 10 + text_width("age 120 ms — é", 24) + 4

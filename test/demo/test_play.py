@@ -64,7 +64,7 @@ def test_children_inherit_what_the_user_set(
 
 
 @pytest.mark.dds
-def test_node_that_dies_is_named_with_its_last_words(play: Play) -> None:
+def test_node_that_dies_is_named_with_its_last_output(play: Play) -> None:
     broken = Play(play.bag, play.bundle, ("backend:=nonsense",), play.tasks, play.work)
     with pytest.raises(RecordingError, match=r"(?s)the node ended with exit status \d+.*nonsense"):
         run_play(broken)

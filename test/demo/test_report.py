@@ -24,9 +24,9 @@ from unirestore_ros.recordings.make import NewFrame, make_bag
 # Levels off everywhere: 2 (restored), 20 (fog) and 10 (rain).
 TWO_OFF, TEN_OFF, TWENTY_OFF = (float(20 * np.log10(255 / off)) for off in (2, 10, 20))
 SUBTRACTED = {
-    "untouched": lambda picture: picture,
-    "less ten": lambda picture: picture - np.uint8(10),
-    "red only": lambda picture: picture * np.array([1, 0, 0], np.uint8),
+    "untouched": lambda image: image,
+    "less ten": lambda image: image - np.uint8(10),
+    "red only": lambda image: image * np.array([1, 0, 0], np.uint8),
 }
 
 

@@ -45,7 +45,7 @@ Restore = Callable[..., int]
 
 @pytest.fixture
 def restore(miniature: Path) -> Restore:
-    """`bag restore` with the miniature bundle, unless another is said."""
+    """`bag restore` with the miniature bundle, unless another is given."""
 
     def run(*words: object) -> int:
         return main(["restore", "--bundle", str(miniature), *map(str, words)])
@@ -222,7 +222,7 @@ def test_several_cameras_have_the_namespaces_that_the_launch_file_gives(
     assert {"/a/unirestore/image", "/b/unirestore/image"} <= set(topics_of(named))
 
 
-def test_a_compressed_camera_gets_a_compressed_picture(restore: Restore, tmp_path: Path) -> None:
+def test_a_compressed_camera_gets_a_compressed_image(restore: Restore, tmp_path: Path) -> None:
     maker = BagMaker(tmp_path / "drive")
     with maker.writer:
         maker.jpeg("/camera/image_raw/compressed", START_NS, street(0))
@@ -256,7 +256,7 @@ def test_another_size_is_refused_with_the_command_unless_it_may_be_fitted(
     assert info.k[2] == pytest.approx((CENTRE[0] + 0.5) * 85 / 160 - 0.5 - 10)
 
 
-def test_frames_that_cannot_be_read_are_copied_and_told(
+def test_frames_that_cannot_be_read_are_copied_and_reported(
     restore: Restore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     maker = BagMaker(tmp_path / "drive")
@@ -286,7 +286,7 @@ def test_frames_that_cannot_be_read_are_copied_and_told(
         (["--jobs", "2"], "are for many bags"),
     ],
 )
-def test_what_cannot_be_done_is_said(
+def test_what_cannot_be_done_is_reported(
     restore: Restore,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,

@@ -22,7 +22,7 @@ MS = 1_000_000
 
 
 class BagMaker:
-    """Writes small bags of 8x6 pictures, one grey level each."""
+    """Writes small bags of 8x6 images, one grey level each."""
 
     def __init__(self, folder: Path, storage: Any) -> None:
         self.types = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)

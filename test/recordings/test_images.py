@@ -32,7 +32,7 @@ TARGET = (480, 360)
         ((481, 360), (481, 360)),
     ],
 )
-def test_scaled_picture_covers_the_target(source: tuple[int, int], scaled: tuple[int, int]) -> None:
+def test_scaled_image_covers_the_target(source: tuple[int, int], scaled: tuple[int, int]) -> None:
     assert scaled_size(source, TARGET) == scaled
     image = np.zeros((source[1], source[0], 3), np.uint8)
     fitted = fit_image(image, TARGET)
@@ -40,14 +40,14 @@ def test_scaled_picture_covers_the_target(source: tuple[int, int], scaled: tuple
     assert fitted.flags.c_contiguous
 
 
-def test_picture_of_the_right_size_is_untouched() -> None:
+def test_image_of_the_right_size_is_untouched() -> None:
     image = np.random.default_rng(0).integers(0, 256, (360, 480, 3), dtype=np.uint8)
     assert fit_image(image, TARGET) is image
     assert "nothing is scaled" in describe_fit((480, 360), TARGET)
 
 
 def test_crop_is_at_the_centre() -> None:
-    """A picture twice as wide as high: its outer quarters fall away."""
+    """A image twice as wide as high: its outer quarters fall away."""
     image = np.zeros((360, 720, 3), np.uint8)
     image[:, :120] = image[:, -120:] = 255
     fitted = fit_image(image, TARGET)
@@ -57,7 +57,7 @@ def test_crop_is_at_the_centre() -> None:
     assert np.flatnonzero(fit_image(wider, TARGET)[0, :, 0]).tolist() == list(range(10))
 
 
-def test_what_is_done_is_said() -> None:
+def test_what_fitting_does_is_reported() -> None:
     assert describe_fit((960, 720), TARGET) == (
         "frames are scaled from 960x720 to 480x360, the bundle's input size"
     )

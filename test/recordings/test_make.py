@@ -15,7 +15,7 @@ from unirestore_ros.recordings.bag_command import main
 SIZE = (64, 48)
 
 
-def picture(level: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+def plain(level: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     return np.full((size[1], size[0], 3), level, np.uint8)
 
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     source = tmp_path / "frames"
     source.mkdir()
     for number, level in enumerate((20, 120, 220)):
-        assert cv2.imwrite(str(source / f"{number}.png"), picture(level))
+        assert cv2.imwrite(str(source / f"{number}.png"), plain(level))
     return source
 
 
@@ -67,7 +67,7 @@ def test_a_video_is_scaled_cropped_and_calibrated(
     video = tmp_path / "drive.mp4"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (192, 96))
     for level in (50, 100):
-        writer.write(picture(level, (192, 96)))
+        writer.write(plain(level, (192, 96)))
     writer.release()
     assert make(video, tmp_path / "bag", "--size", "64x48", "--fov", 90, "--start", 5) == 0
     assert "scaled from 192x96 to 96x48 and cropped at the centre" in caplog.text
@@ -106,7 +106,7 @@ def test_degraded_frames_have_their_clean_ones_beside_them(folder: Path, tmp_pat
         (["frames", "bag", "--rate", "0"], "not over 0"),
     ],
 )
-def test_what_cannot_be_made_is_said_and_leaves_nothing(
+def test_what_cannot_be_made_is_reported_and_leaves_nothing(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, words: list[str], reason: str
 ) -> None:
     source, out, *rest = words
@@ -118,7 +118,7 @@ def test_what_cannot_be_made_is_said_and_leaves_nothing(
 def test_frames_of_two_sizes_need_one(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert cv2.imwrite(str(folder / "9.png"), picture(1, (32, 24)))
+    assert cv2.imwrite(str(folder / "9.png"), plain(1, (32, 24)))
     assert make(folder, tmp_path / "bag") == 1
     assert "frame 3 is 32x24, unlike the first: give --size" in caplog.text
     assert not (tmp_path / "bag").exists()

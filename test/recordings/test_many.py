@@ -1,4 +1,4 @@
-"""Many bags: a process each, here or on Ray; what is refused is told, what dies is tried again."""
+"""Many bags, a process each, here or on Ray: refusals are reported, deaths are tried again."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_on_ray(bags: list[Path], miniature: Path, tmp_path: Path) -> None:
     check(bags, tmp_path, json.loads(report.read_text()), result.stdout)
 
 
-def test_without_ray_it_is_said_how_to_get_it(
+def test_without_ray_the_command_to_get_it_is_reported(
     bags: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -110,7 +110,9 @@ def test_a_task_that_dies_is_tried_again_and_then_given_up(
     assert any(line.split()[:3] == ["two", "failed", "3"] for line in lines)
 
 
-def test_death_is_told_with_the_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_death_is_reported_with_the_last_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (task,) = make_tasks([make_drive(tmp_path / "one", 1)], tmp_path / "out", Options())
     script = f"import os; print('so far'); os._exit({os.EX_SOFTWARE})"
     genuine = subprocess.run

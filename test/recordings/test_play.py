@@ -110,7 +110,7 @@ def test_the_words_of_ros_are_kept_apart() -> None:
         (["drive", "--bundle", "absent"], "bundle absent"),
     ],
 )
-def test_what_cannot_be_played_is_said(
+def test_what_cannot_be_played_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, words: list[str], reason: str
 ) -> None:
     make_drive(tmp_path / "drive", 1)
@@ -120,7 +120,7 @@ def test_what_cannot_be_played_is_said(
 
 
 class Publisher:
-    """Notes when it is called; the first call takes as long as it is told."""
+    """Notes when it is called; the first call takes as long as it is set to."""
 
     def __init__(self, first_takes_s: float = 0.0) -> None:
         self.first_takes_s = first_takes_s

@@ -1,4 +1,4 @@
-"""Supervision: every child is ended, and the death of one is told with its last words."""
+"""Supervision: every child is ended, and the death of one is reported with its last output."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def wait_until_gone(pid: int) -> None:
         time.sleep(0.02)
 
 
-def test_death_is_told_with_its_status_and_log(tmp_path: Path) -> None:
+def test_death_is_reported_with_its_status_and_log(tmp_path: Path) -> None:
     with Children(os.environ, tmp_path) as group:
         child = group.start("node", "-c", "print('no such bundle'); raise SystemExit(3)")
         while child.exit_code() is None:

@@ -1,4 +1,4 @@
-"""`restore`: pictures, folders and videos through the real bundle."""
+"""`restore`: images, folders and videos through the real bundle."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_fit_scales_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture
         (["in.png", "out.png", "--task", "parking"], "has no task 'parking'"),
     ],
 )
-def test_what_cannot_be_done_is_said(
+def test_what_cannot_be_done_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, words: list[str], reason: str
 ) -> None:
     cv2.imwrite(str(tmp_path / "in.png"), street(1))
