@@ -42,13 +42,11 @@ COMMANDS = {
         "make, play, restore, watch and compare rosbag2 files",
     ),
     "restore": Command(
-        "unirestore_ros.recordings.restore:main",
-        "restore image files, folders and videos offline",
+        "unirestore_ros.recordings.restore:main", "restore image files, folders and videos offline"
     ),
     "build": Command("unirestore_ros.export.command:main", "compile a bundle from weights"),
     "fetch": Command(
-        "unirestore_ros.model.fetch:main",
-        "get SD-Turbo and the released checkpoints, converted",
+        "unirestore_ros.model.fetch:main", "get SD-Turbo and the released checkpoints, converted"
     ),
     "train": Command(
         "unirestore_ros.train.train_command:main", "train the network, stage by stage"

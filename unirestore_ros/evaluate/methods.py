@@ -103,9 +103,7 @@ METHODS: Mapping[str, Entry] = {
     "promptir": Entry(_baseline, "train promptir"),
     "urie": Entry(_baseline, "train urie"),
     "retrained": Entry(
-        _unchanged,
-        "train retrained-seg, retrained-det and retrained-cls",
-        own_networks=True,
+        _unchanged, "train retrained-seg, retrained-det and retrained-cls", own_networks=True
     ),
     OURS: Entry(_ours()),
     "unirestore-four-steps": Entry(_ours(FOUR_STEPS)),

@@ -27,10 +27,7 @@ LEAST_RANGE_DB = 1.0
 """Of an axis: a hundredth of a decibel is not to look like a gain."""
 Point = tuple[float, float]
 _ONE_PROMPT = f"{OURS}, perception prompt"
-_MARKERS = {
-    OURS: ("s", 95, BLUE),
-    _ONE_PROMPT: ("D", 26, "white"),
-}
+_MARKERS = {OURS: ("s", 95, BLUE), _ONE_PROMPT: ("D", 26, "white")}
 """Shape, area and colour; every other method is a grey disc."""
 _OFFSETS = [
     (x * r, y * r)

@@ -148,7 +148,7 @@ class Canvas:
         label: int | Array,
         instance: int = 0,
     ) -> None:
-        """Paint an upright picture with alpha. corner: its top left; size: (width, height).
+        """Paint an upright image with alpha. corner: its top left; size: (width, height).
 
         label: one for all of it, or a label map of any size for the whole sprite."""
         x, y = corner

@@ -1,4 +1,4 @@
-"""A drive through a town that does not exist: picture, depth, labels and boxes at any time."""
+"""A drive through a town that does not exist: image, depth, labels and boxes at any time."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Drive:
         )
 
     def _paint_sky(self, canvas: Canvas, camera: Camera) -> None:
-        """The sky picture turns with the road's course and with the camera."""
+        """The sky image turns with the road's course and with the camera."""
         course = float(np.arctan(camera.bend.slope(camera.s)))
         rows, columns = self._sky.shape[:2]
         x = camera.column - columns / 2 - course * camera.focal * 0.5
@@ -195,7 +195,7 @@ def _demo_drive(size: tuple[int, int]) -> Drive:
 
 
 class _Finish:
-    """From painted scene to camera picture: haze, a lens that darkens its corners, a tone curve."""
+    """From painted scene to camera image: haze, a lens that darkens its corners, a tone curve."""
 
     def __init__(self, light: Light, width: int, height: int) -> None:
         self._light = light

@@ -57,13 +57,7 @@ FAR_M = 120.0
 STEADY = ("fog", "lens_drops", "motion_blur")
 
 
-def degrade(
-    image: Array,
-    name: str,
-    severity: int,
-    rng: Rng,
-    depth: Array | None = None,
-) -> Array:
+def degrade(image: Array, name: str, severity: int, rng: Rng, depth: Array | None = None) -> Array:
     """Degraded copy of an RGB uint8 image (H,W,3).
 
     ``depth``: metres, float32 (H,W); without it ``proxy_depth`` stands in.
@@ -282,12 +276,7 @@ def mix(image: Array, name: str, severity: int, rng_of: RngOf, depth: Array | No
 
 
 def mix_frame(
-    image: Array,
-    name: str,
-    severity: int,
-    seed_key: str,
-    frame: int,
-    depth: Array | None = None,
+    image: Array, name: str, severity: int, seed_key: str, frame: int, depth: Array | None = None
 ) -> Array:
     """Frame number ``frame`` of a video; what is steady in a video is seeded alike in every one."""
     return mix(image, name, severity, lambda part: frame_rng(seed_key, part, frame), depth)

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unirestore_ros.synthetic.noise import Array, Rng, blurred, generator, noise_patch, to_uint8
+from unirestore_ros.synthetic.noise import (
+    Array,
+    Rng,
+    blurred,
+    generator,
+    noise_patch,
+    palette,
+    to_uint8,
+)
 
 PIXELS_PER_M = 40
 
-BRICKS = ((128, 88, 72), (146, 110, 88), (166, 142, 112), (118, 96, 84), (176, 156, 126))
-RENDERS = (
-    (214, 208, 196),
-    (196, 186, 164),
-    (222, 214, 190),
-    (182, 176, 172),
-    (206, 178, 150),
-    (172, 190, 200),
-    (226, 224, 222),
-)
-STONES = ((176, 164, 142), (158, 150, 138), (190, 180, 158))
-CONCRETES = ((150, 150, 148), (128, 130, 132), (168, 164, 158))
-ROOFS = ((86, 78, 76), (120, 72, 58), (96, 92, 90), (74, 76, 84))
-SIGN_COLOURS = ((36, 52, 110), (140, 30, 34), (24, 78, 52), (228, 222, 208), (30, 30, 32))
+BRICKS = palette("805848 926e58 a68e70 766054 b09c7e")
+RENDERS = palette("d6d0c4 c4baa4 ded6be b6b0ac ceb296 acbec8 e2e0de")
+STONES = palette("b0a48e 9e968a beb49e")
+CONCRETES = palette("969694 808284 a8a49e")
+ROOFS = palette("564e4c 78483a 605c5a 4a4c54")
+SIGN_COLOURS = palette("24346e 8c1e22 184e34 e4ded0 1e1e20")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def make_style(seed: int, kind: str, number: int) -> FacadeStyle:
 
 
 def make_facade(rng: Rng, style: FacadeStyle, width_m: float, storeys: int, light: Array) -> Array:
-    """RGB uint8 picture of a front, PIXELS_PER_M, storeys * storey_m + 0.5 m high."""
+    """RGB uint8 image of a front, PIXELS_PER_M, storeys * storey_m + 0.5 m high."""
     height = round((storeys * style.storey_m + 0.5) * PIXELS_PER_M)
     wall = make_wall(rng, style.material, style.colour, height, round(width_m * PIXELS_PER_M))
     _weather(wall, rng)
@@ -87,11 +87,7 @@ def make_facade(rng: Rng, style: FacadeStyle, width_m: float, storeys: int, ligh
 
 
 def make_wall(
-    rng: Rng,
-    material: str,
-    colour: tuple[int, int, int],
-    height: int,
-    width: int,
+    rng: Rng, material: str, colour: tuple[int, int, int], height: int, width: int
 ) -> Array:
     """Bare wall, float32 (H,W,3)."""
     base: Array = np.full((height, width), 1.0, np.float32)
@@ -138,9 +134,9 @@ def make_gable(rng: Rng, style: FacadeStyle, wall_m: float, roof_m: float, light
         alpha[:top] = 0
         triangle = np.array(((0, top), (width // 2, 0), (width, top)), np.int32)
         cv2.fillConvexPoly(alpha, triangle, 255)
-    picture = to_uint8(wall * light)
-    picture[alpha == 0] = 0
-    return np.dstack((picture, alpha))
+    image = to_uint8(wall * light)
+    image[alpha == 0] = 0
+    return np.dstack((image, alpha))
 
 
 def _weather(wall: Array, rng: Rng) -> None:
@@ -171,13 +167,7 @@ def _storey(wall: Array, rng: Rng, style: FacadeStyle, bottom: int, door: bool) 
 
 
 def _window(
-    wall: Array,
-    rng: Rng,
-    style: FacadeStyle,
-    x: int,
-    y: int,
-    width: int,
-    height: int,
+    wall: Array, rng: Rng, style: FacadeStyle, x: int, y: int, width: int, height: int
 ) -> None:
     """Glass that mirrors some sky, curtains, a frame with bars, a lintel and a sill."""
     if y < 4 or x < 3 or x + width + 3 > wall.shape[1] or y + height + 4 > wall.shape[0]:

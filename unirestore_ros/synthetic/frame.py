@@ -1,4 +1,4 @@
-"""What the drive yields: a picture and the truth about it."""
+"""What the drive yields: an image and the truth about it."""
 
 from __future__ import annotations
 

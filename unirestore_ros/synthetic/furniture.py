@@ -6,7 +6,15 @@ import cv2
 import numpy as np
 
 from unirestore_ros.synthetic.frame import POLE, SIGN
-from unirestore_ros.synthetic.noise import Array, Rng, blurred, generator, noise_patch, to_uint8
+from unirestore_ros.synthetic.noise import (
+    Array,
+    Rng,
+    blurred,
+    generator,
+    noise_patch,
+    palette,
+    to_uint8,
+)
 from unirestore_ros.synthetic.sky import Light
 
 PIXELS_PER_M = 64
@@ -15,11 +23,11 @@ PIXELS_PER_M = 64
 def make_sign(seed: int, number: int, light: Light) -> tuple[Array, Array]:
     """A plate on a pole, 1 m by 3 m: premultiplied RGBA and its label map."""
     rng = generator(seed, "sign", number)
-    picture, labels = _post(rng, 1.0, 3.0, 0.07)
+    image, labels = _post(rng, 1.0, 3.0, 0.07)
     kind = int(rng.integers(5))
     middle = PIXELS_PER_M // 2
     red, blue, white = (170, 30, 34, 255), (34, 70, 150, 255), (232, 232, 228, 255)
-    plate = np.zeros_like(picture)
+    plate = np.zeros_like(image)
     if kind == 0:
         cv2.circle(plate, (middle, middle), 24, red, -1, cv2.LINE_AA)
         cv2.circle(plate, (middle, middle), 17, white, -1, cv2.LINE_AA)
@@ -43,7 +51,7 @@ def make_sign(seed: int, number: int, light: Light) -> tuple[Array, Array]:
         cv2.rectangle(plate, (6, 4), (58, 58), (206, 150, 30, 255), -1)
         cv2.rectangle(plate, (11, 9), (53, 53), (30, 30, 30, 255), 3)
         cv2.line(plate, (16, 44), (48, 20), (30, 30, 30, 255), 5)
-    return _with_plate(picture, labels, plate, rng, light)
+    return _with_plate(image, labels, plate, rng, light)
 
 
 def _number(plate: Array, middle: int) -> None:
@@ -57,8 +65,8 @@ def _number(plate: Array, middle: int) -> None:
 def make_traffic_light(seed: int, number: int, light: Light) -> tuple[Array, Array]:
     """Three lamps on a pole, 1 m by 3.4 m."""
     rng = generator(seed, "traffic light", number)
-    picture, labels = _post(rng, 1.0, 3.4, 0.1)
-    plate = np.zeros_like(picture)
+    image, labels = _post(rng, 1.0, 3.4, 0.1)
+    plate = np.zeros_like(image)
     cv2.rectangle(plate, (18, 2), (46, 68), (22, 22, 24, 255), -1)
     lit = int(rng.integers(3))
     colours = ((220, 50, 40), (230, 170, 40), (60, 220, 140))
@@ -66,88 +74,84 @@ def make_traffic_light(seed: int, number: int, light: Light) -> tuple[Array, Arr
         strength = 1.0 if lamp == lit else 0.2
         tone = (*(strength * part for part in colour), 255.0)
         cv2.circle(plate, (32, 14 + 21 * lamp), 8, tone, -1, cv2.LINE_AA)
-    return _with_plate(picture, labels, plate, rng, light)
+    return _with_plate(image, labels, plate, rng, light)
 
 
 def make_lamp_post(seed: int, light: Light) -> Array:
     """A street lamp 8 m high and 2 m wide, its arm to the right."""
     rng = generator(seed, "lamp")
-    picture, _ = _post(rng, 2.0, 8.0, 0.13)
-    tone = (*picture[-2, PIXELS_PER_M, :3].tolist(), 255)
-    cv2.line(picture, (64, 20), (116, 8), tone, 5, cv2.LINE_AA)
-    cv2.ellipse(picture, (112, 10), (14, 5), -10, 0, 360, (200, 200, 196, 255), -1)
-    return _premultiplied(picture, light)
+    image, _ = _post(rng, 2.0, 8.0, 0.13)
+    tone = (*image[-2, PIXELS_PER_M, :3].tolist(), 255)
+    cv2.line(image, (64, 20), (116, 8), tone, 5, cv2.LINE_AA)
+    cv2.ellipse(image, (112, 10), (14, 5), -10, 0, 360, (200, 200, 196, 255), -1)
+    return _premultiplied(image, light)
 
 
 def make_pole(seed: int, light: Light) -> Array:
     """A bollard or post, 0.3 m by 1.1 m."""
     rng = generator(seed, "pole")
-    picture, _ = _post(rng, 0.3, 1.1, 0.14)
-    picture[6:14, :, :3] = np.where(picture[6:14, :, 3:] > 0, 190, 0)
-    return _premultiplied(picture, light)
+    image, _ = _post(rng, 0.3, 1.1, 0.14)
+    image[6:14, :, :3] = np.where(image[6:14, :, 3:] > 0, 190, 0)
+    return _premultiplied(image, light)
 
 
 def make_railing(rng: Rng, light: Light, facing: float) -> Array:
     """Premultiplied RGBA of 8 m of railings or board fence, 1.2 m high, at 40 px/m."""
     height, width = 48, 320
-    picture = np.zeros((height, width, 4), np.uint8)
+    image = np.zeros((height, width, 4), np.uint8)
     if rng.random() < 0.55:
         iron = (*(rng.uniform(20, 70) * rng.uniform(0.9, 1.1, 3)), 255.0)
         for x in range(0, width, 5):
-            cv2.line(picture, (x, 2), (x, height), iron, 1 if x % 80 else 4)
-        cv2.line(picture, (0, 6), (width, 6), iron, 2)
-        cv2.line(picture, (0, height - 6), (width, height - 6), iron, 2)
+            cv2.line(image, (x, 2), (x, height), iron, 1 if x % 80 else 4)
+        cv2.line(image, (0, 6), (width, 6), iron, 2)
+        cv2.line(image, (0, height - 6), (width, height - 6), iron, 2)
     else:
         tone = np.array((120, 92, 64)) * rng.uniform(0.6, 1.4)
         boards = rng.normal(1, 0.12, width // 6 + 1)[np.arange(width) // 6]
         grain = 1 + 0.1 * noise_patch(rng, height, width, 0.5)
-        picture[..., :3] = to_uint8(grain[..., None] * boards[None, :, None] * tone)
-        picture[:, ::6, :3] //= 2
-        picture[4:, :, 3] = 255
+        image[..., :3] = to_uint8(grain[..., None] * boards[None, :, None] * tone)
+        image[:, ::6, :3] //= 2
+        image[4:, :, 3] = 255
     shade = light.on_wall(facing)
-    share = picture[..., 3:].astype(np.float32) / 255
-    picture[..., :3] = to_uint8(picture[..., :3] * share * shade)
-    return picture
+    share = image[..., 3:].astype(np.float32) / 255
+    image[..., :3] = to_uint8(image[..., :3] * share * shade)
+    return image
 
 
 def _post(rng: Rng, width_m: float, height_m: float, thickness_m: float) -> tuple[Array, Array]:
     """A round post in the middle, lit from one side, and its label map."""
     shape = (round(height_m * PIXELS_PER_M), round(width_m * PIXELS_PER_M))
-    picture = np.zeros((*shape, 4), np.uint8)
+    image = np.zeros((*shape, 4), np.uint8)
     half = max(2, round(thickness_m * PIXELS_PER_M / 2))
     middle = shape[1] // 2
     across = np.linspace(-1, 1, 2 * half)
     tone = rng.uniform(60, 150) * (0.75 + 0.35 * np.cos((across - 0.4) * 1.6))
-    picture[:, middle - half : middle + half, :3] = to_uint8(tone)[None, :, None]
-    picture[:, middle - half : middle + half, 3] = 255
-    return picture, np.full(shape, POLE, np.uint8)
+    image[:, middle - half : middle + half, :3] = to_uint8(tone)[None, :, None]
+    image[:, middle - half : middle + half, 3] = 255
+    return image, np.full(shape, POLE, np.uint8)
 
 
 def _with_plate(
-    picture: Array,
-    labels: Array,
-    plate: Array,
-    rng: Rng,
-    light: Light,
+    image: Array, labels: Array, plate: Array, rng: Rng, light: Light
 ) -> tuple[Array, Array]:
     share = plate[..., 3:].astype(np.float32) / 255
     dirt = 1 + 0.05 * noise_patch(rng, plate.shape[0], plate.shape[1], 1.0)[..., None]
-    colour = plate[..., :3] * dirt + picture[..., :3] * (1 - share)
-    picture[..., :3] = to_uint8(colour)
-    picture[..., 3] = np.maximum(picture[..., 3], plate[..., 3])
+    colour = plate[..., :3] * dirt + image[..., :3] * (1 - share)
+    image[..., :3] = to_uint8(colour)
+    image[..., 3] = np.maximum(image[..., 3], plate[..., 3])
     labels[plate[..., 3] > 127] = SIGN
-    return _premultiplied(picture, light), labels
+    return _premultiplied(image, light), labels
 
 
-def _premultiplied(picture: Array, light: Light) -> Array:
-    share = picture[..., 3:].astype(np.float32) / 255
-    picture[..., :3] = to_uint8(picture[..., :3] * share * light.on_wall(0.0))
-    return picture
+def _premultiplied(image: Array, light: Light) -> Array:
+    share = image[..., 3:].astype(np.float32) / 255
+    image[..., :3] = to_uint8(image[..., :3] * share * light.on_wall(0.0))
+    return image
 
 
 TREE_PIXELS = 576
-LEAF_COLOURS = ((70, 92, 38), (92, 108, 44), (58, 80, 42), (104, 98, 48), (80, 104, 60))
-AUTUMN_COLOURS = ((150, 96, 40), (140, 110, 48), (120, 72, 38))
+LEAF_COLOURS = palette("465c26 5c6c2c 3a502a 686230 50683c")
+AUTUMN_COLOURS = palette("966028 8c6e30 784826")
 BARK = (74, 64, 54)
 
 
@@ -182,7 +186,7 @@ def make_hedge(rng: Rng, light: Light, facing: float) -> Array:
 
 
 def _grow(
-    picture: Array,
+    image: Array,
     rng: Rng,
     start: tuple[float, float],
     angle: float,
@@ -197,7 +201,7 @@ def _grow(
     colour = (*(grey * part for part in BARK), 255.0)
     points = [(round(point[0] * 16), round(point[1] * 16)) for point in (start, end)]
     width = max(1, round(thickness))
-    cv2.line(picture, points[0], points[1], colour, width, cv2.LINE_8, 4)
+    cv2.line(image, points[0], points[1], colour, width, cv2.LINE_8, 4)
     if depth <= 3:
         tips.append(end)
     if depth == 0:
@@ -205,7 +209,7 @@ def _grow(
     for _ in range(int(rng.integers(2, 4)) if depth < 8 else 3):
         turn = rng.normal(0, 0.5) - 0.12 * np.cos(angle) * (depth < 4)
         _grow(
-            picture,
+            image,
             rng,
             end,
             angle + turn,
@@ -217,14 +221,10 @@ def _grow(
 
 
 def _leafed(
-    skeleton: Array,
-    rng: Rng,
-    tips: list[tuple[float, float]],
-    colour: Array,
-    light: Light,
+    skeleton: Array, rng: Rng, tips: list[tuple[float, float]], colour: Array, light: Light
 ) -> Array:
     """The skeleton behind and among some thousand leaf clumps, painted from dark to light."""
-    picture = skeleton.copy()
+    image = skeleton.copy()
     centres = np.array(tips)[rng.integers(len(tips), size=4800)]
     spread = TREE_PIXELS * 0.042
     points = centres + rng.normal(0, spread, centres.shape)
@@ -247,15 +247,15 @@ def _leafed(
         strict=True,
     )
     for centre, axes, angle, tone in leaves:
-        cv2.ellipse(picture, tuple(centre), tuple(axes), angle, 0, 360, (*tone, 255.0), -1)
+        cv2.ellipse(image, tuple(centre), tuple(axes), angle, 0, 360, (*tone, 255.0), -1)
     grain = 1 + 0.16 * noise_patch(rng, TREE_PIXELS, TREE_PIXELS, 0.3)[..., None]
-    picture[..., :3] = to_uint8(picture[..., :3] * grain)
-    return picture
+    image[..., :3] = to_uint8(image[..., :3] * grain)
+    return image
 
 
-def _soft_edged(picture: Array) -> Array:
-    picture = picture.copy()
-    picture[..., 3] = to_uint8(blurred(picture[..., 3], 0.6).astype(np.float32))
-    share = picture[..., 3:].astype(np.float32) / 255
-    picture[..., :3] = to_uint8(picture[..., :3] * share)
-    return picture
+def _soft_edged(image: Array) -> Array:
+    image = image.copy()
+    image[..., 3] = to_uint8(blurred(image[..., 3], 0.6).astype(np.float32))
+    share = image[..., 3:].astype(np.float32) / 255
+    image[..., :3] = to_uint8(image[..., :3] * share)
+    return image

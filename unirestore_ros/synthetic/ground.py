@@ -1,6 +1,6 @@
 """The ground: road, markings, kerbs, pavements and grass, in perspective row by row.
 
-A row of the image below the horizon lies at one distance, so the ground is two pictures: a cross
+A row of the image below the horizon lies at one distance, so the ground is two textures: a cross
 section (colour against metres sideways, in copies blurred more and more for rows farther away) and
 a grey grain that is anchored to the world (a ripmap, each row taking the copy that fits it).
 """
@@ -280,11 +280,11 @@ def _stripe(colour: Array, side: Array, at: float, paint: Array) -> None:
 
 
 def _grain(rng: Rng, street: Street) -> Array:
-    """uint8 (s, x), mean 128: asphalt with cracks and mends, slabs with joints, grass."""
+    """uint8 (s, x), mean 128: asphalt with cracks and repairs, slabs with joints, grass."""
     rows, columns = STRIP_ROWS, round(2 * HALF_WIDTH_M * GRAIN_PER_M)
     fine, medium = noise_strip(rng, columns, 0.3), noise_strip(rng, columns, 1.1)
     asphalt = 1 + 0.045 * fine + 0.045 * medium
-    _mends(asphalt, rng)
+    _repairs(asphalt, rng)
     side = np.abs((np.arange(columns) + 0.5) / GRAIN_PER_M - HALF_WIDTH_M)
     slab_x = np.floor((side - street.road_edge - KERB_M) / 0.6).astype(int)
     slab_s = np.arange(rows)[:, None] * 20 // rows
@@ -301,8 +301,8 @@ def _grain(rng: Rng, street: Street) -> Array:
     return to_uint8(128 * grain)
 
 
-def _mends(asphalt: Array, rng: Rng) -> None:
-    """Mended rectangles, darker or lighter, and winding cracks."""
+def _repairs(asphalt: Array, rng: Rng) -> None:
+    """Repaired rectangles, darker or lighter, and winding cracks."""
     rows, columns = asphalt.shape
     for _ in range(14):
         x, s = int(rng.integers(columns)), int(rng.integers(rows))

@@ -1,4 +1,4 @@
-"""Seeded randomness: generators by name, and noise with the spectrum of natural textures."""
+"""What all drawing shares: seeded generators, noise with the spectrum of natural textures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Rng = np.random.Generator
 
 
 def generator(seed: int, *key: str | int) -> Rng:
-    """The same generator for the same seed and key, on every machine."""
+    """Make the generator that belongs to a seed and a key, the same on every machine."""
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key]
     return np.random.default_rng([seed % 2**32, *(word % 2**32 for word in words)])
 
 
 def texture_noise(rng: Rng, height: int, width: int, slope: float = 1.0) -> Array:
-    """Tileable noise, float32 (H,W), mean 0 and deviation 1, amplitude falling as 1/f^slope.
+    """Make tileable noise, float32 (H,W), mean 0 and deviation 1, amplitude falling as 1/f^slope.
 
     Natural images fall with a slope of about 1 (Field 1987); 0 is white.
     """
@@ -38,7 +38,7 @@ def texture_noise(rng: Rng, height: int, width: int, slope: float = 1.0) -> Arra
 
 
 def noise_patch(rng: Rng, height: int, width: int, slope: float) -> Array:
-    """Noise as ``texture_noise`` gives, cut at random out of a tile that is made once: fast.
+    """Cut noise (H,W) as of ``texture_noise`` at random out of a tile that is made once: fast.
 
     Read-only; not tileable itself; mean and deviation are those of the whole tile.
     """
@@ -52,7 +52,7 @@ def noise_patch(rng: Rng, height: int, width: int, slope: float) -> Array:
 
 
 def noise_strip(rng: Rng, width: int, slope: float) -> Array:
-    """Noise of STRIP_ROWS rows that continues from its last row to its first."""
+    """Cut noise (STRIP_ROWS, width) that continues from its last row to its first."""
     across = (np.arange(width) + rng.integers(_TILE)) % _TILE
     return np.roll(_tile(slope), int(rng.integers(_TILE)), axis=0)[:, across]
 
@@ -71,6 +71,14 @@ def sway(t: float, phases: Array, periods: tuple[float, ...]) -> float:
     """Smooth wandering in about [-1, 1]: the mean of sines with these periods."""
     angles = 2 * np.pi * t / np.asarray(periods) + phases[: len(periods)]
     return float(np.sin(angles).mean())
+
+
+Colour = tuple[int, int, int]
+
+
+def palette(codes: str) -> tuple[Colour, ...]:
+    """RGB colours, 0 to 255, of hex codes with spaces between."""
+    return tuple((code[0], code[1], code[2]) for code in map(bytes.fromhex, codes.split()))
 
 
 def to_uint8(image: Array) -> Array:

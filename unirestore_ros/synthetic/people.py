@@ -5,24 +5,23 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from unirestore_ros.synthetic.noise import Array, Rng, blurred, generator, noise_patch, to_uint8
+from unirestore_ros.synthetic.noise import (
+    Array,
+    Colour,
+    Rng,
+    blurred,
+    generator,
+    noise_patch,
+    palette,
+    to_uint8,
+)
 from unirestore_ros.synthetic.sky import Light
 
 PIXELS_PER_M = 110
 PHASES = 8
-CLOTHES = (
-    (40, 44, 58),
-    (28, 28, 30),
-    (120, 36, 40),
-    (60, 74, 96),
-    (150, 144, 132),
-    (78, 84, 66),
-    (196, 190, 180),
-    (52, 92, 128),
-    (170, 120, 50),
-)
-SKINS = ((214, 170, 142), (176, 128, 98), (120, 82, 60), (226, 186, 160))
-HAIR = ((36, 28, 24), (90, 66, 42), (150, 120, 76), (120, 118, 116))
+CLOTHES = palette("282c3a 1c1c1e 782428 3c4a60 969084 4e5442 c4beb4 345c80 aa7832")
+SKINS = palette("d6aa8e b08062 78523c e2baa0")
+HAIR = palette("241c18 5a422a 96784c 787674")
 
 
 def make_pedestrian(seed: int, number: int, phase: int, towards: bool, light: Light) -> Array:
@@ -85,11 +84,11 @@ def make_cyclist(seed: int, number: int, phase: int, towards: bool, light: Light
 
 
 class _Figure:
-    """A picture with alpha in metres: x from the middle, y up from the ground."""
+    """An image with alpha in metres: x from the middle, y up from the ground."""
 
     def __init__(self, width_m: float, height_m: float) -> None:
         shape = (round(height_m * PIXELS_PER_M), round(width_m * PIXELS_PER_M), 4)
-        self.picture = np.zeros(shape, np.uint8)
+        self.image = np.zeros(shape, np.uint8)
 
     def limb(
         self,
@@ -97,7 +96,7 @@ class _Figure:
         end: tuple[float, float],
         start_width: float,
         end_width: float,
-        colour: Array | tuple[int, int, int],
+        colour: Array | Colour,
     ) -> None:
         """A tapered piece with rounded ends."""
         a, b = self._place(start), self._place(end)
@@ -108,46 +107,44 @@ class _Figure:
             (a + normal * wide, b + normal * narrow, b - normal * narrow, a - normal * wide)
         )
         paint = _paint(colour)
-        cv2.fillConvexPoly(self.picture, np.round(points * 16).astype(np.int32), paint, 8, 4)
+        cv2.fillConvexPoly(self.image, np.round(points * 16).astype(np.int32), paint, 8, 4)
         for point, radius in ((a, wide), (b, narrow)):
             centre = (round(point[0]), round(point[1]))
-            cv2.circle(self.picture, centre, max(1, round(radius * 0.8)), paint, -1)
+            cv2.circle(self.image, centre, max(1, round(radius * 0.8)), paint, -1)
 
-    def disc(
-        self, centre: tuple[float, float], radius: float, colour: Array | tuple[int, int, int]
-    ) -> None:
+    def disc(self, centre: tuple[float, float], radius: float, colour: Array | Colour) -> None:
         self.oval(centre, (radius, radius), colour)
 
     def oval(
         self,
         centre: tuple[float, float],
         radii: tuple[float, float],
-        colour: Array | tuple[int, int, int],
+        colour: Array | Colour,
         arc: tuple[float, float] = (0, 360),
     ) -> None:
         point = self._place(centre)
         axes = (max(1, round(radii[0] * PIXELS_PER_M)), max(1, round(radii[1] * PIXELS_PER_M)))
         place = (round(point[0]), round(point[1]))
-        cv2.ellipse(self.picture, place, axes, 0, arc[0], arc[1], _paint(colour), -1)
+        cv2.ellipse(self.image, place, axes, 0, arc[0], arc[1], _paint(colour), -1)
 
     def finished(self, rng: Rng, light: Light) -> Array:
         """Rounded shading from the sun's side, folds of cloth, soft edges."""
-        height, width = self.picture.shape[:2]
-        alpha = blurred(self.picture[..., 3], 0.8)
-        inside = blurred(self.picture[..., 3].astype(np.float32) / 255, 5.0)
+        height, width = self.image.shape[:2]
+        alpha = blurred(self.image[..., 3], 0.8)
+        inside = blurred(self.image[..., 3].astype(np.float32) / 255, 5.0)
         slope = cv2.Sobel(inside, cv2.CV_32F, 1, 0, ksize=3)
         folds = 0.1 * noise_patch(rng, height, width, 1.2) + 0.05 * noise_patch(
             rng, height, width, 0.3
         )
         shade = 0.72 + 0.38 * inside - 0.9 * light.sun * light.side * slope + folds
         tint = light.shade + 0.5 * light.sun * (light.sunlit - light.shade)
-        colour = self.picture[..., :3] * shade[..., None] * tint
+        colour = self.image[..., :3] * shade[..., None] * tint
         colour = blurred(colour.astype(np.float32), 0.6)
         share = alpha[..., None].astype(np.float32) / 255
         return np.dstack((to_uint8(np.clip(colour, 0, 255) * share), alpha))
 
     def _place(self, point: tuple[float, float]) -> Array:
-        height, width = self.picture.shape[:2]
+        height, width = self.image.shape[:2]
         return np.array((width / 2 + point[0] * PIXELS_PER_M, height - point[1] * PIXELS_PER_M))
 
 
@@ -160,10 +157,10 @@ def _head(figure: _Figure, skin: Array, hair: Array, height: float, towards: boo
         figure.oval((0.0, height + 0.015), (0.094, 0.125), hair)
 
 
-def _pick(rng: Rng, palette: tuple[tuple[int, int, int], ...]) -> Array:
+def _pick(rng: Rng, palette: tuple[Colour, ...]) -> Array:
     return np.array(palette[rng.integers(len(palette))]) * rng.uniform(0.8, 1.2)
 
 
-def _paint(colour: Array | tuple[int, int, int]) -> tuple[float, float, float, float]:
+def _paint(colour: Array | Colour) -> tuple[float, float, float, float]:
     red, green, blue = (float(np.clip(part, 0, 255)) for part in colour)
     return red, green, blue, 255.0

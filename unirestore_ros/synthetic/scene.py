@@ -182,7 +182,7 @@ def _vehicle_shadow(parked: Parked, light: Light, textures: Textures) -> Panel:
 
 
 def _in_view(camera: Camera, canvas: Canvas, corners: Array) -> list[tuple[int, Array, Array]]:
-    """Of panels (P,4,3) those to paint: number, canvas points (4,2), inverse depths (4,)."""
+    """Choose the panels (P,4,3) to paint: number, canvas points (4,2), inverse depths (4,)."""
     s = corners[..., 2]
     points, inverse = camera.project(corners[..., 0], corners[..., 1], s)
     low, high = points.min(axis=1), points.max(axis=1)
@@ -195,7 +195,7 @@ def _in_view(camera: Camera, canvas: Canvas, corners: Array) -> list[tuple[int, 
 def _standing_in_view(
     canvas: Canvas, camera: Camera, standing: Sequence[Standing]
 ) -> list[tuple[Standing, tuple[float, float], tuple[float, float], float]]:
-    """Of upright textures those to paint: top left corner, size, inverse depth."""
+    """Choose the upright textures to paint: top left corner, size, inverse depth."""
     if not standing:
         return []
     places = np.array([(thing.x, thing.s, thing.width, thing.height) for thing in standing])

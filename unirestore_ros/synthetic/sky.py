@@ -58,7 +58,7 @@ def make_light(seed: int) -> Light:
     )
 
 
-MARGIN = 1.5  # widths of the picture for one width of the frame
+MARGIN = 1.5  # widths of the image for one width of the frame
 
 
 def make_sky(seed: int, light: Light, width: int, focal: float) -> tuple[Array, Array]:
@@ -71,17 +71,17 @@ def make_sky(seed: int, light: Light, width: int, focal: float) -> tuple[Array, 
     up = (np.arange(rows, dtype=np.float32)[::-1, None] + 0.5) / np.float32(focal)
     across = (np.arange(columns, dtype=np.float32)[None, :] - columns / 2) / np.float32(focal)
     share = np.clip(up / 0.75, 0, 1) ** 0.55
-    picture = light.horizon + (light.zenith - light.horizon) * share[..., None]
-    picture = np.repeat(picture.astype(np.float32), columns, axis=1)
+    image = light.horizon + (light.zenith - light.horizon) * share[..., None]
+    image = np.repeat(image.astype(np.float32), columns, axis=1)
     cover, shade = _clouds(rng, light, up, across)
     white = np.array((250, 250, 250)) * (0.95 + 0.05 * light.sun) * (1 - 0.27 * shade[..., None])
     white = white * (1 - 0.35 * share[..., None]) + light.horizon * 0.35 * share[..., None]
-    picture += cover[..., None] * (white.astype(np.float32) - picture)
+    image += cover[..., None] * (white.astype(np.float32) - image)
     glow = np.exp(-((across - light.side * 0.5) ** 2) * 3 - up * 2.5) * 34 * light.sun
-    picture += glow[..., None] * np.array((1.0, 0.96, 0.86), np.float32)
+    image += glow[..., None] * np.array((1.0, 0.96, 0.86), np.float32)
     labels = np.full((rows, columns), SKY, np.uint8)
-    _outline(picture, labels, rng, light)
-    return to_uint8(picture), labels
+    _outline(image, labels, rng, light)
+    return to_uint8(image), labels
 
 
 def _clouds(rng: Rng, light: Light, up: Array, across: Array) -> tuple[Array, Array]:
@@ -97,7 +97,7 @@ def _clouds(rng: Rng, light: Light, up: Array, across: Array) -> tuple[Array, Ar
     return cover * cover * (3 - 2 * cover), np.clip(0.45 + 0.4 * shifted, 0, 1) * cover
 
 
-def _outline(picture: Array, labels: Array, rng: Rng, light: Light) -> None:
+def _outline(image: Array, labels: Array, rng: Rng, light: Light) -> None:
     """Trees and roofs some 400 m away, pale with haze, up to three degrees high."""
     rows, columns = labels.shape
     focal = rows
@@ -116,5 +116,5 @@ def _outline(picture: Array, labels: Array, rng: Rng, light: Light) -> None:
     for edge, label, colour in ((roofs, BUILDING, (120, 112, 108)), (trees, TREE, (66, 76, 54))):
         mask = height < edge[None, :]
         tone = np.array(colour) * light.on_wall(0.0) * fade + light.horizon * (1 - fade)
-        picture[mask] = (tone * grain[..., None])[mask]
+        image[mask] = (tone * grain[..., None])[mask]
         labels[mask] = label

@@ -42,7 +42,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Standing:
-    """An upright picture that faces the camera; x is its middle, y its foot."""
+    """An upright image that faces the camera; x is its middle, y its foot."""
 
     texture: Texture
     x: float

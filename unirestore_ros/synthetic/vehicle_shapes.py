@@ -11,22 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unirestore_ros.synthetic.noise import Array, generator
+from unirestore_ros.synthetic.noise import Array, generator, palette
 from unirestore_ros.synthetic.sky import Light
 
-PAINTS = (
-    (172, 176, 180),
-    (52, 55, 60),
-    (214, 216, 216),
-    (124, 128, 134),
-    (134, 34, 40),
-    (36, 58, 108),
-    (84, 98, 106),
-    (38, 38, 42),
-    (98, 32, 38),
-    (52, 84, 70),
-    (180, 164, 130),
-    (150, 172, 186),
+PAINTS = palette(
+    "acb0b4 34373c d6d8d8 7c8086 862228 243a6c 54626a 26262a 622026 345446 b4a482 96acba"
 )
 GLASS = np.array((34.0, 38.0, 42.0))
 MOST_POINTS = 16
@@ -121,7 +110,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Detail:
-    """A picture laid on the body: ``kind`` flank, tail or glass; corners (4,3)."""
+    """An image laid on the body: ``kind`` flank, tail or glass; corners (4,3)."""
 
     kind: str
     corners: Array

@@ -31,7 +31,7 @@ class Mesh:
     details: list[tuple[Detail, Texture]]
 
 
-def make_mesh(faces: list[Face], details: list[Detail], pictures: dict[str, Texture]) -> Mesh:
+def make_mesh(faces: list[Face], details: list[Detail], images: dict[str, Texture]) -> Mesh:
     points = np.stack(
         [
             np.concatenate(
@@ -48,7 +48,7 @@ def make_mesh(faces: list[Face], details: list[Detail], pictures: dict[str, Text
         normals=np.stack([f.normal for f in faces]),
         ranks=np.array([f.rank for f in faces]),
         outline=np.array([f.outline for f in faces]),
-        details=[(detail, pictures[detail.kind]) for detail in details],
+        details=[(detail, images[detail.kind]) for detail in details],
     )
 
 
