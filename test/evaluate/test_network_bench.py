@@ -13,8 +13,7 @@ import torch
 from published_files import narrow_config
 
 from unirestore_ros.evaluate.bench_command import main
-from unirestore_ros.evaluate.network_bench import Plan, fast_network, measure_network
-from unirestore_ros.evaluate.published import PublishedWay
+from unirestore_ros.evaluate.network_bench import Plan, PublishedWay, fast_network, measure_network
 from unirestore_ros.export.parts import Decoder, Trunk
 from unirestore_ros.export.rewrites import TransposedUpsample, copied, transpose_upsampling
 from unirestore_ros.model import UniRestore

@@ -19,7 +19,7 @@ from unirestore_ros.export.command import frame_size
 from unirestore_ros.files import written_beside
 
 if TYPE_CHECKING:
-    from unirestore_ros.evaluate.rows import Row
+    from unirestore_ros.evaluate.timing import Row
 
 WEIGHTS = Path(unirestore_ros.__file__).parents[1] / "engines" / "weights"
 PUBLISHED = "sd-turbo"

@@ -23,18 +23,20 @@ from typing import Any
 
 import numpy as np
 
-from unirestore_ros.evaluate.display_viewer import read_viewers
-from unirestore_ros.evaluate.figures import (
+from unirestore_ros.evaluate.dds_measures import (
+    NODE_NAME,
     SETTLE_S,
+    Processes,
     growth,
     latency,
     measure_parser,
+    memory_mb,
     percentiles,
     rate,
     run_measure,
 )
-from unirestore_ros.evaluate.node_processes import NODE_NAME, Processes, memory_mb
-from unirestore_ros.evaluate.node_roles import read_diary, read_heard
+from unirestore_ros.evaluate.display_viewer import read_viewers
+from unirestore_ros.evaluate.node_roles import read_arrivals, read_diagnostics
 from unirestore_ros.recordings.processes import Child
 
 RATE_HZ = 30.0
@@ -50,7 +52,7 @@ def measure_page(group: Processes, options: argparse.Namespace) -> dict[str, Any
     """Memory is compared between 1/5 of the time and its end: minutes 1 and 5 of five. ``own`` is
     the process's; ``resident`` holds too what of others' shared memory it has read."""
     display = _start(group, options)
-    group.start_role("diary", str(group.folder / "diary.json"), DISPLAY)
+    group.start_role("diagnostics", str(group.folder / "diagnostics.json"), DISPLAY)
     group.start_module(VIEWER, _url(options), str(group.folder / "viewers.npz"), *PAUSES)
     group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
     memory: list[tuple[float, Mapping[str, float]]] = []
@@ -60,14 +62,14 @@ def measure_page(group: Processes, options: argparse.Namespace) -> dict[str, Any
         memory.append((elapsed, memory_mb(display.pid)))
     group.end()
     viewers = read_viewers(group.folder / "viewers.npz")
-    said = read_diary(group.folder / "diary.json")[int(SETTLE_S) :]
+    reports = read_diagnostics(group.folder / "diagnostics.json")[int(SETTLE_S) :]
     return {
         "seconds": options.seconds,
         "size": "x".join(options.size),
-        "display_fps": float(np.median([float(values["rate_hz"]) for values in said])),
+        "display_fps": float(np.median([float(values["rate_hz"]) for values in reports])),
         "viewers_fps": [rate(seen) for seen in viewers],
         "viewers_age_ms": [percentiles(latency(seen)) for seen in viewers],
-        "share_ms": _diary_median(said, "share"),
+        "share_ms": _diagnostics_median(reports, "share"),
         "memory_mb": {kind: round(value, 1) for kind, value in memory[-1][1].items()},
         "memory_growth_mb": growth(memory, options.seconds),
     }
@@ -75,21 +77,21 @@ def measure_page(group: Processes, options: argparse.Namespace) -> dict[str, Any
 
 def measure_compose(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
     _start(group, options, "page:=false", "view:=split")
-    group.start_role("diary", str(group.folder / "diary.json"), DISPLAY)
+    group.start_role("diagnostics", str(group.folder / "diagnostics.json"), DISPLAY)
     topics = f"{DISPLAY}/image:Image"
-    group.start_role("listener", str(group.folder / "heard.npz"), topics)
+    group.start_role("listener", str(group.folder / "arrivals.npz"), topics)
     group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
     group.wait(options.seconds)
     group.end()
-    heard = read_heard(group.folder / "heard.npz")[f"{DISPLAY}/image"]
-    said = read_diary(group.folder / "diary.json")[int(SETTLE_S) :]
+    arrivals = read_arrivals(group.folder / "arrivals.npz")[f"{DISPLAY}/image"]
+    reports = read_diagnostics(group.folder / "diagnostics.json")[int(SETTLE_S) :]
     return {
         "seconds": options.seconds,
         "size": "x".join(options.size),
-        "fps": rate(heard),
-        "compose_ms": _diary_median(said, "compose"),
-        "share_ms": _diary_median(said, "share"),
-        "age_at_arrival_ms": percentiles(latency(heard)),
+        "fps": rate(arrivals),
+        "compose_ms": _diagnostics_median(reports, "compose"),
+        "share_ms": _diagnostics_median(reports, "share"),
+        "age_at_arrival_ms": percentiles(latency(arrivals)),
     }
 
 
@@ -130,11 +132,11 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _diary_median(said: list[dict[str, str]], name: str) -> dict[str, float]:
+def _diagnostics_median(reports: list[dict[str, str]], name: str) -> dict[str, float]:
     """Median over the diagnostics of a figure that they give as median and p99."""
     keys = {kind: f"{name}_{kind}_ms" for kind in ("median", "p99")}
     return {
-        kind: float(np.median([float(values[key]) for values in said if values[key]]))
+        kind: float(np.median([float(values[key]) for values in reports if values[key]]))
         for kind, key in keys.items()
     }
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from unirestore_ros.engine import Engine, open_engine
 from unirestore_ros.engine.backends import backends_here
 from unirestore_ros.engine.bundle import read_bundle
-from unirestore_ros.evaluate.network_bench import PERCEPTION, distances
-from unirestore_ros.evaluate.published import PublishedWay
-from unirestore_ros.evaluate.rows import Row, Work, timed_in_turn
+from unirestore_ros.evaluate.network_bench import PERCEPTION, PublishedWay, distances
+from unirestore_ros.evaluate.timing import Row, Work, timed_in_turn
 from unirestore_ros.model.weights import load_weights
 from unirestore_ros.synthetic.drive import demo_frames
 from unirestore_ros.tasks import short_name

@@ -20,18 +20,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unirestore_ros.evaluate.figures import (
+from unirestore_ros.evaluate.dds_measures import (
+    NODE_NAME,
     SETTLE_S,
+    Processes,
     growth,
+    has_loaded,
     latency,
     measure_parser,
+    memory_mb,
     percentiles,
     rate,
     run_measure,
     settled,
 )
-from unirestore_ros.evaluate.node_processes import NODE_NAME, Processes, has_loaded, memory_mb
-from unirestore_ros.evaluate.node_roles import read_diary, read_heard
+from unirestore_ros.evaluate.node_roles import read_arrivals, read_diagnostics
 
 RATE_HZ = 30.0
 NAMESPACE = "/bench"
@@ -45,8 +48,8 @@ FEATURES = {f"{NODE}/{task}/features": "Image" for task in TASKS}
 def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
     """Memory is compared between 1/5 of the time and its end: minutes 1 and 5 of five."""
     node = group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}")
-    group.start_role("diary", str(group.folder / "diary.json"), NODE)
-    group.start_role("listener", str(group.folder / "heard.npz"), *_topics(_every_output()))
+    group.start_role("diagnostics", str(group.folder / "diagnostics.json"), NODE)
+    group.start_role("listener", str(group.folder / "arrivals.npz"), *_topics(_every_output()))
     group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
     memory: list[tuple[float, Mapping[str, float]]] = []
     begun = time.monotonic()
@@ -54,19 +57,19 @@ def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str,
         group.wait(1.0)
         memory.append((elapsed, memory_mb(node.pid)))
     group.end()
-    heard = read_heard(group.folder / "heard.npz")
-    said = read_diary(group.folder / "diary.json")[int(SETTLE_S) + 10 :]
-    inference_p99 = np.median([float(values["inference_p99_ms"]) for values in said])
+    arrivals = read_arrivals(group.folder / "arrivals.npz")
+    reports = read_diagnostics(group.folder / "diagnostics.json")[int(SETTLE_S) + 10 :]
+    inference_p99 = np.median([float(values["inference_p99_ms"]) for values in reports])
     return {
         "seconds": options.seconds,
-        "fps": rate(heard[f"{NODE}/image"]),
+        "fps": rate(arrivals[f"{NODE}/image"]),
         "inference_p99_ms": round(float(inference_p99), 1),
-        "age_at_publication_p99_ms": float(np.median([float(v["age_p99_ms"]) for v in said])),
-        "age_at_arrival_ms": percentiles(latency(heard[f"{NODE}/image"])),
+        "age_at_publication_p99_ms": float(np.median([float(v["age_p99_ms"]) for v in reports])),
+        "age_at_arrival_ms": percentiles(latency(arrivals[f"{NODE}/image"])),
         "age_bound_ms": round(float(inference_p99) + 1e3 / RATE_HZ + 30, 1),
         "memory_mb": {kind: round(value, 1) for kind, value in memory[-1][1].items()},
         "memory_growth_mb": growth(memory, options.seconds),
-        "dropped": {key: int(v) for key, v in said[-1].items() if key.startswith("dropped_")},
+        "dropped": {key: int(v) for key, v in reports[-1].items() if key.startswith("dropped_")},
     }
 
 
@@ -75,18 +78,20 @@ def measure_relay(group: Processes, options: argparse.Namespace) -> dict[str, An
     group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}", "enabled:=false")
     group.start_role("relay", CAMERA, RELAYED)
     topics = {CAMERA: "Image", RELAYED: "Image", f"{NODE}/image": "Image"}
-    group.start_role("listener", str(group.folder / "heard.npz"), *_topics(topics))
+    group.start_role("listener", str(group.folder / "arrivals.npz"), *_topics(topics))
     group.wait(SETTLE_S)
     group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
     group.wait(options.seconds)
     group.end()
-    heard = read_heard(group.folder / "heard.npz")
-    node, relay = (_added(heard[CAMERA], heard[topic]) for topic in (f"{NODE}/image", RELAYED))
+    arrivals = read_arrivals(group.folder / "arrivals.npz")
+    node, relay = (
+        _added(arrivals[CAMERA], arrivals[topic]) for topic in (f"{NODE}/image", RELAYED)
+    )
     return {
         "seconds": options.seconds,
-        "camera_hz": rate(heard[CAMERA]),
-        "node_hz": rate(heard[f"{NODE}/image"]),
-        "relay_hz": rate(heard[RELAYED]),
+        "camera_hz": rate(arrivals[CAMERA]),
+        "node_hz": rate(arrivals[f"{NODE}/image"]),
+        "relay_hz": rate(arrivals[RELAYED]),
         "node_adds_ms": percentiles(node),
         "relay_adds_ms": percentiles(relay),
         "ratio": round(float(np.median(node) / np.median(relay)), 3),
@@ -97,23 +102,23 @@ def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, 
     """The camera runs and the listener waits when the node is started."""
     topics = {f"{NODE}/image": "Image", **FEATURES}
     group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
-    group.start_role("listener", str(group.folder / "heard.npz"), *_topics(topics))
-    group.start_role("diary", str(group.folder / "diary.json"), NODE)
+    group.start_role("listener", str(group.folder / "arrivals.npz"), *_topics(topics))
+    group.start_role("diagnostics", str(group.folder / "diagnostics.json"), NODE)
     group.wait(SETTLE_S)
     started = time.time_ns()
     node = group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}")
     group.wait(options.seconds)
     memory, torch = memory_mb(node.pid), has_loaded(node.pid, "libtorch")
     group.end()
-    heard = read_heard(group.folder / "heard.npz")
-    last = read_diary(group.folder / "diary.json")[-1]
+    arrivals = read_arrivals(group.folder / "arrivals.npz")
+    last = read_diagnostics(group.folder / "diagnostics.json")[-1]
     return {
         "seconds": options.seconds,
         "mode": last["mode"],
         "backend": last["backend"],
-        "first_frame_s": round((heard[f"{NODE}/image"][0, 1] - started) * 1e-9, 2),
-        "fps": rate(heard[f"{NODE}/image"]),
-        "features_fps": {topic: rate(heard[topic]) for topic in FEATURES},
+        "first_frame_s": round((arrivals[f"{NODE}/image"][0, 1] - started) * 1e-9, 2),
+        "fps": rate(arrivals[f"{NODE}/image"]),
+        "features_fps": {topic: rate(arrivals[topic]) for topic in FEATURES},
         "inference_median_ms": float(last["inference_median_ms"]),
         "memory_mb": {kind: round(value, 1) for kind, value in memory.items()},
         "torch_loaded": torch,

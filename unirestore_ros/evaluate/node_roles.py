@@ -1,13 +1,13 @@
-"""What is around the node while it is measured: a camera, a listener, a bare relay, each a process.
+"""The processes around a node that is measured: a camera, a bare relay, recorders.
 
     python -m unirestore_ros.evaluate.node_roles camera TOPIC WIDTH HEIGHT RATE_HZ
     python -m unirestore_ros.evaluate.node_roles relay TOPIC_IN TOPIC_OUT
     python -m unirestore_ros.evaluate.node_roles listener OUT.npz TOPIC:TYPE ...
-    python -m unirestore_ros.evaluate.node_roles diary OUT.json NODE
+    python -m unirestore_ros.evaluate.node_roles diagnostics OUT.json NODE
 
 Each runs until SIGINT or SIGTERM, and then writes. The listener writes, for each topic, an array
-(messages, 2): stamp and arrival, in nanoseconds of the system clock. The diary writes the values of
-the node's diagnostics.
+(messages, 2): stamp and arrival, in nanoseconds of the system clock; `diagnostics` the values of the
+node's diagnostics.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from unirestore_ros.files import written_beside
 
 TYPES = {kind.__name__: kind for kind in (Image, CompressedImage, CameraInfo, DiagnosticArray)}
 _STAMP = struct.Struct("<iI")  # after CDR's own 4 bytes: seconds and nanoseconds
-_PICTURES = 8
+_IMAGES = 8
 
 
 class Camera:
@@ -47,13 +47,13 @@ class Camera:
         folder = topic.rpartition("/")[0]
         self._info = node.create_publisher(CameraInfo, f"{folder}/camera_info", 1)
         size = int(width), int(height)
-        self._messages = [_picture(*size, seed) for seed in range(_PICTURES)]
+        self._messages = [_noise_image(*size, seed) for seed in range(_IMAGES)]
         self._calibration = CameraInfo(width=size[0], height=size[1], k=[100.0] * 9, p=[100.0] * 12)
         self._count = 0
         node.create_timer(1 / float(rate_hz), self._publish)
 
     def _publish(self) -> None:
-        message = self._messages[self._count % _PICTURES]
+        message = self._messages[self._count % _IMAGES]
         self._count += 1
         now = time.time_ns()
         message.header.stamp = Time(sec=now // 10**9, nanosec=now % 10**9)
@@ -65,7 +65,7 @@ class Camera:
         pass
 
 
-def _picture(width: int, height: int, seed: int) -> Image:
+def _noise_image(width: int, height: int, seed: int) -> Image:
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3))
     pixels = coarse.astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
     data = array.array("B", pixels.tobytes())
@@ -73,7 +73,7 @@ def _picture(width: int, height: int, seed: int) -> Image:
 
 
 class Relay:
-    """The least that rclpy can do: every message that comes goes out."""
+    """Publishes every message that it receives: the least that rclpy can do."""
 
     def __init__(self, node: Node, topic_in: str, topic_out: str) -> None:
         publisher = node.create_publisher(Image, topic_out, 1)
@@ -83,43 +83,43 @@ class Relay:
         pass
 
 
-class Listener:
-    """Notes when what arrives; messages stay serialised."""
+class ArrivalRecorder:
+    """Records stamp and arrival of every message, without deserialising it."""
 
     def __init__(self, node: Node, out: str, *topics: str) -> None:
         self._out = Path(out)
-        self._heard: dict[str, list[tuple[int, int]]] = {}
+        self._arrivals: dict[str, list[tuple[int, int]]] = {}
         for entry in topics:
             topic, kind = entry.split(":")
-            heard = self._heard[topic] = []
+            arrivals = self._arrivals[topic] = []
             qos = QoSProfile(depth=1)
-            node.create_subscription(TYPES[kind], topic, _noting(heard), qos, raw=True)
+            node.create_subscription(TYPES[kind], topic, _recording(arrivals), qos, raw=True)
 
     def close(self) -> None:
         arrays: dict[str, Any] = {
-            topic.replace("/", "|"): np.array(heard, np.int64)
-            for topic, heard in self._heard.items()
+            topic.replace("/", "|"): np.array(arrivals, np.int64)
+            for topic, arrivals in self._arrivals.items()
         }
         with written_beside(self._out) as beside, beside.open("wb") as stream:
             np.savez(stream, **arrays)
 
 
-def _noting(heard: list[tuple[int, int]]) -> Callable[[bytes], None]:
+def _recording(arrivals: list[tuple[int, int]]) -> Callable[[bytes], None]:
     def note(message: bytes) -> None:
         seconds, nanoseconds = _STAMP.unpack_from(message, 4)
-        heard.append((seconds * 10**9 + nanoseconds, time.time_ns()))
+        arrivals.append((seconds * 10**9 + nanoseconds, time.time_ns()))
 
     return note
 
 
-def read_heard(path: Path) -> dict[str, np.ndarray]:
-    """What a listener wrote: by topic, an array (messages, 2) of stamp and arrival."""
+def read_arrivals(path: Path) -> dict[str, np.ndarray]:
+    """Read what a listener wrote: by topic, an array (messages, 2) of stamp and arrival."""
     with np.load(path) as arrays:
         return {name.replace("|", "/"): arrays[name].reshape(-1, 2) for name in arrays.files}
 
 
-class Diary:
-    """Writes down what the node says of itself, as it says it."""
+class DiagnosticsRecorder:
+    """Records the diagnostics of one node."""
 
     def __init__(self, node: Node, out: str, name: str) -> None:
         self._out = Path(out)
@@ -137,13 +137,18 @@ class Diary:
             beside.write_text(json.dumps(self._values))
 
 
-def read_diary(path: Path) -> list[dict[str, str]]:
-    """The values of each of the node's diagnostics, in their order."""
+def read_diagnostics(path: Path) -> list[dict[str, str]]:
+    """Read what the recorder wrote: the values of each message, in their order."""
     values: list[dict[str, str]] = json.loads(path.read_text())
     return values
 
 
-ROLES = {"camera": Camera, "relay": Relay, "listener": Listener, "diary": Diary}
+ROLES = {
+    "camera": Camera,
+    "relay": Relay,
+    "listener": ArrivalRecorder,
+    "diagnostics": DiagnosticsRecorder,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

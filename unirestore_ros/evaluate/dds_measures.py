@@ -1,4 +1,4 @@
-"""What the measures over DDS have in common: rates, percentiles, the machine, and the end."""
+"""What the measures over DDS have in common: processes, rates, percentiles, and the JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,28 +17,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 import unirestore_ros
-from unirestore_ros.evaluate.node_processes import Processes
 from unirestore_ros.files import written_beside
 from unirestore_ros.msgs.rates import mean_rate
+from unirestore_ros.msgs.transport import profile_path, profile_variable
 from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.processes import Child, Children
+
+NODE_NAME = "unirestore"
+
+
+class Processes(Children):
+    """The processes of a measurement; what they write goes to a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        environment = {**os.environ, **_environment(), "ROS_LOG_DIR": str(folder / "log")}
+        super().__init__(environment, folder)
+
+    def start_node(
+        self, namespace: str, camera: str, *parameters: str, command: str = "restore_node"
+    ) -> Child:
+        """Start `restore_node` of a namespace, or another command's node, fed by a camera's
+        topic."""
+        words = ["-r", f"__ns:={namespace}", "-r", f"image:={camera}"]
+        words += ["-r", f"camera_info:={camera.rpartition('/')[0]}/camera_info"]
+        words += [word for parameter in parameters for word in ("-p", parameter)]
+        return self.start(command, "-m", "unirestore_ros", command, "--ros-args", *words)
+
+    def start_module(self, module: str, *arguments: str) -> Child:
+        """Start `python -m MODULE`, for what is neither."""
+        return self.start(module, "-m", module, *arguments)
+
+    def start_role(self, role: str, *arguments: str) -> Child:
+        """Start one of `node_roles`."""
+        return self.start(role, "-m", "unirestore_ros.evaluate.node_roles", role, *arguments)
+
+
+def memory_mb(pid: int) -> Mapping[str, float]:
+    """Read the resident memory of a process, in MB of 10^6 bytes: all of it, and what is its own."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    kilobytes = dict(re.findall(r"(VmRSS|RssAnon):\s+(\d+) kB", status))
+    return {
+        "resident": int(kilobytes["VmRSS"]) * 1.024e-3,
+        "own": int(kilobytes["RssAnon"]) * 1.024e-3,
+    }
+
+
+def has_loaded(pid: int, library: str) -> bool:
+    """Tell whether a process has mapped a file with that in its name."""
+    return library in Path(f"/proc/{pid}/maps").read_text()
+
+
+def _environment() -> dict[str, str]:
+    """The profile with which images arrive, and glibc's thresholds for processes but the node."""
+    return {
+        profile_variable(): str(profile_path()),
+        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+        "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", str(1 + os.getpid() % 101)),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    }
+
 
 # The first seconds are those of discovery and of memory that is taken for the first time.
 SETTLE_S = 5.0
 
 
 def settled(seen: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of rows (stamp, arrival, ...) in ns, those after the first seconds."""
+    """Keep the rows (stamp, arrival, ...), in ns, that arrived after the first seconds."""
     return seen[seen[:, 1] > seen[0, 1] + SETTLE_S * 1e9] if len(seen) else seen
 
 
 def latency(seen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """From stamp to arrival, in ms, after the first seconds."""
+    """Compute the time from stamp to arrival (N,), in ms, after the first seconds."""
     kept = settled(seen)
     return np.asarray((kept[:, 1] - kept[:, 0]) * 1e-6, np.float64)
 
 
 def rate(seen: NDArray[np.int64]) -> float:
-    """Arrivals a second, after the first seconds."""
+    """Count arrivals a second, after the first seconds."""
     return round(mean_rate(settled(seen)[:, 1]) or 0.0, 2)
 
 
@@ -51,7 +108,7 @@ Samples = Sequence[tuple[float, Mapping[str, float]]]
 
 
 def growth(samples: Samples, seconds: float) -> dict[str, float]:
-    """Of each kind of memory, between 1/5 of the time and its end: minutes 1 and 5 of five."""
+    """Compute the growth of each kind of memory between 1/5 of the time and its end."""
 
     def mean(kind: str, begin: float, end: float) -> float:
         chosen = [kinds[kind] for at, kinds in samples if begin <= at / seconds <= end]
@@ -63,7 +120,7 @@ def growth(samples: Samples, seconds: float) -> dict[str, float]:
 
 
 def measure_parser(about: str, measures: Iterable[str]) -> argparse.ArgumentParser:
-    """The options that every measure takes; ``about`` is a module's docstring."""
+    """Make the parser of what every measure takes; ``about`` is a module's docstring."""
     description, _, details = about.partition("\n")
     parser = argparse.ArgumentParser(
         description=description,
@@ -79,7 +136,7 @@ def measure_parser(about: str, measures: Iterable[str]) -> argparse.ArgumentPars
 
 
 def run_measure(what: str, measure: Callable[[Processes], dict[str, Any]], out: Path) -> int:
-    """Measure, write and print; 1, with its last words, where a process ended by itself."""
+    """Measure, write and print; return 1, and print why, where a process ended by itself."""
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder, Processes(Path(folder)) as group:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unirestore_ros.evaluate.figures import growth, latency, percentiles, rate, settled
+from unirestore_ros.evaluate.dds_measures import growth, latency, percentiles, rate, settled
 
 SECOND = 10**9
 
