@@ -26,7 +26,7 @@ PUBLISHED = "sd-turbo"
 PUBLISHED_SIZE = (512, 512)
 RUNS = 30
 FEW_RUNS = 3
-"""Of the published size, which takes minutes a turn on a CPU."""
+"""Turns for the published size, which takes minutes a turn on a CPU."""
 
 
 def main(argv: list[str] | None = None) -> int:

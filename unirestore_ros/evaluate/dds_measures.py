@@ -53,7 +53,7 @@ class Processes(Children):
 
 
 def memory_mb(pid: int) -> Mapping[str, float]:
-    """Read the resident memory of a process, in MB of 10^6 bytes: all of it, and what is its own."""
+    """Read the resident memory of a process, in MB of 10^6 bytes: all, and what is its own."""
     status = Path(f"/proc/{pid}/status").read_text()
     kilobytes = dict(re.findall(r"(VmRSS|RssAnon):\s+(\d+) kB", status))
     return {

@@ -6,7 +6,7 @@
     python -m unirestore_ros.evaluate.node_roles diagnostics OUT.json NODE
 
 Each runs until SIGINT or SIGTERM, and then writes. The listener writes, for each topic, an array
-(messages, 2): stamp and arrival, in nanoseconds of the system clock; `diagnostics` the values of the
+(messages, 2): stamp and arrival, in ns of the system clock, `diagnostics` the values of the
 node's diagnostics.
 """
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BLUE, GREY, DARK = "#0072B2", "#9a9a9a", "#333333"
 LEAST_RANGE_DB = 1.0
-"""Of an axis: a hundredth of a decibel is not to look like a gain."""
+"""Least range of an axis: a hundredth of a decibel is not to look like a gain."""
 Point = tuple[float, float]
 _ONE_PROMPT = f"{OURS}, perception prompt"
 _MARKERS = {OURS: ("s", 95, BLUE), _ONE_PROMPT: ("D", 26, "white")}
