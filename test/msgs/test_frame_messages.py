@@ -9,10 +9,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from ros_station import camera_info, image
 from sensor_msgs.msg import CompressedImage, Image
 
-from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
+from unirestore_ros.msgs.camera_frame import CameraFrame, FrameMessages, read_frame
 from unirestore_ros.msgs.camera_info import scaled_to
 from unirestore_ros.msgs.encodings import ENCODINGS
-from unirestore_ros.msgs.frame_messages import FrameMessages
 
 HEIGHT, WIDTH = 16, 24
 

@@ -11,7 +11,7 @@ from rclpy.qos import ReliabilityPolicy
 from ros_station import Station
 from sensor_msgs.msg import CompressedImage
 
-from unirestore_ros.node.inference import EngineOutput
+from unirestore_ros.engine import EngineOutput
 from unirestore_ros.node.outputs import Demand, Outputs
 from unirestore_ros.node.parameters import Parameters
 

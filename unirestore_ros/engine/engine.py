@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.engine.backends import AUTO, Backend, open_backend
 from unirestore_ros.engine.bundle import Bundle, find_bundle, read_bundle, retry_if_replaced
+
+
+class EngineOutput(NamedTuple):
+    """One thing that an engine computes of a frame: its image or its features for a task."""
+
+    what: Literal["image", "features"]
+    task: str
 
 
 class Engine:
@@ -37,6 +46,18 @@ class Engine:
     def feature_shape(self) -> tuple[int, int, int]:
         """(h, w, c) of every feature map."""
         return self.bundle.manifest.feature_shape
+
+    def run(
+        self, frame: NDArray[np.uint8], outputs: Iterable[EngineOutput]
+    ) -> Iterator[tuple[EngineOutput, NDArray[Any]]]:
+        """Compute outputs of a frame, (H, W, 3) uint8 RGB, and yield each as soon as it is ready.
+
+        An image is (H, W, 3) uint8 RGB, features are (h, w, c) float32; valid until the next.
+        """
+        self.run_trunk(frame)
+        for output in outputs:
+            compute = self.decode if output.what == "image" else self.adapt
+            yield output, compute(output.task)
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
         """Take in a frame, (H, W, 3) uint8 RGB, C-contiguous. It is copied: the caller's buffer is

@@ -13,8 +13,8 @@ from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from unirestore_ros.engine import EngineOutput
 from unirestore_ros.msgs.publishing import Topic
-from unirestore_ros.node.inference import EngineOutput
 from unirestore_ros.node.parameters import Parameters
 from unirestore_ros.tasks import DRIVERS_TASK
 

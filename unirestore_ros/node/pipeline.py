@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
-from unirestore_ros.engine import BundleError, InferenceError
-from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
+from unirestore_ros.engine import BundleError, Engine, EngineOutput, InferenceError
+from unirestore_ros.msgs.camera_frame import CameraFrame, FrameMessages, read_frame
 from unirestore_ros.msgs.cdr import Bytes, MalformedMessage
-from unirestore_ros.msgs.frame_messages import FrameMessages
 from unirestore_ros.msgs.publishing import LatestOnlyWorker
 from unirestore_ros.node.camera_input import CameraInput
 from unirestore_ros.node.diagnostics import (
@@ -35,8 +34,8 @@ from unirestore_ros.node.diagnostics import (
     diagnose,
     diagnostic,
 )
+from unirestore_ros.node.engine_holder import EngineHolder
 from unirestore_ros.node.fallback import Fallback, Mode
-from unirestore_ros.node.inference import EngineOutput, Inference
 from unirestore_ros.node.outputs import CAMERA_INFO, IMAGE, JPEG, STATUS, Demand, Outputs
 from unirestore_ros.node.parameters import Parameters
 from unirestore_ros.tasks import DRIVERS_TASK
@@ -69,7 +68,7 @@ class Pipeline:
         self._statistics = Statistics()
         self._ages = AgeClock(node.get_clock(), self._logger)
         self._fallback = Fallback(parameters.fallback_after_ms * 1e-3, self._logger)
-        self._inference = Inference()
+        self._holder = EngineHolder()
         self._open_bundle()
         self._outputs = Outputs(node, parameters)
         # Two, because they keep memory for one thread each.
@@ -89,7 +88,7 @@ class Pipeline:
         try:
             frame = read_frame(message, compressed, arrived, self._arrivals)
             demand = self._outputs.demand()
-            why_not = self._inference.state.why_not(frame)
+            why_not = self._holder.state.why_not(frame)
             if self._fallback.frame_arrived(frame.number, demand.frames, why_not):
                 self._relay(frame, demand)
         except MalformedMessage as error:
@@ -129,7 +128,8 @@ class Pipeline:
 
     def _restore(self, frame: CameraFrame) -> None:
         """Restore the newest frame, unless it has become too old while it waited."""
-        if self._inference.state.why_not(frame) is not None:
+        engine = self._holder.engine
+        if engine is None or self._holder.state.why_not(frame) is not None:
             return  # a bundle for other frames was opened since it was offered
         if self._ages.age_s(frame) * 1e3 > self._parameters.max_age_ms:
             if self._fallback.mode is Mode.RESTORED:
@@ -137,7 +137,7 @@ class Pipeline:
             self._fallback.frame_tried(succeeded=False)
             return
         began = time.monotonic()
-        succeeded = self._infer(self._job(frame))
+        succeeded = self._infer(engine, self._job(frame))
         duration_ms = (time.monotonic() - began) * 1e3
         if succeeded:
             self._statistics.count_inference(duration_ms)
@@ -146,24 +146,24 @@ class Pipeline:
 
     def _job(self, frame: CameraFrame) -> FrameJob:
         """What is wanted of the frame, by the topics that have subscribers now."""
-        demand, engine = self._outputs.demand(), self._inference.state
-        tasks = [task for task in self._parameters.tasks if task in engine.tasks]
+        demand, state = self._outputs.demand(), self._holder.state
+        tasks = [task for task in self._parameters.tasks if task in state.tasks]
         make, info = self._restore_messages, self._camera_info
         infos: dict[str, CameraInfo] = {}
         if info is not None:
             for topic in (f"{task}/{CAMERA_INFO}" for task in tasks):
                 if topic in demand:
-                    infos[topic] = make.feature_info(frame, info, engine.map_size)
+                    infos[topic] = make.feature_info(frame, info, state.map_size)
             if CAMERA_INFO in demand:
                 infos[CAMERA_INFO] = make.camera_info(frame, info)
         return FrameJob(frame, demand, demand.engine_outputs(tasks), infos)
 
-    def _infer(self, job: FrameJob) -> bool:
+    def _infer(self, engine: Engine, job: FrameJob) -> bool:
         """Run the engine on one frame and send the subscribed outputs; False where that failed."""
         try:
             if job.outputs:
                 rgb = self._restore_messages.rgb(job.frame)
-                for output, array in self._inference.run(rgb, job.outputs):
+                for output, array in engine.run(rgb, job.outputs):
                     self._send_output(job, output, array)
                     self._send_infos(job)
             self._send_infos(job)
@@ -233,7 +233,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Begin in the mode that the settings permit."""
-        self._fallback.restart(self._parameters.enabled, self._inference.state.problem)
+        self._fallback.restart(self._parameters.enabled, self._holder.state.problem)
         self.tick()
 
     def stop(self) -> None:
@@ -244,7 +244,7 @@ class Pipeline:
         """Release everything, after the frame that is being restored."""
         self.stop()
         self._worker.stop()
-        self._inference.close()
+        self._holder.close()
         self._outputs.destroy()
 
     def tick(self) -> None:
@@ -266,13 +266,13 @@ class Pipeline:
 
         def reopen() -> None:
             error = self._open_bundle()
-            self._fallback.set_problem(self._inference.state.problem)
+            self._fallback.set_problem(self._holder.state.problem)
             finished(error)
 
         self._worker.run_between(reopen)
 
     def diagnose(self, is_active: bool) -> Diagnosis:
-        engine, silence = self._inference.state, self._input.silence()
+        engine, silence = self._holder.state, self._input.silence()
         if silence:
             self._errors.input_silent(silence)
         health = Health(
@@ -301,14 +301,14 @@ class Pipeline:
     def _open_bundle(self) -> str | None:
         """Open the bundle that the parameters name; returns why it cannot be used, or None."""
         try:
-            self._inference.open(self._parameters)
+            self._holder.open(self._parameters)
         except BundleError as error:
             self._errors.bundle_refused(str(error))
             return str(error)
         return None
 
     def _log_bundle(self) -> None:
-        engine = self._inference.state
+        engine = self._holder.state
         if engine.problem is None:
             size = "{}x{}".format(*engine.input_size)
             self._logger.info(

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from sensor_msgs.msg import CameraInfo
 
 from unirestore_ros.engine import Engine
-from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
+from unirestore_ros.msgs.camera_frame import CameraFrame, FrameImage, FrameMessages, read_frame
 from unirestore_ros.msgs.cdr import MalformedMessage
-from unirestore_ros.msgs.frame_messages import FrameImage, FrameMessages
 from unirestore_ros.recordings.fitting import fitted_frame, fitted_info, info_bytes
 from unirestore_ros.recordings.job import Job, Output
 from unirestore_ros.recordings.workspace import SKIPPED, Record

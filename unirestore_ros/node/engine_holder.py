@@ -1,25 +1,14 @@
-"""The engine as the pipeline sees it: what it can do, and outputs for a frame."""
+"""The engine that the node runs: how it is opened, and what the other threads know of it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple
-
-from numpy.typing import NDArray
+from collections.abc import Iterable
 
 from unirestore_ros.engine import BundleError, Engine, open_engine
 from unirestore_ros.msgs.camera_frame import CameraFrame
-from unirestore_ros.msgs.encodings import Pixels
 from unirestore_ros.node.parameters import Parameters
 from unirestore_ros.tasks import DRIVERS_TASK
-
-
-class EngineOutput(NamedTuple):
-    """One thing that the engine computes of a frame: its image or its features for a task."""
-
-    what: Literal["image", "features"]
-    task: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +56,15 @@ class EngineState:
 _NO_ENGINE = EngineState(problem="no bundle has been read")
 
 
-class Inference:
-    """Holds the engine. One thread at a time may call its methods; any may read ``state``."""
+class EngineHolder:
+    """Opens bundles, and holds the engine of the last that could be used.
+
+    One thread at a time may open, run and close it; any may read ``state``.
+    """
 
     def __init__(self) -> None:
         self.state = _NO_ENGINE
-        self._engine: Engine | None = None
+        self.engine: Engine | None = None
 
     def open(self, parameters: Parameters) -> None:
         """Open the bundle that the parameters name, and close the one before.
@@ -82,32 +74,17 @@ class Inference:
         try:
             engine = _open_engine(parameters)
         except BundleError as error:
-            if self._engine is None:
+            if self.engine is None:
                 self.state = EngineState(problem=str(error))
             raise
-        before, self._engine, self.state = self._engine, engine, _state_of(engine)
+        before, self.engine, self.state = self.engine, engine, _state_of(engine)
         if before is not None:
             before.close()
 
-    def run(
-        self, frame: Pixels, outputs: Iterable[EngineOutput]
-    ) -> Iterator[tuple[EngineOutput, NDArray[Any]]]:
-        """Compute the outputs of a frame, (H,W,3) uint8 RGB, and yield each as soon as it is ready,
-        valid until the next: an image as (H,W,3) uint8 RGB, features as (h,w,c) float32.
-
-        Raises InferenceError where the network fails.
-        """
-        if self._engine is None:
-            raise ValueError("there is no engine: look at state.problem first")
-        self._engine.run_trunk(frame)
-        for output in outputs:
-            compute = self._engine.decode if output.what == "image" else self._engine.adapt
-            yield output, compute(output.task)
-
     def close(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-        self._engine, self.state = None, _NO_ENGINE
+        if self.engine is not None:
+            self.engine.close()
+        self.engine, self.state = None, _NO_ENGINE
 
 
 def _open_engine(parameters: Parameters) -> Engine:
