@@ -98,8 +98,8 @@ def run_play(play: Play) -> Record:
                 "the node ended with exit status %d after SIGINT:\n%s", status, node.tail()
             )
     if not record.restored:
-        said = f" ({record.verdict})" if record.verdict else ""
-        raise node.failure(f"the node restored none of {len(record.played_ns)} frames{said}")
+        reason = f" ({record.verdict})" if record.verdict else ""
+        raise node.failure(f"the node restored none of {len(record.played_ns)} frames{reason}")
     return record
 
 
@@ -236,7 +236,7 @@ class _Performance:
             if time.monotonic() > deadline:
                 _log.warning("little was restored in %g s; playing nevertheless", _WARM_UP_LIMIT_S)
                 return
-            still.play(_never)
+            still.play()
             self._spin(_WARM_UP_PERIOD_S)
 
     def _play_frames(self, bar: tqdm) -> None:
@@ -254,7 +254,7 @@ class _Performance:
                 self._show_progress(bar)
                 bar.update()
 
-        self._player(self._playlist, pace, note).play(_never)
+        self._player(self._playlist, pace, note).play()
 
     def _wait_for_outputs(self, bar: tqdm) -> None:
         """Wait until the last frame's outputs are recorded, or nothing has come for a while."""
@@ -281,7 +281,3 @@ class _Performance:
         """Receive for a while; RecordingError where the node has died."""
         self._listener.spin(seconds)
         self._group.check()
-
-
-def _never() -> bool:
-    return False

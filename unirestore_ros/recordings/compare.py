@@ -98,10 +98,12 @@ def compare(reader: Reader, arguments: argparse.Namespace) -> tuple[dict[str, An
         image = topics.get("image") or topics.get("image/compressed")
         if image is not None:
             clean = arguments.clean or _clean_topic(reader, camera)
-            pairs = measure_pairs(reader, SameFrames(camera.topic, image, clean), arguments.rows)
-            entry["psnr_db"] = pairs.psnr
+            same = {"camera": camera.topic, "restored": image}
+            if clean is not None:
+                same["clean"] = clean
+            entry["psnr_db"], pairs = measure_pairs(reader, same, arguments.rows)
             entry["clean"] = clean
-            shown += pairs.shown
+            shown += pairs
         entries.append(entry)
     topics_report = {topic: each.report() for topic, each in series.items()}
     seconds = round(reader.duration * 1e-9, 3)
@@ -213,14 +215,6 @@ def _clean_topic(reader: Reader, camera: BagCamera) -> str | None:
     return next((name for name in (beside, f"{beside}/compressed") if name in topics), None)
 
 
-class SameFrames(NamedTuple):
-    """Topics that show the same frames: the camera's, the node's, the clean images'."""
-
-    camera: str
-    restored: str
-    clean: str | None
-
-
 class Pair(NamedTuple):
     """One frame: its stamp, its images, (H, W, 3) uint8 BGR, and their PSNR to the clean one."""
 
@@ -229,35 +223,28 @@ class Pair(NamedTuple):
     psnr: dict[str, float]
 
 
-class Measured(NamedTuple):
-    """Mean PSNR over all frames, None without clean ones; and the frames for the sheet."""
-
-    psnr: dict[str, Any] | None
-    shown: list[Pair]
-
-
-def measure_pairs(reader: Reader, topics: SameFrames, rows: int) -> Measured:
-    """Measure the frames that are on all of the topics; ``rows`` of them are for the sheet."""
-    total = max(1, *(c.msgcount for c in reader.connections if c.topic == topics.restored), rows)
-    every = max(1, total // max(rows, 1))
-    sums = {"camera": 0.0, "restored": 0.0}
+def measure_pairs(
+    reader: Reader, topics: Mapping[str, str], rows: int
+) -> tuple[dict[str, Any] | None, list[Pair]]:
+    """Measure the frames that are on all of the topics, which are given by name: camera, restored,
+    perhaps clean. Returns mean PSNR, None without clean ones, and ``rows`` frames for the sheet."""
+    counts = (c.msgcount for c in reader.connections if c.topic == topics["restored"])
+    every = max(1, max(counts) // max(rows, 1))
     shown: list[Pair] = []
-    count = 0
+    figures: list[dict[str, float]] = []
     for number, frame in enumerate(_joined(reader, topics)):
         is_shown = number % every == every // 2 and len(shown) < rows
-        if topics.clean is None and not is_shown:
+        if not is_shown and "clean" not in topics:
             continue
         pair = _pair(*frame)
-        if topics.clean is not None:
-            count += 1
-            for name in sums:
-                sums[name] += pair.psnr[name]
-        if is_shown:
-            shown.append(pair)
-    if count == 0:
-        return Measured(None, shown)
-    means = {name: round(value / count, 3) for name, value in sums.items()}
-    return Measured({**means, "frames": count}, shown)
+        shown += [pair] if is_shown else []
+        figures += [pair.psnr] if pair.psnr else []
+    if not figures:
+        return None, shown
+    means = {
+        name: round(sum(each[name] for each in figures) / len(figures), 3) for name in figures[0]
+    }
+    return {**means, "frames": len(figures)}, shown
 
 
 def draw_sheet(title: str, pairs: Sequence[Pair]) -> np.ndarray:
@@ -276,11 +263,11 @@ def draw_sheet(title: str, pairs: Sequence[Pair]) -> np.ndarray:
     return draw_figure(title, subtitle, columns, drawn)
 
 
-def _joined(reader: Reader, topics: SameFrames) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+def _joined(
+    reader: Reader, topics: Mapping[str, str]
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Yield stamp and images of the frames that are on every topic."""
-    names = {topics.camera: "camera", topics.restored: "restored"}
-    if topics.clean is not None:
-        names[topics.clean] = "clean"
+    names = {topic: name for name, topic in topics.items()}
     wanted = [connection for connection in reader.connections if connection.topic in names]
     waiting: OrderedDict[int, dict[str, tuple[bytes, bool]]] = OrderedDict()
     for connection, _, data in reader.messages(wanted):

@@ -34,19 +34,13 @@ def draw_figure(
     title: str, subtitle: str, columns: Sequence[str], rows: Sequence[Row]
 ) -> np.ndarray:
     """Draw the figure, (H, W, 3) uint8 BGR; an image that a row lacks is left dark."""
-    cell_height = _cell_height(rows)
+    shape = next(image.shape for row in rows for image in row.images.values())
+    cell_height = round(_CELL_WIDTH * shape[0] / shape[1])
     width = 2 * _MARGIN + len(columns) * (_CELL_WIDTH + _GAP) - _GAP
-    lines = [_heading(width, title, subtitle, columns)]
+    strips = [_heading(width, title, subtitle, columns)]
     for row in rows:
-        lines.append(_caption(width, columns, row))
-        lines.append(_images(width, cell_height, columns, row))
-    lines.append(_blank(width, _MARGIN))
-    return np.concatenate(lines)
-
-
-def _cell_height(rows: Sequence[Row]) -> int:
-    shapes = [image.shape for row in rows for image in row.images.values()]
-    return round(_CELL_WIDTH * shapes[0][0] / shapes[0][1])
+        strips += [_caption(width, columns, row), _images(width, cell_height, columns, row)]
+    return np.concatenate([*strips, _blank(width, _MARGIN)])
 
 
 def _heading(width: int, title: str, subtitle: str, columns: Sequence[str]) -> np.ndarray:
@@ -76,15 +70,10 @@ def _images(width: int, height: int, columns: Sequence[str], row: Row) -> np.nda
     strip = _blank(width, height)
     for index, column in enumerate(columns):
         if (image := row.images.get(column)) is not None:
-            strip[:, _left(index) : _left(index) + _CELL_WIDTH] = _fitted(image, height)
+            method = cv2.INTER_AREA if image.shape[1] > _CELL_WIDTH else cv2.INTER_CUBIC
+            cell = cv2.resize(image, (_CELL_WIDTH, height), interpolation=method)
+            strip[:, _left(index) : _left(index) + _CELL_WIDTH] = cell
     return strip
-
-
-def _fitted(image: np.ndarray, height: int) -> np.ndarray:
-    shrinking = image.shape[1] > _CELL_WIDTH
-    method = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    resized: np.ndarray = cv2.resize(image, (_CELL_WIDTH, height), interpolation=method)
-    return resized
 
 
 def _left(column: int) -> int:

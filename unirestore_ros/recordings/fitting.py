@@ -54,9 +54,8 @@ class Fitter:
             frame = read_supported(data, self._images[topic])
             if (frame.width, frame.height) == self._size:
                 return data
-            if self._images[topic]:
-                return fitted_compressed(frame, self._size)
-            return fitted_image(frame, self._size)
+            quality = _JPEG_QUALITY if self._images[topic] else None
+            return fitted_message(frame, self._size, quality)
         except MalformedMessage as error:
             _log.warning("a frame of %s is left out: %s", topic, error)
             return None
@@ -74,7 +73,7 @@ def read_supported(data: bytes, compressed: bool) -> CameraFrame:
 def decode_message(data: bytes, compressed: bool) -> np.ndarray:
     """Decode a serialised Image or CompressedImage to (H, W, 3) uint8 BGR; MalformedMessage where
     that cannot be done."""
-    return np.array(bgr_of(read_supported(data, compressed)))
+    return np.array(_bgr_of(read_supported(data, compressed)))
 
 
 def decode_features(data: bytes) -> np.ndarray:
@@ -89,31 +88,28 @@ def decode_features(data: bytes) -> np.ndarray:
     return rows[:, : shape[1] * shape[2]].reshape(shape)
 
 
-def bgr_of(frame: CameraFrame) -> np.ndarray:
-    """Decode a frame to (H, W, 3) uint8 BGR; a view of the message where it is so already."""
-    return frame.bgr(np.empty((frame.height, frame.width, 3), np.uint8))
-
-
-def fitted_image(frame: CameraFrame, size: Size) -> bytes:
-    """Serialise the frame as a bgr8 Image of that size, with its header."""
-    pixels = images.fit_image(bgr_of(frame), size)
-    message, data = new_image(*frame.header_fields, size[1], size[0], "bgr8", size[0] * 3)
+def encode_message(
+    header: tuple[int, int, str], pixels: np.ndarray, jpeg_quality: int | None
+) -> bytes:
+    """Serialise (H, W, 3) uint8 BGR as a bgr8 Image, or, with a quality, a JPEG CompressedImage;
+    ``header``: seconds, nanoseconds, frame_id."""
+    if jpeg_quality is not None:
+        content = encode_jpeg(pixels, jpeg_quality)
+        return new_compressed(*header, jpeg_format("bgr8"), content).tobytes()
+    height, width = pixels.shape[:2]
+    message, data = new_image(*header, height, width, "bgr8", width * 3)
     data[:] = pixels.reshape(-1)
     return message.tobytes()
 
 
-def fitted_compressed(frame: CameraFrame, size: Size) -> bytes:
-    """Serialise the frame as a JPEG CompressedImage of that size, with its header."""
-    pixels = images.fit_image(bgr_of(frame), size)
-    content = encode_jpeg(pixels, _JPEG_QUALITY)
-    return new_compressed(*frame.header_fields, jpeg_format("bgr8"), content).tobytes()
+def fitted_message(frame: CameraFrame, size: Size, jpeg_quality: int | None = None) -> bytes:
+    """Serialise a frame at that size, with its header, as ``encode_message`` does."""
+    return encode_message(frame.header_fields, images.fit_image(_bgr_of(frame), size), jpeg_quality)
 
 
-def fitted_frame(frame: CameraFrame, size: Size) -> CameraFrame:
-    """Return the frame in bgr8 at that size; itself where it has it."""
-    if (frame.width, frame.height) == size:
-        return frame
-    return read_frame(fitted_image(frame, size), False, frame.arrived, frame.number)
+def _bgr_of(frame: CameraFrame) -> np.ndarray:
+    """Decode a frame to (H, W, 3) uint8 BGR; a view of the message where it is so already."""
+    return frame.bgr(np.empty((frame.height, frame.width, 3), np.uint8))
 
 
 def fitted_info(info: CameraInfo, source: Size, target: Size) -> CameraInfo:

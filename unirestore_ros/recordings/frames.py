@@ -9,7 +9,7 @@ from sensor_msgs.msg import CameraInfo
 from unirestore_ros.engine import Engine
 from unirestore_ros.msgs.camera_frame import CameraFrame, FrameImage, FrameMessages, read_frame
 from unirestore_ros.msgs.cdr import MalformedMessage
-from unirestore_ros.recordings.fitting import fitted_frame, fitted_info, info_bytes
+from unirestore_ros.recordings.fitting import fitted_info, fitted_message, info_bytes
 from unirestore_ros.recordings.job import Job, Output
 from unirestore_ros.recordings.workspace import SKIPPED, Record
 from unirestore_ros.tasks import DRIVERS_TASK
@@ -40,7 +40,9 @@ class FrameRestorer:
             source = frame.width, frame.height
             if (why := self._why_not(frame)) is not None:
                 return [_skipped(number, why)]
-            frame = fitted_frame(frame, self._engine.input_size)
+            if source != self._engine.input_size:
+                fitted = fitted_message(frame, self._engine.input_size)
+                frame = read_frame(fitted, False, 0.0, number)
             rgb = self._make.rgb(frame)
         except MalformedMessage as error:
             return [_skipped(number, str(error))]

@@ -21,11 +21,9 @@ from tqdm import tqdm
 
 from unirestore_ros.files import sync_folder
 from unirestore_ros.msgs.camera_info import camera_info_beside
-from unirestore_ros.msgs.cdr import new_compressed, new_image
-from unirestore_ros.msgs.compressed import encode_jpeg, jpeg_format
 from unirestore_ros.recordings import RecordingError, images
 from unirestore_ros.recordings.cameras import CLEAN
-from unirestore_ros.recordings.fitting import fitted_info, info_bytes
+from unirestore_ros.recordings.fitting import encode_message, fitted_info, info_bytes
 from unirestore_ros.recordings.images import Degrade, Size
 from unirestore_ros.recordings.sources import Source, open_source
 from unirestore_ros.recordings.storage import (
@@ -128,13 +126,7 @@ class NewCamera(NamedTuple):
     def image(self, stamp: int, pixels: np.ndarray) -> bytes:
         """Serialise (H, W, 3) uint8 BGR."""
         header = (*divmod(stamp, 10**9), self.frame_id)
-        if self.jpeg_quality is not None:
-            content = encode_jpeg(pixels, self.jpeg_quality)
-            return new_compressed(*header, jpeg_format("bgr8"), content).tobytes()
-        height, width = pixels.shape[:2]
-        message, data = new_image(*header, height, width, "bgr8", width * 3)
-        data[:] = pixels.reshape(-1)
-        return message.tobytes()
+        return encode_message(header, pixels, self.jpeg_quality)
 
     def info(self, source: Size, target: Size) -> CameraInfo:
         """Make a pinhole of ``fov`` over the source's width; without it all zeros, which mean that

@@ -26,9 +26,8 @@ from unirestore_ros.recordings.job import Options
 from unirestore_ros.signals import death_with_parent
 from unirestore_ros.tables import text_table
 
-_REFUSED = (
-    1  # exit status of a command that has reported what is wrong: another try would fail alike
-)
+# Exit status of a command that has reported what is wrong: another try would fail alike.
+_REFUSED = 1
 _LAST_LINES = 3
 
 _log = logging.getLogger(__name__)

@@ -70,13 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit = parser.add_mutually_exclusive_group()
     fit.add_argument("--size", type=size_of, metavar="WxH", help="scale and crop the cameras to it")
     fit.add_argument("--bundle", metavar="NAME", help="... to the size that this bundle takes")
-    add(
-        "--wait-for",
-        nargs="+",
-        default=[],
-        metavar="TOPIC",
-        help="begin once these are subscribed",
-    )
+    add("--wait-for", nargs="+", default=[], metavar="TOPIC", help="begin once they are subscribed")
     add("--wait-limit", type=float, default=60.0, metavar="SECONDS", help="... or after that (60)")
 
 
@@ -95,7 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
             with_clock=not arguments.clock,
         )
         pace = Pace(arguments.rate, arguments.restamp, arguments.clock, arguments.loop)
-        player = Player(node, playlist, pace, _fitter(reader, playlist, _size(arguments)))
+        size: Size | None = arguments.size
+        if arguments.bundle is not None:
+            size = read_bundle(find_bundle(arguments.bundle)).manifest.input_size
+        fitter = None if size is None else Fitter(reader, size, playlist.topics)
+        player = Player(node, playlist, pace, fitter)
         wait_for_listeners(node, arguments.wait_for, arguments.wait_limit, player.hold, stopped)
         player.play(stopped)
         print(player.table())
@@ -122,6 +120,10 @@ class Playlist(NamedTuple):
     stamped: frozenset[int]
     first_ns: int
     end_ns: int
+
+    @property
+    def topics(self) -> set[str]:
+        return {c.topic for c in self.reader.connections if c.id in self.publishers}
 
     def messages(self) -> Iterator[tuple[Connection, int, bytes]]:
         wanted = [c for c in self.reader.connections if c.id in self.publishers]
@@ -158,7 +160,7 @@ class Player:
         self._seconds = 0.0
         self._latest = 0.0
 
-    def play(self, stopped: Callable[[], bool]) -> None:
+    def play(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Play from beginning to end, once or until stopped."""
         begun = time.monotonic()
         while True:
@@ -318,20 +320,6 @@ def qos_profile(recorded: list[Qos]) -> QoSProfile:
         reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
     )
-
-
-def _size(arguments: argparse.Namespace) -> Size | None:
-    if arguments.bundle is not None:
-        return read_bundle(find_bundle(arguments.bundle)).manifest.input_size
-    size: Size | None = arguments.size
-    return size
-
-
-def _fitter(reader: Reader, playlist: Playlist, size: Size | None) -> Fitter | None:
-    if size is None:
-        return None
-    played = {c.topic for c in reader.connections if c.id in playlist.publishers}
-    return Fitter(reader, size, played)
 
 
 def _factor(text: str) -> float:
