@@ -56,9 +56,9 @@ def reference() -> Tensors:
 
 
 @contextmanager
-def listening(module: nn.Module, hear: Callable[[tuple[Any, ...], Any], None]) -> Iterator[None]:
-    """Call ``hear`` with the inputs and the output of each call of ``module``."""
-    hook = module.register_forward_hook(lambda _, inputs, output: hear(inputs, output))
+def recording(module: nn.Module, record: Callable[[tuple[Any, ...], Any], None]) -> Iterator[None]:
+    """Call ``record`` with the inputs and the output of each call of ``module``."""
+    hook = module.register_forward_hook(lambda _, inputs, output: record(inputs, output))
     try:
         yield
     finally:
@@ -79,7 +79,7 @@ def computed(net: UniRestore, reference: Tensors) -> Tensors:
 
 def encoded(net: UniRestore, image: Tensor) -> tuple[Tensors, list[Tensor]]:
     moments: list[Tensor] = []
-    with listening(net.autoencoder.vae.quant_conv, lambda _, out: moments.append(out)):
+    with recording(net.autoencoder.vae.quant_conv, lambda _, out: moments.append(out)):
         z0, skips = net.encode(image)
     mean, log_variance = moments[0].chunk(2, dim=1)
     found = {"posterior_mean": mean, "posterior_std": (log_variance / 2).exp(), "z0": z0}
@@ -93,7 +93,7 @@ def denoised(net: UniRestore, z0: Tensor, noise: Tensor, steps: int) -> Tensors:
     found: Tensors = {}
     latents: list[Tensor] = []
 
-    def hear_unet(inputs: tuple[Any, ...], epsilon: Tensor) -> None:
+    def record_unet(inputs: tuple[Any, ...], epsilon: Tensor) -> None:
         zt, _, _, maps = inputs
         if not latents:
             found["zt_init"], found["eps_999"] = zt, epsilon
@@ -101,17 +101,17 @@ def denoised(net: UniRestore, z0: Tensor, noise: Tensor, steps: int) -> Tensors:
         found[f"s{steps}.{len(latents)}.eps"] = epsilon
         latents.append(zt)
 
-    def hear_tuner(i: int) -> Callable[[tuple[Any, ...], Tensor], None]:
-        def hear(inputs: tuple[Any, ...], tuned: Tensor) -> None:
+    def record_tuner(i: int) -> Callable[[tuple[Any, ...], Tensor], None]:
+        def record(inputs: tuple[Any, ...], tuned: Tensor) -> None:
             found.setdefault(f"unet_skip.{i}", inputs[0])
             found.setdefault(f"unet_skip_tuned.{i}", tuned)
 
-        return hear
+        return record
 
     with ExitStack() as hooks:
-        hooks.enter_context(listening(net.denoiser, hear_unet))
+        hooks.enter_context(recording(net.denoiser, record_unet))
         for i, tuner in enumerate(net.denoiser.csc_editors):
-            hooks.enter_context(listening(tuner, hear_tuner(i)))
+            hooks.enter_context(recording(tuner, record_tuner(i)))
         zt = net.denoise(z0, steps, noise)
     found |= {f"s{steps}.{i}.prev": value for i, value in enumerate([*latents[1:], zt])}
     return found | {f"s{steps}.zt": zt}
@@ -120,23 +120,23 @@ def denoised(net: UniRestore, z0: Tensor, noise: Tensor, steps: int) -> Tensors:
 def decoded(net: UniRestore, zt: Tensor, skips: list[Tensor], steps: int, task: str) -> Tensors:
     found: Tensors = {}
 
-    def hear_adapter(name: str) -> Callable[[tuple[Any, ...], Any], None]:
-        def hear(inputs: tuple[Any, ...], output: Any) -> None:
+    def record_adapter(name: str) -> Callable[[tuple[Any, ...], Any], None]:
+        def record(inputs: tuple[Any, ...], output: Any) -> None:
             found[f"{name}.prompt_in"], found[f"{name}.x"] = inputs[3], output[0]
 
-        return hear
+        return record
 
-    def hear_gate(name: str) -> Callable[[tuple[Any, ...], Tensor], None]:
-        def hear(_: tuple[Any, ...], output: Tensor) -> None:
+    def record_gate(name: str) -> Callable[[tuple[Any, ...], Tensor], None]:
+        def record(_: tuple[Any, ...], output: Tensor) -> None:
             found[f"{name}.out_gate"] = output[..., None, None]
 
-        return hear
+        return record
 
     with ExitStack() as hooks:
         for i, adapter in enumerate(net.tfa):
             name = f"s{steps}.{task}.tfa{i}"
-            hooks.enter_context(listening(adapter, hear_adapter(name)))
-            hooks.enter_context(listening(adapter.out_gate, hear_gate(name)))
+            hooks.enter_context(recording(adapter, record_adapter(name)))
+            hooks.enter_context(recording(adapter.out_gate, record_gate(name)))
         found[f"s{steps}.{task}.out"] = net.decode(zt, skips, task)
     return found
 

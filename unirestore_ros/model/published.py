@@ -102,7 +102,7 @@ def from_sd_turbo(sd_turbo: Path, null_embedding: Path, tasks: tuple[str, ...]) 
     return assemble(config, fresh | _backbone(sd_turbo, null_embedding), origin)
 
 
-# --- files ----------------------------------------------------------------------------------------
+# --- files
 
 
 class _Tensors(State):
@@ -236,7 +236,7 @@ def _current_names(state: State) -> State:
     return renamed
 
 
-# --- configuration --------------------------------------------------------------------------------
+# --- configuration
 
 
 def _backbone(sd_turbo: Path, null_embedding: Path) -> State:

@@ -77,7 +77,7 @@ class UniRestore(nn.Module):
         features = finest.conv_out.out_channels
         nn.init.dirac_(finest.conv_out.weight[:, features:])
 
-    # --- the four pieces -------------------------------------------------------------------------
+    # --- the four pieces
 
     def encode(self, images: Tensor, restore: bool = True) -> tuple[Tensor, list[Tensor]]:
         """Encode images, H and W multiples of ``config.multiple``: z0 (B, 4, H/8, W/8), the skips.
@@ -141,7 +141,7 @@ class UniRestore(nn.Module):
         stem, last = self.autoencoder.from_latent(zt), self.level_of(stride)
         return self.adapt_from(stem, skips, self.gates(skips[-1 - last :], last), prompt)
 
-    # --- the decoder, cut where tasks part --------------------------------------------------------
+    # --- the decoder, cut where tasks part
 
     def level_of(self, stride: int) -> int:
         """Return the index of the TFA at ``stride``, 0 the coarsest."""
@@ -186,7 +186,7 @@ class UniRestore(nn.Module):
         gain: Tensor | None = None if self.detail is None else self.detail(features)
         return gain
 
-    # --- whole images -----------------------------------------------------------------------------
+    # --- whole images
 
     def forward(self, images: Tensor, task: str = "ir", steps: int = 1) -> Tensor:
         """Restore images whose sides are multiples of ``config.multiple``; not clamped."""

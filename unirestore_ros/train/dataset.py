@@ -1,4 +1,4 @@
-"""Labelled images from a folder of one's own, checked as they are read.
+"""Reads labelled images from a user's own folder, and checks them as it reads.
 
     FOLDER/images/NAME.jpg or .png   clean images
     FOLDER/labels/NAME.png           8 bits, one channel, of the image's size: a pixel's class
@@ -26,13 +26,14 @@ from unirestore_ros.tasks import DETECTION_CLASSES, SEGMENTATION_CLASSES, UNLABE
 from unirestore_ros.train.data import Annotation
 
 Json = dict[str, Any]
-_NOT_A_CLASS = 255
-"""In a table of label values: none that was announced."""
+_NOT_A_CLASS = 255  # in a table of label values: none that was announced
 
 
 def read_labelled(folder: Path) -> dict[str, Annotation]:
-    """Annotations by the name of their image. ValueError says which file, and which entry of it,
-    is wrong."""
+    """Read the annotations of a folder, by the name of their image.
+
+    ValueError says which file, and which entry of it, is wrong.
+    """
     listing = folder / "boxes.json"
     content = _read_json(listing)
     for key in ("images", "annotations", "categories"):
@@ -71,37 +72,8 @@ def _value(entry: Json, key: str, file: Path, what: str) -> Any:
     return entry[key]
 
 
-# --- boxes ----------------------------------------------------------------------------------------
-
-
-def _boxes(content: Json, listing: Path) -> dict[Any, list[list[float]]]:
-    """By image id: class, x, y, width, height. Those marked ``maybe_merged`` are left out."""
-    kinds = {
-        _value(c, "id", listing, "a category"): _counts_as(c, DETECTION_CLASSES, listing)
-        for c in content["categories"]
-    }
-    boxes: dict[Any, list[list[float]]] = {
-        _value(image, "id", listing, "an image"): [] for image in content["images"]
-    }
-    for item in content["annotations"]:
-        image, kind = (
-            _value(item, k, listing, "an annotation") for k in ("image_id", "category_id")
-        )
-        if image not in boxes:
-            raise ValueError(f"{listing}: an annotation is of image {image}, which is not listed")
-        if kind not in kinds:
-            raise ValueError(f"{listing}: an annotation is of category {kind}, which is not listed")
-        box = _value(item, "bbox", listing, "an annotation")
-        if not isinstance(box, list) or len(box) != 4 or min(box[2:]) <= 0:
-            raise ValueError(f"{listing}: bbox {box} is not x, y, width, height in pixels")
-        index = kinds[kind]
-        if index is not None and not item.get("maybe_merged", False):
-            boxes[image].append([index, *map(float, box)])
-    return boxes
-
-
-def _counts_as(entry: Json, known: Iterable[str], file: Path) -> int | None:
-    """Index of the class that an entry is, or counts as; None where it is to be left out."""
+def _class_index(entry: Json, known: Iterable[str], file: Path) -> int | None:
+    """Return the index of the class that an entry is, or counts as; None: it is left out."""
     name = _value(entry, "name", file, "a class")
     meant = entry.get("as", name)
     if meant is None:
@@ -115,6 +87,37 @@ def _counts_as(entry: Json, known: Iterable[str], file: Path) -> int | None:
     return names.index(str(meant).lower())
 
 
+# --- boxes
+
+
+def _boxes(content: Json, listing: Path) -> dict[Any, list[list[float]]]:
+    """List class, left, top, width, height by image id, without those marked ``maybe_merged``."""
+    classes = {
+        _value(c, "id", listing, "a category"): _class_index(c, DETECTION_CLASSES, listing)
+        for c in content["categories"]
+    }
+    boxes: dict[Any, list[list[float]]] = {
+        _value(image, "id", listing, "an image"): [] for image in content["images"]
+    }
+    for item in content["annotations"]:
+        image, category, box = (
+            _value(item, key, listing, "an annotation")
+            for key in ("image_id", "category_id", "bbox")
+        )
+        if image not in boxes:
+            raise ValueError(f"{listing}: an annotation is of image {image}, which is not listed")
+        if category not in classes:
+            raise ValueError(
+                f"{listing}: an annotation is of category {category}, which is not listed"
+            )
+        if not isinstance(box, list) or len(box) != 4 or min(box[2:]) <= 0:
+            raise ValueError(f"{listing}: bbox {box} is not x, y, width, height in pixels")
+        index = classes[category]
+        if index is not None and not item.get("maybe_merged", False):
+            boxes[image].append([index, *map(float, box)])
+    return boxes
+
+
 def _check_inside(boxes: NDArray[np.float32], shape: tuple[int, ...], what: str) -> None:
     for _, x, y, width, height in boxes.tolist():
         if x < -1 or y < -1 or x + width > shape[1] + 1 or y + height > shape[0] + 1:
@@ -122,11 +125,11 @@ def _check_inside(boxes: NDArray[np.float32], shape: tuple[int, ...], what: str)
             raise ValueError(f"{what}: {box} reaches out of the image of {shape[1]}x{shape[0]}")
 
 
-# --- labels ---------------------------------------------------------------------------------------
+# --- labels
 
 
 def _label_table(folder: Path) -> NDArray[np.uint8]:
-    """For each value of a label map the class that it is, UNLABELLED, or _NOT_A_CLASS."""
+    """Return the class of each value of a label map, (256,): UNLABELLED, or _NOT_A_CLASS, else."""
     table = np.full(256, _NOT_A_CLASS, np.uint8)
     file = next(
         (f for f in (folder / "classes.json", folder.parent / "classes.json") if f.exists()), None
@@ -140,8 +143,8 @@ def _label_table(folder: Path) -> NDArray[np.uint8]:
         if value not in range(256):
             raise ValueError(f"{file}: value {value!r} is none that 8 bits hold")
         name = str(entry.get("name", "")).lower()
-        kind = None if name == "unlabelled" else _counts_as(entry, SEGMENTATION_CLASSES, file)
-        table[value] = UNLABELLED if kind is None else kind
+        index = None if name == "unlabelled" else _class_index(entry, SEGMENTATION_CLASSES, file)
+        table[value] = UNLABELLED if index is None else index
     if (ignored := content.get("ignore_value")) is not None:
         table[int(ignored)] = UNLABELLED
     return table
@@ -168,13 +171,13 @@ def _labels(
     return labels
 
 
-def _check_size(picture: Path, labels: Path, shape: tuple[int, ...]) -> None:
+def _check_size(image: Path, labels: Path, shape: tuple[int, ...]) -> None:
     from PIL import Image
 
-    if not picture.exists():
-        raise ValueError(f"{picture} is not there, but boxes.json lists it")
-    with Image.open(picture) as opened:  # the header alone
+    if not image.exists():
+        raise ValueError(f"{image} is not there, but boxes.json lists it")
+    with Image.open(image) as opened:  # the header alone
         width, height = opened.size
     if (height, width) != shape:
         size = f"{shape[1]}x{shape[0]}"
-        raise ValueError(f"{labels} is {size}, but its image {picture} is {width}x{height}")
+        raise ValueError(f"{labels} is {size}, but its image {image} is {width}x{height}")

@@ -1,4 +1,4 @@
-"""What a machine found in an image beside the truth, and the figures over many images."""
+"""Results of the task networks: what was found in each image, and the figures over many."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ LEAST_SCORE = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What was found in one image, beside the truth."""
+    """What the task networks found in one image, compared with its annotation."""
 
     confusion: NDArray[np.int64]
     """Pixels (11, 11), rows the true class."""
     scores: tuple[NDArray[np.float32], ...]
-    """For each kind of box, of every detection."""
+    """For each class of box, the score of every detection, highest first."""
     hits: tuple[NDArray[np.bool_], ...]
-    """Which of them are right."""
+    """For each class of box, which of the detections are right."""
     boxes: tuple[int, ...]
-    """How many there are of each kind."""
+    """For each class of box, how many are annotated."""
     right: int = 0
-    """Box crops whose kind was told right."""
+    """Box crops that were classified right."""
     crops: int = 0
 
 
@@ -38,10 +38,13 @@ def finding(
     heat: NDArray[np.float32],
     boxes: NDArray[np.float32],
     note: Annotation,
-    told: NDArray[np.bool_],
+    right: NDArray[np.bool_],
 ) -> Finding:
-    """``labels`` (H, W); ``heat`` (4, h, w) holds scores at the centres of what was found,
-    ``boxes`` (4, h, w) left, top, right, bottom in pixels; ``told``: which crops were right."""
+    """Compare results with an annotation.
+
+    ``labels`` (H, W): classes; ``heat`` (4, h, w): scores at the centres of detections; ``boxes``
+    (4, h, w): left, top, right, bottom in pixels; ``right`` (N,): crops classified right.
+    """
     scores, hits, counts = [], [], []
     for kind in range(len(DETECTION_CLASSES)):
         rows, columns = np.nonzero(heat[kind] >= LEAST_SCORE)
@@ -52,17 +55,16 @@ def finding(
         hits.append(match_boxes(boxes[:, rows, columns].T[order], truth))
         counts.append(len(truth))
     matrix = confusion(labels, note.labels, len(SEGMENTATION_CLASSES))
-    return Finding(matrix, tuple(scores), tuple(hits), tuple(counts), int(told.sum()), len(told))
+    return Finding(matrix, tuple(scores), tuple(hits), tuple(counts), int(right.sum()), len(right))
 
 
 def corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 4) left, top, width, height -> left, top, right, bottom."""
+    """Convert boxes (N, 4) from left, top, width, height to left, top, right, bottom."""
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
 Findings = Sequence[Finding]
-Weights = NDArray[np.int64]
-"""How often each image counts."""
+Weights = NDArray[np.int64]  # how often each image counts, (N,)
 
 
 def miou(findings: Findings, weights: Weights) -> float:
@@ -71,7 +73,7 @@ def miou(findings: Findings, weights: Weights) -> float:
 
 
 def map50(findings: Findings, weights: Weights) -> float:
-    """Mean over the kinds of box that occur of average precision at an overlap of a half."""
+    """Average precision at an overlap of a half, averaged over the classes that occur."""
     precisions = []
     for kind in range(len(DETECTION_CLASSES)):
         total = int(np.dot(weights, [finding.boxes[kind] for finding in findings]))
@@ -96,7 +98,7 @@ FIGURES: dict[str, Callable[[Findings, Weights], float]] = {
 
 
 def figures_of(findings: Findings) -> dict[str, float | None]:
-    """The machine's columns of a row; null where nothing was annotated."""
+    """Return the figures of machine tasks; None where nothing was annotated."""
     if not findings:
         return dict.fromkeys(FIGURES)
     once = np.ones(len(findings), np.int64)
