@@ -61,6 +61,7 @@ COMMANDS = {
 # The extra that holds what a command needs beyond the run-time, where there is one.
 EXTRAS = {
     "driver_display": "page",
+    "demo": "bag",
     "bag": "bag",
     "build": "build",
     "fetch": "fetch",
