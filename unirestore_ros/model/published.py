@@ -115,28 +115,18 @@ class _Tensors(State):
         return _Tensors({**self, **other})
 
 
-class _Fields:
-    """The fields of a diffusers config.json, by name, each checked for its type."""
+def _integers(values: dict[str, Any], name: str, file: Path) -> tuple[int, ...]:
+    found = values.get(name)
+    if not isinstance(found, list) or not all(type(value) is int for value in found):
+        raise WeightsError(f"{file}: {name} must be a list, is {found!r}")
+    return tuple(found)
 
-    def __init__(self, folder: Path) -> None:
-        self._values, self._folder = _read_json(folder / "config.json"), folder
 
-    def whole(self, name: str) -> int:
-        value = self._values.get(name)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise WeightsError(
-                f"{self._folder}/config.json: {name} must be a whole number: {value!r}"
-            )
-        return value
-
-    def wholes(self, name: str) -> tuple[int, ...]:
-        value = self._values.get(name)
-        if not isinstance(value, list) or not all(isinstance(v, int) for v in value):
-            raise WeightsError(f"{self._folder}/config.json: {name} must be a list, is {value!r}")
-        return tuple(value)
-
-    def number(self, name: str, default: float) -> float:
-        return float(self._values.get(name, default))
+def _integer(values: dict[str, Any], name: str, file: Path) -> int:
+    found = values.get(name)
+    if type(found) is not int:  # a bool is an int too
+        raise WeightsError(f"{file}: {name} must be a whole number: {found!r}")
+    return found
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -158,8 +148,7 @@ def _check_schedule(file: Path) -> None:
             )
 
 
-def _read_safetensors(folder: Path) -> State:
-    file = folder / WEIGHTS_NAME
+def _read_safetensors(file: Path) -> State:
     try:
         return load_file(file)
     except SafetensorError as error:
@@ -210,10 +199,7 @@ def _read_stage(file: Path, prefixes: dict[str, str]) -> _Tensors:
 def read_embedding(file: Path) -> Tensor:
     """Read the empty prompt's embedding, (1, 77, D)."""
     if file.suffix == ".safetensors":
-        try:
-            embedding = load_file(file).get("null_embeds")
-        except SafetensorError as error:
-            raise WeightsError(f"{file} is not a whole safetensors file: {error}") from None
+        embedding = _read_safetensors(file).get("null_embeds")
     else:
         embedding = read_pickle(file)
     if not isinstance(embedding, Tensor) or embedding.ndim != 3:
@@ -241,27 +227,30 @@ def _current_names(state: State) -> State:
 
 def _backbone(sd_turbo: Path, null_embedding: Path) -> State:
     """Read the frozen tensors, under our names."""
-    state = _prefixed("autoencoder.vae.", _current_names(_read_safetensors(sd_turbo / "vae")))
-    state |= _prefixed("denoiser.unet.", _read_safetensors(sd_turbo / "unet"))
+    state = _prefixed(
+        "autoencoder.vae.", _current_names(_read_safetensors(sd_turbo / "vae" / WEIGHTS_NAME))
+    )
+    state |= _prefixed("denoiser.unet.", _read_safetensors(sd_turbo / "unet" / WEIGHTS_NAME))
     return state | {"null_embedding": read_embedding(null_embedding), "noise": stored_noise()}
 
 
 def _backbone_config(sd_turbo: Path) -> tuple[AutoencoderConfig, UNetConfig]:
     _check_schedule(sd_turbo / "scheduler" / "scheduler_config.json")
-    vae, unet = (_Fields(sd_turbo / part) for part in ("vae", "unet"))
+    vae_file, unet_file = (sd_turbo / part / "config.json" for part in ("vae", "unet"))
+    vae, unet = _read_json(vae_file), _read_json(unet_file)
     autoencoder = AutoencoderConfig(
         kind="kl",
-        channels=vae.wholes("block_out_channels"),
-        layers_per_block=vae.whole("layers_per_block"),
-        norm_num_groups=vae.whole("norm_num_groups"),
-        scaling_factor=vae.number("scaling_factor", DEFAULT_SCALING_FACTOR),
+        channels=_integers(vae, "block_out_channels", vae_file),
+        layers_per_block=_integer(vae, "layers_per_block", vae_file),
+        norm_num_groups=_integer(vae, "norm_num_groups", vae_file),
+        scaling_factor=float(vae.get("scaling_factor", DEFAULT_SCALING_FACTOR)),
     )
     return autoencoder, UNetConfig(
-        channels=unet.wholes("block_out_channels"),
-        layers_per_block=unet.whole("layers_per_block"),
-        cross_attention_dim=unet.whole("cross_attention_dim"),
-        heads=unet.wholes("attention_head_dim"),
-        norm_num_groups=unet.whole("norm_num_groups"),
+        channels=_integers(unet, "block_out_channels", unet_file),
+        layers_per_block=_integer(unet, "layers_per_block", unet_file),
+        cross_attention_dim=_integer(unet, "cross_attention_dim", unet_file),
+        heads=_integers(unet, "attention_head_dim", unet_file),
+        norm_num_groups=_integer(unet, "norm_num_groups", unet_file),
     )
 
 
