@@ -2,7 +2,7 @@
 
 import sys
 
-from unirestore_ros.cli import ending, main
+from unirestore_ros.cli import ignore_signals, main
 
 if __name__ == "__main__":
-    sys.exit(ending(main()))
+    sys.exit(ignore_signals(main()))

@@ -106,7 +106,7 @@ def _how_to_install(command: str, module: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`python -m unirestore_ros COMMAND ...`: the command's exit status, 2 if there is none."""
+    """Run `python -m unirestore_ros COMMAND ...`; return its exit status, 2 without a command."""
     arguments = sys.argv[1:] if argv is None else argv
     if arguments and arguments[0] in COMMANDS:
         return run(arguments[0], arguments[1:])
@@ -133,12 +133,12 @@ def _refusal(arguments: list[str]) -> str:
 
 
 def executable() -> int:
-    """What every installed executable calls: the command that it is named after."""
-    return ending(run(Path(sys.argv[0]).stem, sys.argv[1:]))
+    """Run the command that the installed executable is named after."""
+    return ignore_signals(run(Path(sys.argv[0]).stem, sys.argv[1:]))
 
 
-def ending(status: int) -> int:
-    """The same status, for a process that has nothing left to do.
+def ignore_signals(status: int) -> int:
+    """Ignore SIGINT and SIGTERM from now on, when only the exit is left; return ``status``.
 
     While the interpreter ends, a signal would kill it: a Ctrl-C reaches a node from the terminal
     and once more from `ros2 launch`, which would then call it dead instead of finished.

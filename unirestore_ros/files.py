@@ -1,4 +1,4 @@
-"""Files that are whole or absent, written beside their place; where the package's own are."""
+"""Write files that are whole or absent; find the package's own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _log = logging.getLogger(__name__)
 
 
 def share_folders() -> Iterator[Path]:
-    """Where ``config/`` and ``engines/`` may lie: the checkout, the ROS prefixes, this Python's."""
+    """List where ``config/`` and ``engines/`` may lie: the checkout, the ROS prefixes, this
+    Python's."""
     yield Path(unirestore_ros.__file__).resolve().parent.parent
     prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     for prefix in dict.fromkeys((*filter(None, prefixes), sys.prefix, site.getuserbase())):
@@ -67,7 +68,7 @@ def folder_written_beside(folder: Path) -> Iterator[Path]:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in pieces."""
+    """Compute the hex SHA-256 of a file's bytes, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         for piece in iter(lambda: stream.read(1 << 20), b""):
@@ -76,7 +77,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bytes to the disk before the rename, so that a power cut cannot leave a name without them."""
+    """Flush a folder to the disk before its rename: a power cut leaves no name without bytes."""
     for root, _, files in os.walk(folder):
         for path in (*(Path(root) / name for name in files), Path(root)):
             handle = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""How processes end: a signal to stop leaves blocks in order, a child goes with its parent."""
+"""End processes in order: on a signal, and children with their parent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 @contextlib.contextmanager
 def signals_as_exits() -> Iterator[None]:
-    """SIGTERM and SIGHUP leave the block as SystemExit, so that what must be ended is ended."""
+    """Raise SystemExit in the block on SIGTERM and SIGHUP, so that its cleanup runs."""
 
     def leave(number: int, _: object) -> None:
         raise SystemExit(128 + number)
@@ -28,7 +28,8 @@ def signals_as_exits() -> Iterator[None]:
 
 
 def death_with_parent() -> Callable[[], None]:
-    """To run in a child before exec: it gets SIGTERM when the parent is gone, even by SIGKILL."""
+    """Make a function to run in a child before exec, after which the kernel sends it SIGTERM when
+    its parent is gone, even by SIGKILL."""
     libc = ctypes.CDLL(None)  # loaded here: after the fork there is only the call
 
     def ask() -> None:

@@ -59,23 +59,24 @@ DETECTION_COLOURS: dict[str, Colour] = {
     "sign": (160, 240, 64),
 }
 OTHER_COLOUR: Colour = (255, 255, 255)
-"""A class of a bundle that has none of these names."""
+"""For classes of a bundle that have none of these names."""
 
 _SNAKE_CASE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
 def short_name(task: str) -> str:
-    """Name of a task in checkpoints: ``segmentation`` -> ``seg``; a user's task keeps its name."""
+    """Return a task's name in checkpoints: ``segmentation`` -> ``seg``; a user's task keeps its
+    name."""
     return SHORT_NAMES.get(task, task)
 
 
 def long_name(key: str) -> str:
-    """Name of a task in ROS and manifests: ``seg`` -> ``segmentation``."""
+    """Return a task's name in ROS and manifests: ``seg`` -> ``segmentation``."""
     return LONG_NAMES.get(key, key)
 
 
 def check_task_name(name: str) -> str:
-    """The name itself if it is snake_case, which every ROS topic accepts; else ValueError."""
+    """Return the name if it is snake_case, which every ROS topic accepts; else ValueError."""
     if not _SNAKE_CASE.fullmatch(name):
         raise ValueError(f"task name {name!r} is not snake_case: use letters a-z, digits and _")
     return name

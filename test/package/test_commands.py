@@ -85,8 +85,8 @@ def test_an_executable_runs_the_command_it_is_named_after(tmp_path: Path) -> Non
 def test_a_process_that_has_done_its_work_is_not_killed_while_it_ends(repository: Path) -> None:
     script = """
 import os, signal, sys
-from unirestore_ros.cli import ending
-status = ending(3)
+from unirestore_ros.cli import ignore_signals
+status = ignore_signals(3)
 for number in (signal.SIGINT, signal.SIGTERM):
     os.kill(os.getpid(), number)
 sys.exit(status)

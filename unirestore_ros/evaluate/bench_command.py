@@ -131,7 +131,7 @@ def _meta(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _processor() -> str:
-    """The processor's name, where Linux tells it."""
+    """Return the processor's name, where Linux gives it."""
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     names = (line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line)
     return next(names, platform.processor())

@@ -32,20 +32,20 @@ def untouched(image: np.ndarray) -> np.ndarray:
 
 
 def clahe(image: np.ndarray) -> np.ndarray:
-    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994) of CIELAB lightness."""
+    """Equalise CIELAB lightness, adaptively and contrast-limited (CLAHE, Zuiderveld 1994)."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     lightness = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(lab[..., 0])
     return cv2.cvtColor(np.dstack((lightness, lab[..., 1:])), cv2.COLOR_LAB2RGB)
 
 
 def non_local_means(image: np.ndarray) -> np.ndarray:
-    """Non-local means (Buades et al. 2005), its strength set by the estimated noise."""
+    """Apply non-local means (Buades et al. 2005), its strength set by the estimated noise."""
     strength = float(np.clip(0.9 * noise_sigma(image), 3.0, 40.0))
     return cv2.fastNlMeansDenoisingColored(image, None, strength, strength, 5, 15)
 
 
 def dehaze(image: np.ndarray) -> np.ndarray:
-    """Dark-channel dehazing (He, Sun and Tang, CVPR 2009), transmission refined by a guided filter.
+    """Remove haze by the dark channel (He, Sun and Tang, CVPR 2009) and a guided filter.
 
     The guided filter (He et al., ECCV 2010) is a linear model of the image in boxes.
     """
@@ -68,7 +68,7 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def choose(image: np.ndarray) -> str:
-    """Name of the method for this image, from the image alone.
+    """Choose the method for this image, from the image alone; returns its name.
 
     Noise first, because the other methods amplify it: an estimated deviation over NOISY_SIGMA takes
     non-local means. Then haze: a mean dark channel over HAZY_DARK_CHANNEL of the airlight takes
@@ -85,13 +85,13 @@ def choose(image: np.ndarray) -> str:
 
 
 def best_of(degraded: np.ndarray, clean: np.ndarray) -> tuple[str, float]:
-    """Name and PSNR in dB of the method that comes closest to the clean frame."""
+    """Find the method that comes closest to the clean frame: its name and PSNR in dB."""
     scores = {name: psnr(method(degraded), clean) for name, method in METHODS.items()}
     return max(scores.items(), key=lambda item: item[1])
 
 
 def noise_sigma(image: np.ndarray) -> float:
-    """Standard deviation of white noise in grey levels (Immerkaer, "Fast noise variance
+    """Estimate the deviation of white noise in grey levels (Immerkaer, "Fast noise variance
     estimation", 1996), over the flatter three quarters of the image, where texture adds least."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     kernel = np.array(((1, -2, 1), (-2, 4, -2), (1, -2, 1)), np.float32)
@@ -105,7 +105,8 @@ def noise_sigma(image: np.ndarray) -> float:
 
 
 def haze(image: np.ndarray) -> float:
-    """Mean dark channel as a share of the airlight: near 0 in clear air, near 1 in dense fog."""
+    """Compute the mean dark channel as a share of the airlight: near 0 in clear air, near 1 in
+    dense fog."""
     light = image.astype(np.float32) / 255.0
     dark = _dark_channel(light)
     return float(dark.mean() / _airlight(light, dark).mean())
@@ -117,14 +118,14 @@ def _dark_channel(light: np.ndarray) -> np.ndarray:
 
 
 def _airlight(light: np.ndarray, dark: np.ndarray) -> np.ndarray:
-    """Mean colour of the haziest thousandth of the pixels, RGB, never quite black."""
+    """Average the colour of the haziest thousandth of the pixels, RGB, never quite black."""
     count = max(1, dark.size // 1000)
     haziest = np.argpartition(dark.ravel(), -count)[-count:]
     return np.maximum(light.reshape(-1, 3)[haziest].mean(axis=0), 0.05)
 
 
 def _guided(guide: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """``target`` with the edges of ``guide``."""
+    """Filter ``target`` so that it has the edges of ``guide``."""
     box = (2 * _GUIDE_RADIUS + 1, 2 * _GUIDE_RADIUS + 1)
     mean_guide, mean_target = cv2.blur(guide, box), cv2.blur(target, box)
     covariance = cv2.blur(guide * target, box) - mean_guide * mean_target

@@ -156,7 +156,7 @@ def _measure_video(arguments: argparse.Namespace) -> None:
 def _prompts(
     arguments: argparse.Namespace, files: list[Path], corruptions: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """On a few images, each clean and with one of the corruptions in turn."""
+    """Measure on a few images, each clean and with one of the corruptions in turn."""
     frames = []
     for i, file in enumerate(files[:: max(len(files) // PROMPT_FRAMES, 1)][:PROMPT_FRAMES]):
         clean = read_photograph(file).image

@@ -37,7 +37,7 @@ Draws = NDArray[np.float64]
 
 
 def drawn(figure: str, score: Score) -> Draws:
-    """The figure of one method under one corruption for each draw."""
+    """Compute the figure of one method under one corruption for each draw."""
     if figure in ("psnr", "ssim"):
         values = np.array([fidelity[figure] for fidelity in score.fidelity])
         weights = drawn_weights(len(values))
@@ -64,7 +64,7 @@ class Comparison:
         self._known: dict[tuple[str, str, str | None], Draws | None] = {}
 
     def draws(self, figure: str, method: str, task: str | None) -> Draws | None:
-        """None where the method, or what the figure needs, is not there."""
+        """Return None where the method, or what the figure needs, is not there."""
         key = (figure, method, task)
         if key not in self._known:
             self._known[key] = self._mean(figure, method, task)
@@ -80,8 +80,8 @@ class Comparison:
 
 
 def differences(scores: Scores) -> list[dict[str, Any]]:
-    """Each task's figure with its own prompt, less what its perception prompt and every other
-    method give, for each group of corruptions: means over the group, with 95 % intervals."""
+    """Compare each task's figure with its own prompt to what the perception prompt and every other
+    method give: means over each group of corruptions, with 95 % intervals."""
     found = []
     for group, names in groups_of(key[2] for key in scores).items():
         comparison = Comparison(scores, names)
@@ -100,8 +100,8 @@ def differences(scores: Scores) -> list[dict[str, Any]]:
 
 
 def _others(scores: Scores, task: str, corruption: str) -> list[tuple[str, str | None]]:
-    """What a task is compared with: our perception prompt, and of every other method what it makes
-    for this task, else its only or first image."""
+    """List what a task is compared with: our perception prompt, and every other method with what
+    it makes for this task, else with its only or first image."""
     prompts: dict[str, list[str | None]] = {}
     for method, prompt, name in scores:
         if name == corruption:
@@ -116,8 +116,8 @@ def _others(scores: Scores, task: str, corruption: str) -> list[tuple[str, str |
 
 
 def won_back(scores: Scores) -> list[dict[str, Any]]:
-    """Share of a machine task's figure that degradation takes and a method wins back, for every
-    method and prompt: (method - degraded) / (clean - degraded)."""
+    """Compute which share of a machine task's lost figure every method and prompt wins back:
+    (method - degraded) / (clean - degraded)."""
     found = []
     for group, names in groups_of(key[2] for key in scores).items():
         comparison, unharmed = Comparison(scores, names), Comparison(scores, (None,))

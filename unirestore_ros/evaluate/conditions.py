@@ -44,7 +44,7 @@ class Conditions:
 
 
 def chosen(text: str) -> tuple[str, ...]:
-    """``common,driving/rain`` -> names; ValueError for one that is not known."""
+    """Resolve ``common,driving/rain`` to names; ValueError for one that is not known."""
     names: list[str] = []
     for word in text.split(","):
         names += [name for name in _meant(word) if name not in names]
@@ -62,7 +62,10 @@ def _meant(word: str) -> tuple[str, ...]:
 
 
 def degraded(clean: Image, name: str, severity: int, file_name: str) -> Image:
-    """RGB uint8 (H, W, 3), seeded by file name, corruption and severity; depth is the proxy."""
+    """Degrade an RGB uint8 image (H, W, 3), seeded by file name, corruption and severity.
+
+    Its depth is ``driving.proxy_depth``.
+    """
     if name in MIXTURES:
         return mix(clean, name, severity, lambda part: _rng(file_name, f"{name}/{part}", severity))
     if name in DRIVING:
@@ -76,7 +79,7 @@ def _rng(file_name: str, name: str, severity: int) -> np.random.Generator:
 
 
 def groups_of(corruptions: Iterable[str | None]) -> dict[str, tuple[str, ...]]:
-    """The groups that occur, with what occurs of each."""
+    """List the groups that occur, with what occurs of each."""
     present = set(corruptions)
     found = {group: tuple(n for n in names if n in present) for group, names in GROUPS.items()}
     return {group: names for group, names in found.items() if names}

@@ -49,7 +49,7 @@ PAUSES = ("0", "0", "1")
 
 
 def measure_page(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
-    """Memory is compared between 1/5 of the time and its end: minutes 1 and 5 of five. ``own`` is
+    """Compare memory between 1/5 of the time and its end: minutes 1 and 5 of five. ``own`` is
     the process's; ``resident`` holds too what of others' shared memory it has read."""
     display = _start(group, options)
     group.start_role("diagnostics", str(group.folder / "diagnostics.json"), DISPLAY)
@@ -116,7 +116,7 @@ def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, 
 
 
 def _start(group: Processes, options: argparse.Namespace, *more: str) -> Child:
-    """Node and display; returns the display."""
+    """Start node and display; returns the display."""
     enabled = f"enabled:={str(options.restore).lower()}"
     group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}", enabled)
     parameters = (f"restorer:={NODE_NAME}", f"page_port:={options.port}", *more)
@@ -133,7 +133,7 @@ def _free_port() -> int:
 
 
 def _diagnostics_median(reports: list[dict[str, str]], name: str) -> dict[str, float]:
-    """Median over the diagnostics of a figure that they give as median and p99."""
+    """Take the median over the diagnostics of a figure that they give as median and p99."""
     keys = {kind: f"{name}_{kind}_ms" for kind in ("median", "p99")}
     return {
         kind: float(np.median([float(values[key]) for values in reports if values[key]]))

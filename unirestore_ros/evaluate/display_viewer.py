@@ -67,7 +67,7 @@ async def _watch(url: str, viewers: list[Viewer]) -> None:
 
 
 def read_viewers(path: Path) -> list[np.ndarray]:
-    """What the viewers wrote: for each an array (frames, 3) of stamp, arrival, restored."""
+    """Read what the viewers wrote: for each an array (frames, 3) of stamp, arrival, restored."""
     with np.load(path) as arrays:
         return [arrays[f"viewer{n}"].reshape(-1, 3) for n in range(len(arrays.files))]
 

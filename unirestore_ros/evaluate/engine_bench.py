@@ -31,8 +31,8 @@ def measure_engine(
     runs: int,
     size: tuple[int, int] | None = None,
 ) -> list[Row]:
-    """Every kind of work runs once in each of ``runs`` turns: the published way's, and ours on each
-    backend that runs here. ``size``: None, or the bundle's."""
+    """Time the published way and ours on each backend that runs here, once in each of ``runs``
+    turns. ``size``: None, or the bundle's."""
     here = backends_here(read_bundle(bundle))
     engines = [open_engine(bundle, name) for name, obstacle in here.items() if obstacle is None]
     if not engines:
@@ -60,8 +60,8 @@ def measure_engine(
 def _with_errors(
     rows: list[Row], engines: Sequence[Engine], frame: Frame, outputs: tuple[str, ...]
 ) -> list[Row]:
-    """In the rows of all outputs on a backend that is in half precision: how far its results are
-    from those of one in float32, where there is one."""
+    """Add to the rows of a backend in half precision how far its results are from those of one in
+    float32, where there is one."""
     made = {engine.backend: _results(engine, frame, outputs) for engine in engines}
     exact = [e.backend for e in engines if set(e.precision.values()) == {"fp32"}]
     for row in rows:
@@ -71,7 +71,7 @@ def _with_errors(
 
 
 def _results(engine: Engine, frame: Frame, outputs: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """Copies of the image, and of the features of the first machine task."""
+    """Copy the image, and the features of the first machine task."""
     engine.run_trunk(frame)
     machine = [task for task in outputs if task != PERCEPTION]
     found = {}

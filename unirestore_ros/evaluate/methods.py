@@ -63,18 +63,18 @@ def _unchanged(name: str, sources: Sources) -> Method:
 
 
 def _classical(name: str, sources: Sources) -> Method:
-    """The classical method that ``classical.choose`` takes for each image."""
+    """Apply the classical method that ``classical.choose`` takes for each image."""
     return lambda frame: {None: classical.METHODS[classical.choose(frame)](frame)}
 
 
 def _baseline(name: str, sources: Sources) -> Method:
-    """An image-to-image network."""
+    """Load an image-to-image network."""
     network = _placed(load_baseline(name, sources.baseline(name)))
     return _on_frames(lambda images: {None: network(images)})
 
 
 def _ours(steps: int = 1) -> Callable[[str, Sources], Method]:
-    """The restorer itself: one image for each of its prompts."""
+    """Make the restorer itself: one image for each of its prompts."""
 
     def make(name: str, sources: Sources) -> Method:
         network = _placed(load_weights(sources.weights))
@@ -84,7 +84,7 @@ def _ours(steps: int = 1) -> Callable[[str, Sources], Method]:
 
 
 def _variant(label: str | None) -> Callable[[str, Sources], Method]:
-    """UniRestore in another form, with one prompt, that gives its image under ``label``."""
+    """Make UniRestore in another form, with one prompt, that gives its image under ``label``."""
 
     def make(name: str, sources: Sources) -> Method:
         network = load_baseline(name, sources.baseline(name))
@@ -116,7 +116,7 @@ NAMES = tuple(METHODS)
 
 
 def available(sources: Sources) -> tuple[str, ...]:
-    """The methods that need no weights of their own, or whose weights are there."""
+    """List the methods that need no weights of their own, or whose weights are there."""
     return tuple(
         name
         for name, entry in METHODS.items()
@@ -125,7 +125,7 @@ def available(sources: Sources) -> tuple[str, ...]:
 
 
 def check(names: Iterable[str], sources: Sources) -> None:
-    """ValueError for a name that there is not, or one whose weights are missing."""
+    """Raise ValueError for a name that is unknown, or one whose weights are missing."""
     for name in names:
         if name not in METHODS:
             raise ValueError(f"method {name!r} is not known: choose from {', '.join(NAMES)}")
@@ -138,12 +138,12 @@ def check(names: Iterable[str], sources: Sources) -> None:
 
 
 def make_methods(names: Sequence[str], sources: Sources) -> Mapping[str, Method]:
-    """The methods of these names; ``clean``, ``degraded`` and ``retrained`` leave their frame."""
+    """Make these methods; ``clean``, ``degraded`` and ``retrained`` leave their frame."""
     return {name: METHODS[name].make(name, sources) for name in names}
 
 
 def own_network_files(names: Iterable[str], sources: Sources) -> Mapping[str, Path]:
-    """The files of the task networks of the methods that bring their own."""
+    """List the files of task networks by the methods that bring their own."""
     return {name: sources.baseline(name) for name in names if METHODS[name].own_networks}
 
 
@@ -152,7 +152,7 @@ def _placed(network: Network) -> Network:
 
 
 def _prompted(network: UniRestore, labels: Mapping[str, str | None], steps: int = 1) -> Method:
-    """One image for each prompt of ``labels``, under its label."""
+    """Make a method that gives one image for each prompt of ``labels``, under its label."""
 
     def restore(images: Tensor) -> Mapping[str | None, Tensor]:
         z0, skips = network.encode(pad_to_multiple(images, network.config.multiple))

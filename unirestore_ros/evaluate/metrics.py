@@ -10,7 +10,8 @@ DRAWS = 500
 
 
 def psnr(image: np.ndarray, reference: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 images of one shape, over all channels.
+    """Compute the peak signal-to-noise ratio in dB of two uint8 images of one shape, over all
+    channels.
 
     Identical images have an infinite ratio; PSNR_CAP_DB stands for it, so that means stay finite.
     (The least error of a 480x360 frame, one level in one channel, is 105 dB and capped too.)
@@ -24,7 +25,8 @@ def psnr(image: np.ndarray, reference: np.ndarray) -> float:
 
 
 def float_psnr(values: np.ndarray, reference: np.ndarray, span: float) -> float:
-    """The same of float arrays of one shape, ``span`` being the range of the reference's values.
+    """Compute the same of float arrays of one shape, ``span`` being the range of the reference's
+    values.
 
     Infinite where both are alike, minus infinity where the error is NaN.
     """
@@ -66,13 +68,13 @@ def confusion(found: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
 
 
 def mean_iou(matrix: np.ndarray) -> float:
-    """Mean over the classes that occur, in truth or in what was found, of intersection over union,
+    """Average intersection over union over the classes that occur, in truth or in what was found,
     from a ``confusion`` summed over images."""
     return float(mean_ious(matrix[None])[0])
 
 
 def mean_ious(matrices: np.ndarray) -> np.ndarray:
-    """``mean_iou`` of each of (N, K, K) confusions."""
+    """Compute the ``mean_iou`` (N,) of each of (N, K, K) confusions."""
     hits = np.diagonal(matrices, axis1=1, axis2=2).astype(np.float64)
     union = matrices.sum(axis=1) + matrices.sum(axis=2) - hits
     ious = np.divide(hits, union, out=np.zeros_like(hits), where=union > 0)
@@ -98,9 +100,10 @@ def match_boxes(found: np.ndarray, truth: np.ndarray, least_iou: float = 0.5) ->
 def average_precision(
     scores: np.ndarray, hits: np.ndarray, total: int, weights: np.ndarray | None = None
 ) -> float:
-    """Area under precision over recall of one class, precision made monotonic (PASCAL VOC's, all
-    points). ``scores`` and ``hits`` (N,) are of every box found in any image, ``total`` of the true
-    ones, ``weights`` (N,) how often each counts. 0 where nothing is there."""
+    """Compute the area under precision over recall of one class, precision made monotonic (PASCAL
+    VOC's, all points). ``scores`` and ``hits`` (N,) are of every box found in any image, ``total``
+    of the true ones, ``weights`` (N,) how often each counts. 0 where nothing is there.
+    """
     order = np.argsort(-scores, kind="stable")
     counted = np.ones(len(scores)) if weights is None else weights[order]
     right, all_found = np.cumsum(hits[order] * counted), np.cumsum(counted)
@@ -119,8 +122,8 @@ def drawn_weights(images: int) -> np.ndarray:
 
 
 def confidence_interval(draws: np.ndarray) -> dict[str, float]:
-    """``value`` on the images as they are, the first of the draws (DRAWS + 1,); ``low`` and
-    ``high`` bound the central 95 % of the others."""
+    """Return ``value``, on the images as they are, the first of the draws (DRAWS + 1,); ``low``
+    and ``high`` bound the central 95 % of the others."""
     low, high = np.percentile(draws[1:], (2.5, 97.5))
     values = {"value": draws[0], "low": low, "high": high}
     return {name: round(float(value), 5) for name, value in values.items()}

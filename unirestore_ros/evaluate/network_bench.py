@@ -48,7 +48,7 @@ class PublishedWay:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, tasks: Sequence[str]) -> list[Tensor]:
-        """(B, 3, H, W) in [0, 1] -> for each task (short name) the whole forward's image."""
+        """Run the whole forward of images (B, 3, H, W) in [0, 1] for each task (short name)."""
         with _published_precision():
             return [self._network.restore(images, task) for task in tasks]
 
@@ -106,7 +106,7 @@ class PublishedNetwork(UniRestore):
 
 @contextmanager
 def _published_precision() -> Iterator[None]:
-    """The published main program lets matrix products be in less than float32."""
+    """Let matrix products be in less than float32, as the published main program does."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -167,7 +167,7 @@ class Plan:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The outputs by their short names."""
+        """Return the outputs by their short names."""
         return tuple(short_name(task) for task in self.outputs)
 
     def check(self, network: UniRestore) -> None:
@@ -191,7 +191,7 @@ class Plan:
 
 @torch.inference_mode()
 def measure_network(network: UniRestore, frame: Frame, plan: Plan) -> list[Row]:
-    """The published way, ours by precision and stride, and our parts; each once in every turn.
+    """Time the published way, ours by precision and stride, and our parts, in turn.
 
     ``frame``: RGB (H, W, 3). Before the turns each of our parts runs once, beside its plain form.
     """
@@ -217,8 +217,8 @@ def _turn(
     plan: Plan,
     times: Times,
 ) -> None:
-    """Each kind of work once. Ours are between the published way's forwards, one for each output,
-    so that a change of load on the machine in these minutes meets both."""
+    """Time each kind of work once. Ours are between the published way's forwards, one for each
+    output, so that a change of load on the machine in these minutes meets both."""
     works = [(parts, stride) for stride in plan.strides for parts in ours]
     forwards = []
     for i, task in enumerate(plan.tasks):
@@ -245,7 +245,7 @@ class _Parts:
         }
 
     def outputs(self, frame: Frame) -> dict[str, Tensor]:
-        """Image, and features by stride, of the first task of each kind."""
+        """Compute the image, and features by stride, of the first task of each kind."""
         given: dict[str, Tensor] = {}
         self._run_trunk(frame, given)
         found: dict[str, Tensor] = {}
@@ -259,7 +259,7 @@ class _Parts:
         return found
 
     def run_in_turn(self, frame: Frame, stride: int, times: Times) -> None:
-        """All outputs of a frame; the parts are timed on the way."""
+        """Make all outputs of a frame and time the parts on the way."""
         given: dict[str, Tensor] = {}
         trunk = partial(self._run_trunk, frame, given)
         spent = [times.timed(self._work("part/trunk", None), trunk)]
@@ -283,14 +283,14 @@ class _Parts:
 
 
 def fast_network(network: UniRestore, precision: str) -> UniRestore:
-    """A copy for a CPU: folded, up-sampling as transposed convolutions, channels last."""
+    """Copy for a CPU: folded, up-sampling as transposed convolutions, channels last."""
     quick = folded(network)
     transpose_upsampling(quick)
     return placed(in_precision(quick, precision, explicit=False))
 
 
 def distances(ours: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:
-    """PSNR in dB: of bytes for the image, of the reference's span for features."""
+    """Compute PSNRs in dB: of bytes for the image, of the reference's span for features."""
     found = {}
     for name, expected in reference.items():
         span = 255.0 if name == "image" else float(expected.max() - expected.min())

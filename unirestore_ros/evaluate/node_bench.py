@@ -46,7 +46,7 @@ FEATURES = {f"{NODE}/{task}/features": "Image" for task in TASKS}
 
 
 def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
-    """Memory is compared between 1/5 of the time and its end: minutes 1 and 5 of five."""
+    """Compare memory between 1/5 of the time and its end: minutes 1 and 5 of five."""
     node = group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}")
     group.start_role("diagnostics", str(group.folder / "diagnostics.json"), NODE)
     group.start_role("listener", str(group.folder / "arrivals.npz"), *_topics(_every_output()))
@@ -74,7 +74,7 @@ def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str,
 
 
 def measure_relay(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
-    """Latency that each adds to that of the camera's own topic, as one listener sees them all."""
+    """Measure the latency that each adds to the camera's own topic, as one listener sees it."""
     group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}", "enabled:=false")
     group.start_role("relay", CAMERA, RELAYED)
     topics = {CAMERA: "Image", RELAYED: "Image", f"{NODE}/image": "Image"}
@@ -99,7 +99,7 @@ def measure_relay(group: Processes, options: argparse.Namespace) -> dict[str, An
 
 
 def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
-    """The camera runs and the listener waits when the node is started."""
+    """Start the node when the camera runs and the listener waits."""
     topics = {f"{NODE}/image": "Image", **FEATURES}
     group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
     group.start_role("listener", str(group.folder / "arrivals.npz"), *_topics(topics))
@@ -139,7 +139,7 @@ def _topics(types: Mapping[str, str]) -> list[str]:
 
 
 def _added(camera: NDArray[np.int64], passed: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How much later frames arrive than by the camera's own topic, in ms, frame by frame."""
+    """Compute how much later frames arrive than by the camera's own topic (N,), in ms."""
     direct = dict(settled(camera).tolist())
     later = [at - direct[stamp] for stamp, at in passed.tolist() if stamp in direct]
     return np.array(later, np.float64) * 1e-6

@@ -39,7 +39,7 @@ _OFFSETS = [
 
 
 def plot_gains(results: Results, file: Path) -> bool:
-    """A panel a family, a bar a method: PSNR over degraded. False where nothing can be shown."""
+    """Plot PSNR over degraded, a panel a family, a bar a method; False without data."""
     from matplotlib.figure import Figure
 
     methods = _perception_methods(results)
@@ -64,7 +64,7 @@ def plot_gains(results: Results, file: Path) -> bool:
 
 
 def _perception_methods(results: Results) -> list[tuple[str, str | None]]:
-    """Each method with the perception prompt, or else with its only or first one."""
+    """List each method with the perception prompt, or else with its only or first one."""
     found: dict[str, str | None] = {}
     for method, task in results.methods:
         if method not in ("clean", "degraded") and (method not in found or task == "perception"):
@@ -98,8 +98,8 @@ def _gain_panel(
 
 
 def plot_two_tasks(results: Results, file: Path) -> bool:
-    """As the first figure of the paper: top-1 against mIoU, a point a method, each task with its
-    own prompt where there is one. False where no task network was run."""
+    """Plot top-1 against mIoU, a point a method, as in the paper's first figure, each task with its
+    own prompt where there is one; False where no task network was run."""
     from matplotlib.figure import Figure
 
     points = _task_points(results)
@@ -125,8 +125,8 @@ def plot_two_tasks(results: Results, file: Path) -> bool:
 
 
 def _task_points(results: Results) -> dict[str, Point]:
-    """Means over the common corruptions that were measured; ``clean`` is what no degradation
-    gives."""
+    """Average over the common corruptions that were measured; ``clean`` is without
+    degradation."""
     names = [name for name in COMMON if name in results.corruptions]
     prompts: dict[str, list[str | None]] = {}
     for method, task in results.methods:
@@ -154,7 +154,7 @@ def _add_point(
 
 
 def _label(figure: Figure, axes: Axes, points: dict[str, Point]) -> None:
-    """Each name beside its point where it covers neither another name nor a point."""
+    """Put each name beside its point where it covers neither another name nor a point."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 

@@ -28,8 +28,8 @@ def make_row(
     scores: Sequence[Mapping[str, float]],
     machine: Mapping[str, float | None],
 ) -> Row:
-    """A row of the JSON: means over images of ``scores`` (psnr, ssim); ``machine`` holds the task
-    networks' figures over all images together (miou, map50, top1)."""
+    """Make a row of the JSON: means over images of ``scores`` (psnr, ssim); ``machine`` holds the
+    task networks' figures over all images together (miou, map50, top1)."""
     return {
         "method": method,
         "task": task,
@@ -43,7 +43,7 @@ def make_row(
 
 
 def tables(rows: Iterable[Row]) -> str:
-    """A Markdown table for each figure that was measured."""
+    """Make a Markdown table for each figure that was measured."""
     rows = list(rows)
     shown = [
         f"{title}\n\n{markdown(rows, figure)}"
@@ -54,8 +54,8 @@ def tables(rows: Iterable[Row]) -> str:
 
 
 def markdown(rows: Iterable[Row], figure: str) -> str:
-    """One figure for each corruption and the mean of each family; methods, with the task whose
-    prompt they used, in columns."""
+    """Make a table of one figure: corruptions and the mean of each family in lines; methods, with
+    the task whose prompt they used, in columns."""
     rows = list(rows)
     methods = list(dict.fromkeys(column(row) for row in rows))
     cells = {(row["corruption"], column(row)): row[figure] for row in rows}
@@ -78,7 +78,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def column(row: Row) -> str:
-    """``unirestore, segmentation``: the method, and the task whose prompt it used."""
+    """Name a column by method and prompt: ``unirestore, segmentation``."""
     return row["method"] if row["task"] is None else f"{row['method']}, {row['task']}"
 
 
@@ -96,7 +96,7 @@ class Results:
 
     @property
     def methods(self) -> list[tuple[str, str | None]]:
-        """Methods with their prompts, in the order in which they were measured."""
+        """List methods with their prompts, in the order in which they were measured."""
         return list(dict.fromkeys((method, task) for method, task, _ in self._rows))
 
     @property
@@ -112,7 +112,7 @@ class Results:
     def mean(
         self, figure: str, method: str, task: str | None, names: Iterable[str]
     ) -> float | None:
-        """Mean over the corruptions; None where one of them was not measured."""
+        """Average over the corruptions; None where one of them was not measured."""
         values = [self.figure(figure, method, task, name) for name in names]
         known = [value for value in values if value is not None]
         return float(np.mean(known)) if known and len(known) == len(values) else None
@@ -124,6 +124,7 @@ class Results:
         other: tuple[str, str | None],
         names: Sequence[str],
     ) -> float | None:
-        """Mean difference of two methods over the corruptions; None where one is missing."""
+        """Compute the mean difference of two methods over the corruptions; None where one is
+        missing."""
         mine, theirs = (self.mean(figure, *method, names) for method in (ours, other))
         return None if mine is None or theirs is None else mine - theirs

@@ -57,7 +57,7 @@ class TaskEvaluator:
 
     @torch.inference_mode()
     def response(self, image: Image) -> NDArray[np.float32]:
-        """Mean absolute activation (h, w) of the segmentation network's last features."""
+        """Average the absolute last features (h, w) of the segmentation network."""
         images = to_tensor([image], torch.device("cpu"))
         features: NDArray[np.float32] = (
             self._networks.segmenter.backbone(images)[0].abs().mean(0).numpy()
@@ -127,7 +127,7 @@ def _fidelity(image: Image, clean: Image) -> dict[str, float]:
 
 
 def rows_of(scores: Scores, conditions: Conditions) -> list[Row]:
-    """One row for each method, task and corruption: means over the images."""
+    """Make one row for each method, task and corruption: means over the images."""
     return [
         make_row(
             method,

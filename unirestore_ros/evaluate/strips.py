@@ -60,7 +60,7 @@ class Strips:
         return f"{self.file.name}, severity {self.severity}"
 
     def before_after(self, file: Path) -> None:
-        """A row a corruption: degraded, classical, ours with the perception prompt, clean."""
+        """Draw a row a corruption: degraded, classical, ours with the perception prompt, clean."""
         columns = ["degraded", *[m for m in ("classical", OURS) if self._has(m)], "clean"]
         rows = []
         for name, made in self.made.items():
@@ -71,8 +71,10 @@ class Strips:
         _write(file, draw_figure("Before and after", self.about, columns, rows))
 
     def activations(self, response: Response, file: Path) -> None:
-        """A row a corruption: the mean absolute activation of the segmentation network's backbone
-        for the degraded, the restored (segmentation prompt) and the clean image, on one scale."""
+        """Draw a row a corruption: the mean absolute activation of the segmentation network's
+        backbone for the degraded, the restored (segmentation prompt) and the clean image, on one
+        scale.
+        """
         clean = response(self.clean)
         least, most = float(clean.min()), float(np.percentile(clean, BRIGHTEST))
         columns = ["degraded", *([OURS] if self._has(OURS) else []), "clean"]
@@ -103,7 +105,7 @@ def _similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _coloured(response: NDArray[np.float32], least: float, most: float) -> np.ndarray:
-    """Viridis, which grows evenly in lightness."""
+    """Colour by viridis, which grows evenly in lightness."""
     level = np.clip((response - least) / max(most - least, 1e-9), 0, 1)
     return cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
 

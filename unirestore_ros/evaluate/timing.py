@@ -80,7 +80,7 @@ def _row(work: Work, spent: Sequence[Spent]) -> Row:
 
 
 def timed_in_turn(works: Mapping[Work, Callable[[], object]], warm_up: int, runs: int) -> list[Row]:
-    """Every kind of work once in each of ``runs`` turns, after some to warm up."""
+    """Time every kind of work once in each of ``runs`` turns, after some to warm up."""
     for turn in range(warm_up + runs):
         if turn <= warm_up:
             times = Times()

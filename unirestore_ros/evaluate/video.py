@@ -40,8 +40,8 @@ Map = NDArray[np.float32]
 
 
 def read_video(file: Path, frames: int) -> list[Image]:
-    """The first ``frames`` RGB frames, at most LARGEST_WIDTH wide; ValueError where there are not
-    two of them."""
+    """Read the first ``frames`` RGB frames, at most LARGEST_WIDTH wide; ValueError for fewer than
+    two."""
     capture = cv2.VideoCapture(str(file))
     read: list[Image] = []
     while len(read) < frames:
@@ -58,7 +58,8 @@ def read_video(file: Path, frames: int) -> list[Image]:
 
 
 def measure(network: UniRestore, clean: Sequence[Image]) -> Json:
-    """``static``: deviation over time; ``clip``: warped error and PSNR, both of every version."""
+    """Measure ``static``, the deviation over time, and ``clip``, warped error and PSNR, of every
+    version."""
     restorer = Restorer(network)
     total = 2 * STATIC_FRAMES + len(MOVING_INPUTS) * len(clean)
     with tqdm(total=total, unit="frame") as bar:
@@ -99,7 +100,7 @@ def _pixels(image: Tensor, shape: tuple[int, ...]) -> Image:
 
 
 def _static(restorer: Restorer, scene: Image, name: str) -> Iterator[Json]:
-    """One clean frame again and again, as it is or with new sensor noise every time."""
+    """Restore one clean frame again and again, as it is or with new sensor noise every time."""
     outputs = [restorer(_input(scene, name, number)) for number in range(STATIC_FRAMES)]
     deviations = {
         version: deviation([output[version] for output in outputs]) for version in outputs[0]
@@ -110,7 +111,7 @@ def _static(restorer: Restorer, scene: Image, name: str) -> Iterator[Json]:
 
 
 def deviation(frames: Sequence[Image]) -> float:
-    """Standard deviation over time of each value, in grey levels; mean over the image."""
+    """Compute each value's deviation over time, in grey levels; mean over the image."""
     return float(np.stack(frames).astype(np.float32).std(axis=0).mean())
 
 
@@ -153,14 +154,16 @@ class Motion:
     known: NDArray[np.bool_]
 
     def error(self, before: Image, now: Image) -> float:
-        """Mean absolute difference, in grey levels, of ``now`` and ``before`` moved to it."""
+        """Compute the mean absolute difference, in grey levels, of ``now`` and ``before`` moved to
+        it."""
         moved = cv2.remap(before, self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         difference = np.abs(moved.astype(np.float32) - now).mean(axis=2)
         return float(difference[self.known].mean())
 
 
 def motion(before: Image, now: Image) -> Motion:
-    """From two clean RGB frames (H, W, 3), by dense inverse search (Kroeger et al., ECCV 2016)."""
+    """Estimate motion between two clean RGB frames (H, W, 3) by dense inverse search (Kroeger et
+    al., ECCV 2016)."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, now)]
     height, width = grey[0].shape

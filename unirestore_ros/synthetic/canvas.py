@@ -51,12 +51,13 @@ class Camera:
     bend: Bend
 
     def sideways(self, s: Array | float) -> Array:
-        """How far the road's middle at s lies to the right of the camera's straight course."""
+        """Compute how far the road's middle at s lies right of the camera's straight course."""
         ahead = np.asarray(s) - self.s
         return self.bend(s) - self.bend(self.s) - self.bend.slope(self.s) * ahead - self.x
 
     def project(self, x: Array, y: Array, s: Array) -> tuple[Array, Array]:
-        """Canvas points (N,2) and inverse depths (N,); what is nearer than NEAR_M is put there."""
+        """Project to canvas points (N,2) and inverse depths (N,); what is nearer than NEAR_M is
+        put there."""
         inverse = 1.0 / np.maximum(np.asarray(s, float) - self.s, NEAR_M)
         across = (np.asarray(x) + self.sideways(s)) * self.focal * inverse + self.column
         down = self.horizon - (np.asarray(y) - self.height) * self.focal * inverse
@@ -79,7 +80,7 @@ class Texture:
         self._levels: dict[tuple[int, int], Array] = {(0, 0): self.image}
 
     def fitting(self, width: float, height: float) -> Array:
-        """The smallest copy that is at least as large as a drawing of width x height pixels."""
+        """Return the smallest copy that is at least as large as width x height pixels."""
         i = _halvings(self.image.shape[1], width)
         j = _halvings(self.image.shape[0], height)
         if (i, j) not in self._levels:
@@ -89,7 +90,7 @@ class Texture:
 
 
 def _halvings(texels: int, pixels: float) -> int:
-    """How often the texels may be halved and still be at least as many as the pixels."""
+    """Count how often the texels may be halved and still be at least as many as the pixels."""
     return max(0, int(texels / max(pixels, 1.0)).bit_length() - 1)
 
 
@@ -213,7 +214,7 @@ class Canvas:
                 cv2.fillConvexPoly(self.instances, shape, instance, cv2.LINE_8, _SHIFT)
 
     def _region(self, corners: Array) -> tuple[int, int, int, int] | None:
-        """Bounding box on the canvas, aligned to whole frame pixels; None if nothing is on it."""
+        """Compute the bounding box on the canvas, in whole frame pixels; None if it is empty."""
         across, down = corners[:, 0].tolist(), corners[:, 1].tolist()
         left = max(math.floor(min(across) / SUPERSAMPLE) * SUPERSAMPLE, 0)
         top = max(math.floor(min(down) / SUPERSAMPLE) * SUPERSAMPLE, 0)
@@ -224,7 +225,7 @@ class Canvas:
         return left, top, right, bottom
 
     def _mix(self, patch: Array, region: tuple[int, int, int, int]) -> Array:
-        """Lay a premultiplied RGBA patch over the image; its alpha."""
+        """Lay a premultiplied RGBA patch over the image; returns its alpha."""
         left, top, right, bottom = region
         alpha = cv2.extractChannel(patch, 3)
         through = cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2RGB)
@@ -252,19 +253,19 @@ class Canvas:
 
 
 def _fixed(points: Array) -> Array:
-    """Pixel edges to OpenCV's fixed-point pixel centres."""
+    """Convert pixel edges to OpenCV's fixed-point pixel centres."""
     return np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
 def _scaling(across: float, down: float, x: float, y: float) -> Array:
-    """Affine matrix that enlarges about the corner and moves that to (x, y), at pixel centres."""
+    """Make the affine matrix that enlarges about the corner and moves that to (x, y)."""
     return np.array(
         ((across, 0.0, x + 0.5 * across - 0.5), (0.0, down, y + 0.5 * down - 0.5)), np.float32
     )
 
 
 def _plane(corners: Array, inverse_depths: Array, region: tuple[int, int, int, int]) -> Array:
-    """1/depth of a plane is linear in the image: its values at the region's frame pixels."""
+    """Compute 1/depth at the region's frame pixels: of a plane it is linear in the image."""
     left, top, right, bottom = region
     (x0, y0), (x1, y1), _, (x3, y3) = corners.tolist()
     value, across, down = inverse_depths[[0, 1, 3]].tolist()

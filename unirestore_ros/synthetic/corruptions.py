@@ -58,13 +58,14 @@ _global_rng_lock = threading.Lock()
 
 
 def seed_of(seed_key: str, name: str, severity: int) -> int:
-    """Seed in [0, 2^32) of one degraded image: the same on every machine and Python version."""
+    """Compute the seed in [0, 2^32) of one degraded image: the same on every machine and Python
+    version."""
     digest = hashlib.sha256(f"{seed_key}|{name}|{severity}".encode()).digest()
     return int.from_bytes(digest[:4], "little")
 
 
 def corrupt(image: Array, name: str, severity: int, seed_key: str) -> Array:
-    """Corrupted copy of an RGB uint8 image (H,W,3), H and W at least 32.
+    """Return a corrupted copy of an RGB uint8 image (H,W,3), H and W at least 32.
 
     ``seed_key`` is the file's name: it, ``name`` and ``severity`` together decide the pixels.
     Raises ValueError for an unknown name or severity, ImportError without the library.
@@ -83,7 +84,7 @@ def corrupt(image: Array, name: str, severity: int, seed_key: str) -> Array:
 
 
 def fast_glass_blur(image: Array, severity: int, rng: Rng) -> Array:
-    """``glass_blur`` without its loop over pixels, for filling training caches.
+    """Apply ``glass_blur`` without its loop over pixels, for filling training caches.
 
     Each pass moves every pixel by a random shift at once; the library swaps pixels one after
     another, so that a pixel may travel further. Evaluation uses the library's own.
@@ -130,7 +131,7 @@ def _library() -> dict[str, Callable[..., Array]]:
 
 @contextlib.contextmanager
 def _numpy_seeded(seed: int) -> Iterator[None]:
-    """The library draws from numpy's global generator: seed it, and put its state back after."""
+    """Seed numpy's global generator, which the library draws from; put its state back after."""
     with _global_rng_lock:
         state = np.random.get_state()
         np.random.seed(seed)

@@ -69,7 +69,7 @@ class Drive:
         self._finish = _Finish(self._light, width, height)
 
     def frame(self, t: float) -> Frame:
-        """The frame t seconds into the drive."""
+        """Render the frame t seconds into the drive."""
         camera = self._camera(t)
         canvas = Canvas(*self.size)
         self._paint_sky(canvas, camera)
@@ -95,7 +95,7 @@ class Drive:
         )
 
     def _paint_sky(self, canvas: Canvas, camera: Camera) -> None:
-        """The sky image turns with the road's course and with the camera."""
+        """Paint the sky, which turns with the road's course and with the camera."""
         course = float(np.arctan(camera.bend.slope(camera.s)))
         rows, columns = self._sky.shape[:2]
         x = camera.column - columns / 2 - course * camera.focal * 0.5
@@ -131,7 +131,7 @@ class Drive:
         self._ground.paint(canvas.image, camera, self._house_shadows(x, z, camera))
 
     def _house_shadows(self, x: Array, z: Array, camera: Camera) -> Array | None:
-        """How much of the sun the houses on its side take from each ground pixel, in [0, 1]."""
+        """Compute how much sun the houses on its side take from each ground pixel, in [0, 1]."""
         if self._light.sun < 0.1:
             return None
         side = 1 if self._light.side > 0 else -1
@@ -168,8 +168,8 @@ class DemoFrame:
 def demo_frames(
     count: int, size: tuple[int, int] = (480, 360), part: range | None = None
 ) -> Iterator[DemoFrame]:
-    """``count`` frames at RATE_HZ through all stretches, each of at least one frame; or only those
-    with an index in ``part``, so that several processes may share the work.
+    """Yield ``count`` frames at RATE_HZ through all stretches, each of at least one frame; or only
+    those with an index in ``part``, so that several processes may share the work.
 
     Raises ValueError if there are fewer frames than stretches.
     """

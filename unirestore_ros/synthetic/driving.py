@@ -58,7 +58,7 @@ STEADY = ("fog", "lens_drops", "motion_blur")
 
 
 def degrade(image: Array, name: str, severity: int, rng: Rng, depth: Array | None = None) -> Array:
-    """Degraded copy of an RGB uint8 image (H,W,3).
+    """Return a degraded copy of an RGB uint8 image (H,W,3).
 
     ``depth``: metres, float32 (H,W); without it ``proxy_depth`` stands in.
     Raises ValueError for an unknown name, severity, or a wrong shape.
@@ -70,7 +70,7 @@ def degrade(image: Array, name: str, severity: int, rng: Rng, depth: Array | Non
 
 
 def checked_depth(image: Array, severity: int, depth: Array | None) -> Array:
-    """``depth``, or the proxy for it; ValueError for a severity or a shape that cannot be."""
+    """Return ``depth`` or the proxy for it; ValueError for a wrong severity or shape."""
     if severity not in (1, 2, 3, 4, 5):
         raise ValueError(f"severity {severity!r} is not one of 1, 2, 3, 4, 5")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -83,14 +83,14 @@ def checked_depth(image: Array, severity: int, depth: Array | None) -> Array:
 
 
 def frame_rng(seed_key: str, name: str, frame: int) -> Rng:
-    """Generator for frame number ``frame`` of a video; the same for every frame if STEADY."""
+    """Make the generator for frame number ``frame`` of a video: always the same if STEADY."""
     number = "steady" if name in STEADY else str(frame)
     digest = hashlib.sha256(f"{seed_key}|{name}|{number}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
 def proxy_depth(height: int, width: int) -> Array:
-    """Depth in metres for a photograph without one, from the row alone: a street as a corridor.
+    """Guess depth in metres, float32 (H,W), from the row alone: a street as a corridor.
 
     The horizon lies at 45 % of the height and the focal length f is 0.85 widths (a lens of 61
     degrees). Row v below it is road at CAMERA_HEIGHT_M * f / (v - horizon), above it a ceiling
@@ -103,7 +103,7 @@ def proxy_depth(height: int, width: int) -> Array:
 
 
 def transmission(depth: Array, visibility_m: float) -> Array:
-    """Share of light that is left after ``depth`` metres: 5 % at ``visibility_m``."""
+    """Compute the share of light left after ``depth`` metres: 5 % at ``visibility_m``."""
     return np.exp(np.float32(-2.996 / visibility_m) * depth)
 
 
@@ -144,7 +144,7 @@ def _low_light(light: Array, level: int, rng: Rng, depth: Array) -> Array:
 
 
 def _motion_blur(light: Array, level: int, rng: Rng, depth: Array) -> Array:
-    """Mean over 32 places along the path: five times the mean of two copies, twice as far apart."""
+    """Average over 32 places along the path: five times over two copies, twice as far apart."""
     height, width = depth.shape
     angle = rng.normal(0.0, 0.35) + np.pi * rng.integers(2)  # a turning camera: mostly sideways
     step = BLUR_PER_WIDTH[level] * width / 31.0 * np.array((np.cos(angle), np.sin(angle)))
@@ -170,18 +170,18 @@ def _snow(light: Array, level: int, rng: Rng, depth: Array) -> Array:
 
 
 def _veil(light: Array, share: Array, airlight: Array) -> Array:
-    """I = J t + A (1 - t), with t (H,W) and A an RGB colour."""
+    """Compute I = J t + A (1 - t), with t (H,W) and A an RGB colour."""
     return airlight + (light - airlight) * share[..., None]
 
 
 def _sensor_noise(light: Array, gain: float, rng: Rng) -> Array:
-    """Shot and read noise: variance gain * J + (2.5 gain)^2, drawn as Gaussian."""
+    """Add shot and read noise: variance gain * J + (2.5 gain)^2, drawn as Gaussian."""
     deviation = np.sqrt(np.float32(gain) * light + np.float32((2.5 * gain) ** 2))
     return light + deviation * rng.standard_normal(light.shape, np.float32)
 
 
 def _streaks(shape: tuple[int, int], count: int, rng: Rng) -> Array:
-    """Opacity of rain streaks in [0, 1], float32 (H,W): many thin faint ones, few near and wide."""
+    """Draw the opacity of rain streaks in [0, 1], float32 (H,W): many thin, few near and wide."""
     scale = shape[1] / 480
     far = cv2.GaussianBlur(_dashes(shape, count, 12 * scale, 0.6, rng), (0, 0), 0.5 * scale)
     near = _dashes(shape, count // 12, 34 * scale, 1.6 * scale, rng)
@@ -190,7 +190,7 @@ def _streaks(shape: tuple[int, int], count: int, rng: Rng) -> Array:
 
 
 def _dashes(shape: tuple[int, int], count: int, length: float, thickness: float, rng: Rng) -> Array:
-    """uint8 (H,W) of short falling lines; away from the image's middle they lean outwards."""
+    """Draw short falling lines, uint8 (H,W); away from the image's middle they lean outwards."""
     height, width = shape
     layer = np.zeros(shape, np.uint8)
     start = rng.uniform((-0.1 * width, -0.1 * height), (1.1 * width, 1.1 * height), (count, 2))
@@ -261,7 +261,7 @@ RngOf = Callable[[str], Rng]
 
 
 def mix(image: Array, name: str, severity: int, rng_of: RngOf, depth: Array | None = None) -> Array:
-    """Degraded copy of an RGB uint8 image (H,W,3) by every part of the mixture ``name``.
+    """Return a copy of an RGB uint8 image (H,W,3) degraded by every part of the mixture ``name``.
 
     ``rng_of`` gives the generator of a part by its name; ``depth`` as in ``driving.degrade``.
     Raises ValueError for an unknown name, severity, or a wrong shape.
@@ -278,7 +278,7 @@ def mix(image: Array, name: str, severity: int, rng_of: RngOf, depth: Array | No
 def mix_frame(
     image: Array, name: str, severity: int, seed_key: str, frame: int, depth: Array | None = None
 ) -> Array:
-    """Frame number ``frame`` of a video; what is steady in a video is seeded alike in every one."""
+    """Degrade frame number ``frame`` of a video; what is steady is seeded alike in every frame."""
     return mix(image, name, severity, lambda part: frame_rng(seed_key, part, frame), depth)
 
 
@@ -300,18 +300,18 @@ def _encode_table() -> Array:
 
 
 def to_linear(image: Array) -> Array:
-    """Linear light in [0, 1], float32, of uint8 sRGB code values (IEC 61966-2-1)."""
+    """Decode linear light in [0, 1], float32, from uint8 sRGB code values (IEC 61966-2-1)."""
     return cv2.LUT(image, _decode_table())
 
 
 def to_srgb(linear: Array) -> Array:
-    """uint8 sRGB code values of linear light, clipped to [0, 1] as a sensor does."""
+    """Encode linear light as uint8 sRGB code values, clipped to [0, 1] as a sensor does."""
     index = np.clip(linear * _STEPS + 0.5, 0, _STEPS).astype(np.uint16)
     return np.take(_encode_table(), index)
 
 
 def smooth_field(rng: Rng, shape: tuple[int, int], cells: int) -> Array:
-    """Smooth random field in about [-1, 1], float32 (H,W), ``cells`` bumps across its width."""
+    """Make a smooth random field in about [-1, 1], float32 (H,W), ``cells`` bumps wide."""
     height, width = shape
     rows = max(2, round(cells * height / width))
     coarse = rng.uniform(-1.0, 1.0, (rows + 3, cells + 3)).astype(np.float32)

@@ -42,7 +42,7 @@ class FacadeStyle:
 
 
 def make_style(seed: int, kind: str, number: int) -> FacadeStyle:
-    """A house style; kind: shops, terrace, houses or office."""
+    """Make a house style; kind: shops, terrace, houses or office."""
     rng = generator(seed, "style", kind, number)
     materials = {
         "shops": ("brick", "render", "stone", "brick"),
@@ -69,7 +69,7 @@ def make_style(seed: int, kind: str, number: int) -> FacadeStyle:
 
 
 def make_facade(rng: Rng, style: FacadeStyle, width_m: float, storeys: int, light: Array) -> Array:
-    """RGB uint8 image of a front, PIXELS_PER_M, storeys * storey_m + 0.5 m high."""
+    """Draw a front, RGB uint8, at PIXELS_PER_M, storeys * storey_m + 0.5 m high."""
     height = round((storeys * style.storey_m + 0.5) * PIXELS_PER_M)
     wall = make_wall(rng, style.material, style.colour, height, round(width_m * PIXELS_PER_M))
     _weather(wall, rng)
@@ -89,7 +89,7 @@ def make_facade(rng: Rng, style: FacadeStyle, width_m: float, storeys: int, ligh
 def make_wall(
     rng: Rng, material: str, colour: tuple[int, int, int], height: int, width: int
 ) -> Array:
-    """Bare wall, float32 (H,W,3)."""
+    """Draw a bare wall, float32 (H,W,3)."""
     base: Array = np.full((height, width), 1.0, np.float32)
     if material in ("brick", "stone"):
         course, length = (3, 9) if material == "brick" else (14, 26)
@@ -109,7 +109,7 @@ def make_wall(
 
 
 def make_roof(rng: Rng, width_m: float, light: Array) -> Array:
-    """Tiled roof, 4 m from ridge to eave."""
+    """Draw a tiled roof, RGB uint8, 4 m from ridge to eave."""
     height, width = 4 * PIXELS_PER_M, round(width_m * PIXELS_PER_M)
     tones = rng.normal(1.0, 0.09, (64, 256))
     rows, columns = np.arange(height)[:, None] // 8, np.arange(width)[None, :] // 8
@@ -120,7 +120,7 @@ def make_roof(rng: Rng, width_m: float, light: Array) -> Array:
 
 
 def make_gable(rng: Rng, style: FacadeStyle, wall_m: float, roof_m: float, light: Array) -> Array:
-    """Premultiplied RGBA of a side wall 9 m deep, with its triangle under the roof."""
+    """Draw a side wall 9 m deep, premultiplied RGBA, with its triangle under the roof."""
     width, top = 9 * PIXELS_PER_M, round(roof_m * PIXELS_PER_M)
     height = top + round(wall_m * PIXELS_PER_M)
     wall = make_wall(rng, style.material, style.colour, height, width)
@@ -140,7 +140,7 @@ def make_gable(rng: Rng, style: FacadeStyle, wall_m: float, roof_m: float, light
 
 
 def _weather(wall: Array, rng: Rng) -> None:
-    """Large stains, streaks that run down, and dirt near the ground."""
+    """Add large stains, streaks that run down, and dirt near the ground."""
     height, width = wall.shape[:2]
     stains = noise_patch(rng, height, width, 1.3)
     streaks = cv2.resize(
@@ -169,7 +169,7 @@ def _storey(wall: Array, rng: Rng, style: FacadeStyle, bottom: int, door: bool) 
 def _window(
     wall: Array, rng: Rng, style: FacadeStyle, x: int, y: int, width: int, height: int
 ) -> None:
-    """Glass that mirrors some sky, curtains, a frame with bars, a lintel and a sill."""
+    """Draw glass that mirrors some sky, curtains, a frame with bars, a lintel and a sill."""
     if y < 4 or x < 3 or x + width + 3 > wall.shape[1] or y + height + 4 > wall.shape[0]:
         return
     surround = wall[y - 4 : y, x - 2 : x + width + 2]
@@ -190,7 +190,7 @@ def _window(
 
 
 def _glass(rng: Rng, width: int, height: int) -> Array:
-    """Dark panes with a soft reflection of sky and of what stands opposite."""
+    """Draw dark panes with a soft reflection of sky and of what stands opposite."""
     dark = rng.uniform(30, 66)
     sky = rng.uniform(20, 110) if rng.random() < 0.6 else rng.uniform(0, 20)
     cut = rng.uniform(0.2, 0.9) + 0.12 * np.sin(np.arange(width) / width * rng.uniform(2, 9))
@@ -213,7 +213,7 @@ def _door(wall: Array, rng: Rng, x: int, bottom: int, width: int, height: int) -
 
 
 def _shop(wall: Array, rng: Rng, bottom: int, height: int) -> None:
-    """Shops 4 to 8 m wide: a fascia with lettering, display windows, a door."""
+    """Draw shops 4 to 8 m wide: a fascia with lettering, display windows, a door."""
     x, width = 0, wall.shape[1]
     while width - x > 2 * PIXELS_PER_M:
         span = min(int(rng.integers(4, 9)) * PIXELS_PER_M, width - x)
@@ -247,7 +247,7 @@ def _lettering(fascia: Array, rng: Rng, dark: bool) -> None:
 
 
 def _display(glass: Array, rng: Rng) -> None:
-    """Goods, posters and lamps behind the pane."""
+    """Draw goods, posters and lamps behind the pane."""
     height, width = glass.shape[:2]
     for _ in range(width // 14):
         x, y = int(rng.integers(0, width)), int(rng.integers(height // 4, height))

@@ -51,7 +51,7 @@ FAR_M = 1000.0
 
 
 def boxes_of(instances: Array, labels: Array) -> tuple[Box, ...]:
-    """Boxes of the things numbered in ``instances`` (H,W) int32, 0 where there is none.
+    """Find the boxes of the things numbered in ``instances`` (H,W) int32, 0 where there is none.
 
     A thing with fewer than LEAST_AREA visible pixels, or a smaller box than its category's least,
     has no box.

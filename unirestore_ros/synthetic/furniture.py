@@ -21,7 +21,7 @@ PIXELS_PER_M = 64
 
 
 def make_sign(seed: int, number: int, light: Light) -> tuple[Array, Array]:
-    """A plate on a pole, 1 m by 3 m: premultiplied RGBA and its label map."""
+    """Draw a plate on a pole, 1 m by 3 m: premultiplied RGBA and its label map."""
     rng = generator(seed, "sign", number)
     image, labels = _post(rng, 1.0, 3.0, 0.07)
     kind = int(rng.integers(5))
@@ -55,7 +55,7 @@ def make_sign(seed: int, number: int, light: Light) -> tuple[Array, Array]:
 
 
 def _number(plate: Array, middle: int) -> None:
-    """A speed limit; drawn on the colours alone, for OpenCV 5 blends letters into alpha as well."""
+    """Draw a speed limit, on the colours alone: OpenCV 5 blends letters into alpha as well."""
     colours = np.ascontiguousarray(plate[..., :3])
     place = (middle - 14, middle + 7)
     cv2.putText(colours, "30", place, cv2.FONT_HERSHEY_SIMPLEX, 0.62, (20, 20, 20), 2, cv2.LINE_AA)
@@ -63,7 +63,7 @@ def _number(plate: Array, middle: int) -> None:
 
 
 def make_traffic_light(seed: int, number: int, light: Light) -> tuple[Array, Array]:
-    """Three lamps on a pole, 1 m by 3.4 m."""
+    """Draw three lamps on a pole, 1 m by 3.4 m: premultiplied RGBA and its label map."""
     rng = generator(seed, "traffic light", number)
     image, labels = _post(rng, 1.0, 3.4, 0.1)
     plate = np.zeros_like(image)
@@ -78,7 +78,7 @@ def make_traffic_light(seed: int, number: int, light: Light) -> tuple[Array, Arr
 
 
 def make_lamp_post(seed: int, light: Light) -> Array:
-    """A street lamp 8 m high and 2 m wide, its arm to the right."""
+    """Draw a street lamp 8 m high and 2 m wide, premultiplied RGBA, its arm to the right."""
     rng = generator(seed, "lamp")
     image, _ = _post(rng, 2.0, 8.0, 0.13)
     tone = (*image[-2, PIXELS_PER_M, :3].tolist(), 255)
@@ -88,7 +88,7 @@ def make_lamp_post(seed: int, light: Light) -> Array:
 
 
 def make_pole(seed: int, light: Light) -> Array:
-    """A bollard or post, 0.3 m by 1.1 m."""
+    """Draw a bollard or post, 0.3 m by 1.1 m, premultiplied RGBA."""
     rng = generator(seed, "pole")
     image, _ = _post(rng, 0.3, 1.1, 0.14)
     image[6:14, :, :3] = np.where(image[6:14, :, 3:] > 0, 190, 0)
@@ -96,7 +96,7 @@ def make_pole(seed: int, light: Light) -> Array:
 
 
 def make_railing(rng: Rng, light: Light, facing: float) -> Array:
-    """Premultiplied RGBA of 8 m of railings or board fence, 1.2 m high, at 40 px/m."""
+    """Draw 8 m of railings or board fence, 1.2 m high, at 40 px/m, premultiplied RGBA."""
     height, width = 48, 320
     image = np.zeros((height, width, 4), np.uint8)
     if rng.random() < 0.55:
@@ -119,7 +119,7 @@ def make_railing(rng: Rng, light: Light, facing: float) -> Array:
 
 
 def _post(rng: Rng, width_m: float, height_m: float, thickness_m: float) -> tuple[Array, Array]:
-    """A round post in the middle, lit from one side, and its label map."""
+    """Draw a round post in the middle, lit from one side, and its label map."""
     shape = (round(height_m * PIXELS_PER_M), round(width_m * PIXELS_PER_M))
     image = np.zeros((*shape, 4), np.uint8)
     half = max(2, round(thickness_m * PIXELS_PER_M / 2))
@@ -156,7 +156,8 @@ BARK = (74, 64, 54)
 
 
 def make_tree(seed: int, number: int, light: Light, bare: bool, autumn: bool) -> Array:
-    """Premultiplied RGBA uint8, TREE_PIXELS square: a trunk in the middle of the lower edge."""
+    """Draw a tree, premultiplied RGBA uint8, TREE_PIXELS square: a trunk in the middle of the lower
+    edge."""
     rng = generator(seed, "tree", number)
     skeleton = np.zeros((TREE_PIXELS, TREE_PIXELS, 4), np.uint8)
     tips: list[tuple[float, float]] = []
@@ -174,7 +175,7 @@ def make_tree(seed: int, number: int, light: Light, bare: bool, autumn: bool) ->
 
 
 def make_hedge(rng: Rng, light: Light, facing: float) -> Array:
-    """Premultiplied RGBA, 8 m by 1.6 m at 40 px/m, with an uneven upper edge."""
+    """Draw a hedge, premultiplied RGBA, 8 m by 1.6 m at 40 px/m, with an uneven upper edge."""
     height, width = 64, 320
     fine, coarse = noise_patch(rng, height, width, 0.5), noise_patch(rng, height, width, 1.2)
     colour = np.array(LEAF_COLOURS[rng.integers(len(LEAF_COLOURS))]) * light.on_wall(facing)
@@ -195,7 +196,7 @@ def _grow(
     depth: int,
     tips: list[tuple[float, float]],
 ) -> None:
-    """A branch and what grows from it; ends of branches are noted in ``tips``."""
+    """Draw a branch and what grows from it; ends of branches are added to ``tips``."""
     end = (start[0] + length * np.cos(angle), start[1] + length * np.sin(angle))
     grey = float(rng.uniform(0.8, 1.2))
     colour = (*(grey * part for part in BARK), 255.0)
@@ -223,7 +224,7 @@ def _grow(
 def _leafed(
     skeleton: Array, rng: Rng, tips: list[tuple[float, float]], colour: Array, light: Light
 ) -> Array:
-    """The skeleton behind and among some thousand leaf clumps, painted from dark to light."""
+    """Paint some thousand leaf clumps over the skeleton, from dark to light."""
     image = skeleton.copy()
     centres = np.array(tips)[rng.integers(len(tips), size=4800)]
     spread = TREE_PIXELS * 0.042

@@ -86,7 +86,7 @@ class Ground:
         image[first:] = colour
 
     def first_row(self, camera: Camera) -> int:
-        """The first image row below the horizon, whole frame pixels."""
+        """Find the first image row below the horizon, in whole frame pixels."""
         return (int(np.floor(camera.horizon / SUPERSAMPLE)) + 1) * SUPERSAMPLE
 
     def labels_at(self, x: Array) -> Array:
@@ -144,7 +144,7 @@ class _View:
 
     @staticmethod
     def below_horizon(camera: Camera, first: int, height: int, width: int) -> _View:
-        """Rows ``first`` to ``height`` of the canvas."""
+        """Make the view of rows ``first`` to ``height`` of the canvas."""
         z = camera.height * camera.focal / (np.arange(first, height) + 0.5 - camera.horizon)
         across = z / camera.focal
         x0 = -camera.sideways(camera.s + z) - (camera.column - 0.5) * across
@@ -160,13 +160,14 @@ class _View:
         )
 
     def x(self, scale: float = 1.0, offset: float = 0.0) -> Array:
-        """Metres to the right of the road's middle at every pixel, times scale, plus offset."""
+        """Compute metres right of the road's middle at every pixel, times scale, plus offset."""
         columns = np.arange(self.width, dtype=np.float32)
         start = (self.x0 * scale + offset).astype(np.float32)[:, None]
         return start + (self.metres_across * scale).astype(np.float32)[:, None] * columns
 
     def maps(self, per_m: float) -> tuple[Array, Array]:
-        """Texture coordinates (x, s) of every pixel, float32; s within a tile of 4096 texels."""
+        """Compute texture coordinates (x, s) of every pixel, float32; s within a tile of 4096
+        texels."""
         s = ((self.s * per_m) % 4096).astype(np.float32)[:, None]
         return self.x(per_m), np.repeat(s, self.width, axis=1)
 
@@ -213,7 +214,7 @@ def _section_rows(copies: Array, view: _View, level: Array) -> Array:
 
 
 def _blurred_copies(section: Array) -> Array:
-    """(levels, columns, 3) uint8: row k is averaged over 2^k columns."""
+    """Stack blurred copies (levels, columns, 3) uint8: row k is averaged over 2^k columns."""
     rows = [section]
     for level in range(1, 9):
         rows.append(cv2.blur(section, (2**level, 1), borderType=cv2.BORDER_REPLICATE))
@@ -221,7 +222,8 @@ def _blurred_copies(section: Array) -> Array:
 
 
 def _dash_share(s: Array, covers: Array, painted: float, period: float) -> Array:
-    """Share of each row's stretch of road that carries a dash: an integral, so no flicker."""
+    """Compute the share of each row's stretch of road that carries a dash: an integral, so that
+    nothing flickers."""
 
     def painted_until(place: Array) -> Array:
         whole = np.floor(place / period)
@@ -240,7 +242,7 @@ def _section_labels(street: Street) -> Array:
 
 
 def _sections(rng: Rng, street: Street, light: Light) -> tuple[Array, Array]:
-    """Cross sections (1, columns, 3) float32 without and with the dashes."""
+    """Draw the cross section (1, columns, 3) float32 without and with the dashes."""
     count = round(2 * HALF_WIDTH_M * SECTION_PER_M)
     x = (np.arange(count) + 0.5) / SECTION_PER_M - HALF_WIDTH_M
     side = np.abs(x)
@@ -280,7 +282,8 @@ def _stripe(colour: Array, side: Array, at: float, paint: Array) -> None:
 
 
 def _grain(rng: Rng, street: Street) -> Array:
-    """uint8 (s, x), mean 128: asphalt with cracks and repairs, slabs with joints, grass."""
+    """Draw the grain, uint8 (s, x), mean 128: asphalt with cracks and repairs, slabs with joints,
+    grass."""
     rows, columns = STRIP_ROWS, round(2 * HALF_WIDTH_M * GRAIN_PER_M)
     fine, medium = noise_strip(rng, columns, 0.3), noise_strip(rng, columns, 1.1)
     asphalt = 1 + 0.045 * fine + 0.045 * medium
@@ -302,7 +305,7 @@ def _grain(rng: Rng, street: Street) -> Array:
 
 
 def _repairs(asphalt: Array, rng: Rng) -> None:
-    """Repaired rectangles, darker or lighter, and winding cracks."""
+    """Draw repaired rectangles, darker or lighter, and winding cracks."""
     rows, columns = asphalt.shape
     for _ in range(14):
         x, s = int(rng.integers(columns)), int(rng.integers(rows))

@@ -68,7 +68,7 @@ def _tile(slope: float) -> Array:
 
 
 def sway(t: float, phases: Array, periods: tuple[float, ...]) -> float:
-    """Smooth wandering in about [-1, 1]: the mean of sines with these periods."""
+    """Wander smoothly in about [-1, 1]: the mean of sines with these periods."""
     angles = 2 * np.pi * t / np.asarray(periods) + phases[: len(periods)]
     return float(np.sin(angles).mean())
 
@@ -77,7 +77,7 @@ Colour = tuple[int, int, int]
 
 
 def palette(codes: str) -> tuple[Colour, ...]:
-    """RGB colours, 0 to 255, of hex codes with spaces between."""
+    """Read RGB colours, 0 to 255, from hex codes with spaces between."""
     return tuple((code[0], code[1], code[2]) for code in map(bytes.fromhex, codes.split()))
 
 

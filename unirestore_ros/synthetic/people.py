@@ -25,7 +25,7 @@ HAIR = palette("241c18 5a422a 96784c 787674")
 
 
 def make_pedestrian(seed: int, number: int, phase: int, towards: bool, light: Light) -> Array:
-    """Premultiplied RGBA, 1 m by 1.9 m; ``towards``: the face is seen."""
+    """Draw a pedestrian, premultiplied RGBA, 1 m by 1.9 m; ``towards``: the face is seen."""
     rng = generator(seed, "pedestrian", number)
     figure = _Figure(1.0, 1.9)
     coat, trousers = _pick(rng, CLOTHES), _pick(rng, CLOTHES) * 0.7
@@ -57,7 +57,7 @@ def make_pedestrian(seed: int, number: int, phase: int, towards: bool, light: Li
 
 
 def make_cyclist(seed: int, number: int, phase: int, towards: bool, light: Light) -> Array:
-    """Premultiplied RGBA, 1 m by 1.9 m: rider and bicycle along the line of sight."""
+    """Draw rider and bicycle along the line of sight, premultiplied RGBA, 1 m by 1.9 m."""
     rng = generator(seed, "cyclist", number)
     figure = _Figure(1.0, 1.9)
     coat, trousers = _pick(rng, CLOTHES) * 1.1, _pick(rng, CLOTHES) * 0.65
@@ -98,7 +98,7 @@ class _Figure:
         end_width: float,
         colour: Array | Colour,
     ) -> None:
-        """A tapered piece with rounded ends."""
+        """Draw a tapered piece with rounded ends."""
         a, b = self._place(start), self._place(end)
         along = (b - a) / (np.hypot(*(b - a)) + 1e-6)
         normal = np.array((-along[1], along[0]))
@@ -128,7 +128,7 @@ class _Figure:
         cv2.ellipse(self.image, place, axes, 0, arc[0], arc[1], _paint(colour), -1)
 
     def finished(self, rng: Rng, light: Light) -> Array:
-        """Rounded shading from the sun's side, folds of cloth, soft edges."""
+        """Add rounded shading from the sun's side, folds of cloth and soft edges."""
         height, width = self.image.shape[:2]
         alpha = blurred(self.image[..., 3], 0.8)
         inside = blurred(self.image[..., 3].astype(np.float32) / 255, 5.0)

@@ -31,7 +31,7 @@ STRETCHES = (
 
 
 def stretch_of_each(count: int) -> list[Stretch]:
-    """The stretch of each of ``count`` frames: contiguous, shares rounded, none left out.
+    """List the stretch of each of ``count`` frames: contiguous, shares rounded, none left out.
 
     Raises ValueError if there are fewer frames than stretches.
     """

@@ -91,7 +91,7 @@ class Traffic:
                 yield Standing(texture, stream.x, s, 1.0, 1.9, BICYCLIST, True)
 
     def _slots(self, stream: Stream, t: float, camera_s: float) -> Iterator[tuple[int, float, Rng]]:
-        """Taken slots in view: number, place along the road now, and the slot's own generator."""
+        """Yield taken slots in view: number, place along the road now, the slot's own generator."""
         origin = stream.speed * t
         first = int(np.floor((camera_s - origin) / stream.spacing)) - 1
         for slot in range(first, first + int(TRAFFIC_VIEW_M / stream.spacing) + 3):
@@ -114,7 +114,7 @@ def paint_decals(
     blocks: Sequence[Block],
     vehicles: Sequence[Parked],
 ) -> None:
-    """Shadows on the ground, under everything else."""
+    """Paint shadows on the ground, under everything else."""
     decals = [decal for block in blocks for decal in block.decals]
     for parked in vehicles:
         if camera.s + 1.0 < parked.s < camera.s + VIEW_M:
@@ -133,7 +133,7 @@ def paint_things(
     vehicles: Sequence[Parked],
     people: Sequence[Standing],
 ) -> None:
-    """Far cells first; within a cell from the houses towards the road.
+    """Paint far cells first; within a cell from the houses towards the road.
 
     Along a ray from the road both s and the distance from its middle grow, so this order is right.
     """
@@ -226,7 +226,7 @@ def _paint_panel(
 def _cut(
     corners: Array, part: tuple[float, float], near: float
 ) -> tuple[Array, tuple[float, float]]:
-    """A panel along the road without what lies behind ``near``.
+    """Cut off what lies behind ``near`` from a panel along the road.
 
     What lies on the ground or faces the camera is squeezed, not cut: shadows, gone in a moment.
     """

@@ -29,7 +29,7 @@ class Light:
     exposure: float
 
     def on_wall(self, facing: float) -> Array:
-        """Light on a wall that faces left (-1), right (+1) or the camera (0)."""
+        """Compute the light on a wall that faces left (-1), right (+1) or the camera (0)."""
         share = np.clip(0.25 + 0.75 * self.side * facing if facing else 0.45, 0.0, 1.0)
         return self.shade + (self.sunlit - self.shade) * self.sun * share
 
@@ -62,7 +62,7 @@ MARGIN = 1.5  # widths of the image for one width of the frame
 
 
 def make_sky(seed: int, light: Light, width: int, focal: float) -> tuple[Array, Array]:
-    """RGB uint8 (rows, MARGIN * width) whose lower edge is the horizon, and its label map.
+    """Draw the sky, RGB uint8 (rows, MARGIN * width) down to the horizon, and its label map.
 
     width and focal length in the same pixels; rows reach 45 degrees up.
     """
@@ -85,7 +85,8 @@ def make_sky(seed: int, light: Light, width: int, focal: float) -> tuple[Array, 
 
 
 def _clouds(rng: Rng, light: Light, up: Array, across: Array) -> tuple[Array, Array]:
-    """Cover and darkness, both (rows, columns) in [0, 1]: a flat layer seen from below."""
+    """Draw the clouds' cover and darkness, both (rows, columns) in [0, 1]: a flat layer seen from
+    below."""
     field = texture_noise(rng, 512, 512, 1.5)
     distance = 1.0 / (up + 0.09)
     u = np.broadcast_to(distance * 60, (up.shape[0], across.shape[1])).astype(np.float32)
@@ -98,7 +99,7 @@ def _clouds(rng: Rng, light: Light, up: Array, across: Array) -> tuple[Array, Ar
 
 
 def _outline(image: Array, labels: Array, rng: Rng, light: Light) -> None:
-    """Trees and roofs some 400 m away, pale with haze, up to three degrees high."""
+    """Paint trees and roofs some 400 m away, pale with haze, up to three degrees high."""
     rows, columns = labels.shape
     focal = rows
     fuzz = texture_noise(rng, 64, columns, 1.0)

@@ -74,7 +74,7 @@ class Block:
 
     @functools.cached_property
     def corners(self) -> Array:
-        """(P,4,3) of all panels."""
+        """Stack the corners (P,4,3) of all panels."""
         return np.array([panel.corners for panel in self.panels]).reshape(-1, 4, 3)
 
 
@@ -136,7 +136,8 @@ class Town:
         side: int,
         neighbour: float,
     ) -> float:
-        """One building; its height at the front. neighbour: that of the house on this side."""
+        """Build one house; returns its height at the front. neighbour: that of the one on this
+        side."""
         number = int(rng.integers(HOUSE_STYLES))
         style = self._textures.style(kind, number)
         storeys = {
@@ -169,7 +170,7 @@ class Town:
         return height
 
     def _gap(self, block: Block, rng: Rng, start: float, side: int) -> None:
-        """Between houses: a fence or hedge, and trees behind it."""
+        """Fill a gap between houses: a fence or hedge, and trees behind it."""
         self._boundary(block, rng, start, side, block.front)
         for _ in range(int(rng.integers(1, 4))):
             self._tree(
@@ -269,7 +270,7 @@ def _upright(
 
 
 def _slope(x: float, side: int, ends: tuple[float, float], eave: float) -> Array:
-    """The half of a roof that faces the street."""
+    """Return the half of a roof that faces the street."""
     ridge, overhang = x + side * HOUSE_DEPTH_M / 2, x - side * 0.3
     return np.array(
         (

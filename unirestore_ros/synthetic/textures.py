@@ -112,13 +112,13 @@ class Textures:
         return make_mesh(*faces_of(self.vehicle(number), self._light, heading), details)
 
     def _soft_shadow(self) -> Texture:
-        """The shadow under a vehicle: dark in the middle, soft at the rim."""
+        """Draw the shadow under a vehicle: dark in the middle, soft at the rim."""
         alpha = np.zeros((96, 64), np.float32)
         alpha[16:-16, 12:-12] = 205
         return Texture(_black(blurred(alpha, 7)))
 
     def _dapple(self) -> Texture:
-        """The shadow under a tree in the sun: blots, nearly nothing when it is overcast."""
+        """Draw the shadow under a tree in the sun: blots, nearly nothing when it is overcast."""
         noise = texture_noise(generator(self._seed, "dapple"), 128, 128, 0.9)
         y, x = np.mgrid[-1:1:128j, -1:1:128j]
         inside = np.clip(1.4 - 1.5 * np.hypot(x, y), 0, 1)
@@ -127,7 +127,7 @@ class Textures:
 
 
 def _black(alpha: Array) -> Array:
-    """Black RGBA (H,W,4) with this alpha (H,W), 0 to 255."""
+    """Make a black RGBA image (H,W,4) with this alpha (H,W), 0 to 255."""
     image = np.zeros((*alpha.shape, 4), np.uint8)
     image[..., 3] = to_uint8(alpha)
     return image

@@ -137,7 +137,7 @@ class _Body:
         self.details: list[Detail] = []
 
     def shell(self) -> None:
-        """The strip over tail, roof, windscreen and bonnet, cut in pieces for a smooth shade."""
+        """Add the strip over tail, roof, windscreen and bonnet, in pieces for a smooth shade."""
         for (z0, y0), (z1, y1) in itertools.pairwise(self._outline):
             steep = abs(y1 - y0) > 0.35 * abs(z1 - z0)
             window = steep and min(y0, y1) >= self._belt - 0.06 and max(y0, y1) > self._belt + 0.2
@@ -158,7 +158,7 @@ class _Body:
                 self.details.append(Detail(kind, corners, normal))
 
     def flank(self, side: float) -> None:
-        """Body strips whose slant turns from the road's mirror to the sky's; cabin and windows."""
+        """Add body strips that slant from mirroring the road to the sky; cabin and windows."""
         heights = np.linspace(0.26, self._belt, 9)
         for lower, upper in itertools.pairwise(heights):
             share = (lower + upper) / 2 / self._belt
@@ -195,7 +195,7 @@ class _Body:
                 self._side_face(wheel, side, np.full(3, float(tone)) * self._light.shade, rank)
 
     def tail_and_nose(self) -> None:
-        """Lamps, number plates, grille and the shadow under the bumper."""
+        """Add lamps, number plates, grille and the shadow under the bumper."""
         for point, direction, lamp, plate in (
             (self._outline[1], -1.0, np.array((150.0, 22.0, 24.0)), np.array((220.0, 190, 60))),
             (self._outline[-2], 1.0, np.array((225.0, 228, 230)), np.array((220.0, 220, 216))),
@@ -228,7 +228,7 @@ class _Body:
     def _patch(
         self, x: float, y: float, w: float, h: float, z: float, facing: float, colour: Array
     ) -> None:
-        """A rectangle that faces forwards (1) or backwards (-1); w and h are half sizes."""
+        """Add a rectangle that faces forwards (1) or backwards (-1); w and h are half sizes."""
         corners = ((x - w, y - h, z), (x + w, y - h, z), (x + w, y + h, z), (x - w, y + h, z))
         normal = np.array((0.0, 0.0, facing * self._heading))
         self.faces.append(Face(np.array(corners), colour * self._light.on_wall(0.0), normal, 3))
@@ -236,7 +236,7 @@ class _Body:
     def _side_face(
         self, outline: list[tuple[float, float]], side: float, colour: Array, rank: int
     ) -> None:
-        """A face of one flank from (metres up, metres along) pairs."""
+        """Add a face of one flank from (metres up, metres along) pairs."""
         points = [(side * self._width_at(y), y, z * self._heading) for y, z in outline]
         normal = np.array((side, 0.15, 0.0))
         self.faces.append(Face(np.array(points), colour, normal, rank, rank in (0, 2)))
@@ -244,7 +244,7 @@ class _Body:
     def _across(
         self, heights: tuple[float, float], alongs: tuple[float, float], share: float = 1.0
     ) -> Array:
-        """A quad over ``share`` of the body's width between two heights."""
+        """Make a quad over ``share`` of the body's width between two heights."""
         first, second = (share * self._width_at(y) for y in heights)
         z0, z1 = (z * self._heading for z in alongs)
         return np.array(
@@ -257,12 +257,12 @@ class _Body:
         )
 
     def _width_at(self, y: float) -> float:
-        """Bodies narrow a little towards the sills and more towards the roof."""
+        """Return the half width at a height: less at the sills, still less towards the roof."""
         roof, sill = max(y - self._belt, 0.0), max(0.5 - y, 0.0)
         return self._half * (1 - 0.18 * min(roof, 1.0) - 0.05 * sill)
 
     def _reach(self, height: float) -> tuple[float, float]:
-        """Where the profile begins and ends at a height."""
+        """Find where the profile begins and ends at a height."""
         middle = len(self._outline) // 2
         tail, nose = self._outline[:middle], self._outline[middle:][::-1]
         back = float(np.interp(height, tail[:, 1], tail[:, 0]))
@@ -270,7 +270,7 @@ class _Body:
         return back, front
 
     def _lit(self, colour: Array, normal: Array, gloss: float) -> Array:
-        """Paint under the sky, over the road, the sun at one side; gloss mirrors the sky."""
+        """Light paint under the sky, over the road, the sun at one side; gloss mirrors the sky."""
         light, up = self._light, float(normal[1])
         sun = light.sun * max(0.0, float(normal @ np.array((0.55 * light.side, 0.75, 0.2))))
         ambient = light.shade * (0.66 + 0.4 * up)

@@ -95,7 +95,7 @@ class _Place:
         self.eye = np.array((-self._x, camera.height, camera.s - s))
 
     def project(self, points: Array) -> tuple[Array, Array]:
-        """Canvas points (...,2) and inverse depths (...) of local points (...,3)."""
+        """Project local points (...,3) to canvas points (...,2) and inverse depths (...)."""
         camera, along = self._camera, points[..., 2]
         inverse = 1.0 / (self._s + along - camera.s)
         across = (self._x + points[..., 0] + self._lean * along) * camera.focal * inverse
@@ -104,7 +104,7 @@ class _Place:
 
 
 def make_detail(rng: Rng, kind: str) -> Array:
-    """Premultiplied RGBA, 64 by 256 for a flank, 64 by 128 for tail and glass."""
+    """Draw a detail, premultiplied RGBA, 64 by 256 for a flank, 64 by 128 for tail and glass."""
     width = 256 if kind == "flank" else 128
     stretched = noise_patch(rng, 64, 64, 1.3)
     noise = cv2.resize(stretched, (width, 64), interpolation=cv2.INTER_CUBIC)
@@ -125,7 +125,7 @@ def make_detail(rng: Rng, kind: str) -> Array:
 
 
 def _seams(tone: Array, alpha: Array, rng: Rng) -> None:
-    """Doors, handles, a moulding and dirt above the sill."""
+    """Draw doors, handles, a moulding and dirt above the sill."""
     door = int(rng.integers(96, 116))
     for x in (door - 42, door, door + 46):
         _line(tone, alpha, (x, 0), (x + 2, 58), 0.0, 130.0)
