@@ -143,7 +143,7 @@ def test_a_decoder_with_a_gain_gives_it_at_the_working_size(tmp_path: Path) -> N
     torch.manual_seed(0)
     network = UniRestore(dataclasses.replace(TINY, detail_gain=True))
     assert network.detail is not None
-    torch.nn.init.normal_(network.detail.conv.weight)
+    torch.nn.init.normal_(network.detail.conv_out.weight)
     save_weights(network, tmp_path / "weights.safetensors", torch.float32)
     recipe = tmp_path / "small.yaml"
     recipe.write_text(RECIPE.format(width=160, height=120).replace("128]", "120]"))

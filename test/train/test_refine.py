@@ -16,12 +16,12 @@ from unirestore_ros.train.data import FRESH_COMMON, degraded_anew
 from unirestore_ros.train.prepare import DRIVING
 from unirestore_ros.train.refine import (
     detail_losses,
-    end_of,
     perception_losses,
     phase_loss,
     with_detail_gain,
     without_notch,
 )
+from unirestore_ros.train.train_command import main
 
 
 def gridded(clean: Tensor, period: int, levels: float) -> Tensor:
@@ -53,7 +53,7 @@ def test_pairs_at_the_working_size_train_everything_but_the_gain(network: UniRes
     losses = perception_losses(network, gridded(clean, 2, 9), clean)
     assert set(losses) == {"image", "phase", "features", "control"}
     torch.stack(list(losses.values())).sum().backward()
-    assert network.detail is not None and network.detail.conv.weight.grad is None
+    assert network.detail is not None and network.detail.conv_out.weight.grad is None
     assert network.autoencoder.conv_in.weight.grad.any()
 
 
@@ -64,23 +64,8 @@ def test_pairs_at_the_cameras_size_train_the_gain(
     clean = torch.rand(1, 3, 128, 128)
     losses = detail_losses(network, clean + 0.1 * torch.randn_like(clean), clean, 2, task)
     torch.stack(list(losses.values())).sum().backward()
-    assert network.detail is not None and network.detail.conv.weight.grad.any()
+    assert network.detail is not None and network.detail.conv_out.weight.grad.any()
     assert (network.autoencoder.conv_out.weight.grad is not None) is trains_image
-
-
-def test_the_end_leaves_every_feature_as_it_is(network: UniRestore) -> None:
-    images = torch.rand(1, 3, 64, 64)
-    network.requires_grad_(False)
-
-    def features() -> list[Tensor]:
-        z0, skips = network.encode(images)
-        return [network.adapt(z0, skips, "seg", stride) for stride in TINY.tfa.strides]
-
-    before = features()
-    for module in end_of(network):
-        for parameter in module.parameters():
-            parameter.add_(torch.randn_like(parameter))
-    assert all(torch.equal(a, b) for a, b in zip(before, features(), strict=True))
 
 
 def test_weights_trained_without_the_filter_are_read_with_it(
@@ -105,3 +90,17 @@ def test_cheap_degradations_are_drawn_anew() -> None:
         else:
             assert all(draw.mean() < 64 for draw in draws), name
     assert not np.array_equal(*(degraded_anew(rng, clean, stored, 1, DRIVING) for _ in range(2)))
+
+
+@pytest.mark.slow
+def test_the_gain_is_trained_alone(work: Path, tmp_path: Path) -> None:
+    start, out = tmp_path / "start.safetensors", tmp_path / "out.safetensors"
+    save_weights(UniRestore(TINY), start)
+    train = ["--threads", "1", "--work", str(work)]
+    options = ["--start", str(start), "--kept", "4", "--batch", "1", "--iterations", "3"]
+    assert main([*train, "gain", *options]) == 0
+    assert main([*train, "export-gain", str(out), "--start", str(start)]) == 0
+    before, after = load_weights(start), load_weights(out)
+    assert after.detail is not None and after.detail.conv_out.weight.any()
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(after.state_dict()[name], tensor), name

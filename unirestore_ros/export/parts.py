@@ -96,7 +96,7 @@ class Decoder(Part):
         features = self.network.features_from(stem, skips, gates, given["prompt"])
         width, height = self.working_size
         image = self.network.autoencoder.to_image(features)[..., :height, :width].float()
-        gain = self.network.gain_from(features)
+        gain = self.network.gain_from(features, skips)
         if gain is not None:
             gain = gain[..., :height, :width].float()
         if "working" in given:

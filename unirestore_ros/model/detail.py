@@ -13,22 +13,51 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unirestore_ros.model.config import Config
+
+# Side of the squares around a place, in pixels of the features, which have half the image's.
+_CELLS = 8
+
 
 class DetailGain(nn.Module):
-    """Predicts the gain (B, 1, H, W), at least 0, from the last features (B, C, H/2, W/2).
+    """Predicts the gain (B, 1, H, W), at least 0, from the decoder's last features (B, C, H/2, W/2)
+    and the finest skip, of the same size; H and W are multiples of 16.
 
-    Fresh weights give 1 everywhere: softplus(log(e - 1)) is 1.
+    A product of two views of them finds the noise of each place. What it is like in the squares of
+    16 pixels around weighs it: a flat sky alone does not show whether a frame is noisy. Fresh
+    weights give 1 everywhere: softplus(log(e - 1)) is 1.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, features: int, skip: int, width: int = 12) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, 4, 3, padding=1)
-        nn.init.zeros_(self.conv.weight)
-        assert self.conv.bias is not None
-        nn.init.constant_(self.conv.bias, math.log(math.e - 1))
+        self.left, self.right = (_view(features + skip, width) for _ in range(2))
+        self.around = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 1)
+        )
+        self.conv_out = nn.Conv2d(width, 4, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        assert self.conv_out.bias is not None
+        nn.init.constant_(self.conv_out.bias, math.log(math.e - 1))
 
-    def forward(self, features: Tensor) -> Tensor:
-        return F.softplus(F.pixel_shuffle(self.conv(features), 2))
+    def forward(self, features: Tensor, skip: Tensor) -> Tensor:
+        both = torch.cat([features, skip], dim=1)
+        here = self.left(both) * self.right(both)
+        around = self.around(F.avg_pool2d(here, _CELLS))
+        around = F.interpolate(
+            around, scale_factor=float(_CELLS), mode="bilinear", align_corners=False
+        )
+        return F.softplus(F.pixel_shuffle(self.conv_out(here * around), 2))
+
+
+def _view(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 1), nn.Conv2d(width, width, 3, padding=1, groups=width)
+    )
+
+
+def fresh_gain(config: Config) -> DetailGain:
+    """Return the layer that a network of that configuration has, untrained."""
+    return DetailGain(config.tfa.feature_channels[-1], config.skip_channels[0])
 
 
 def fused(restored: Tensor, gain: Tensor | None, frame: Tensor, reduced: Tensor) -> Tensor:

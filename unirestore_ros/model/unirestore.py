@@ -15,7 +15,7 @@ from unirestore_ros.model.autoencoder import TinyAutoencoder, build_autoencoder
 from unirestore_ros.model.blocks import CFRM, GroupAttentionBlock
 from unirestore_ros.model.config import Config
 from unirestore_ros.model.denoiser import ControlledUNet, Controller
-from unirestore_ros.model.detail import DetailGain
+from unirestore_ros.model.detail import fresh_gain
 from unirestore_ros.model.tfa import Gates, TaskFeatureAdapter
 
 LEVELS = 3
@@ -54,7 +54,7 @@ class UniRestore(nn.Module):
         self.prompts = nn.ParameterDict(
             {task: nn.Parameter(torch.zeros(tfa.prompt_length, skips[-1])) for task in config.tasks}
         )
-        self.detail = DetailGain(tfa.feature_channels[-1]) if config.detail_gain else None
+        self.detail = fresh_gain(config) if config.detail_gain else None
         self.register_buffer("alphas", denoiser.alphas_cumprod(), persistent=False)
         self.register_buffer("noise", denoiser.stored_noise())
         width = config.unet.cross_attention_dim
@@ -118,16 +118,16 @@ class UniRestore(nn.Module):
 
     def decode(self, zt: Tensor, skips: list[Tensor], task: str) -> Tensor:
         """Decode with the task's prompt: image (B, 3, H, W), not clamped."""
-        return self.autoencoder.to_image(self._last_features(zt, skips, task))
+        return self.autoencoder.to_image(self.last_features(zt, skips, task))
 
     def decode_with_gain(
         self, zt: Tensor, skips: list[Tensor], task: str
     ) -> tuple[Tensor, Tensor | None]:
         """Decode as ``decode`` does, and return the detail gain of ``gain_from`` too."""
-        features = self._last_features(zt, skips, task)
-        return self.autoencoder.to_image(features), self.gain_from(features)
+        features = self.last_features(zt, skips, task)
+        return self.autoencoder.to_image(features), self.gain_from(features, skips)
 
-    def _last_features(self, zt: Tensor, skips: list[Tensor], task: str) -> Tensor:
+    def last_features(self, zt: Tensor, skips: list[Tensor], task: str) -> Tensor:
         prompt = self.prompts[task].unsqueeze(0)
         stem = self.autoencoder.from_latent(zt)
         return self.features_from(stem, skips, self.gates(skips), prompt)
@@ -181,9 +181,9 @@ class UniRestore(nn.Module):
         """
         return self.autoencoder.up(LEVELS - 1, self.adapt_from(x, skips, gates, prompt))
 
-    def gain_from(self, features: Tensor) -> Tensor | None:
+    def gain_from(self, features: Tensor, skips: list[Tensor]) -> Tensor | None:
         """Predict the detail gain (B, 1, H, W); None where the network has no such layer."""
-        gain: Tensor | None = None if self.detail is None else self.detail(features)
+        gain: Tensor | None = None if self.detail is None else self.detail(features, skips[0])
         return gain
 
     # --- whole images

@@ -115,11 +115,17 @@ class PairSampler:
     """Draws batches of random crops: (degraded, clean), each (B, 3, S, S) float32 in [0, 1].
 
     ``fresh``: names of the driving degradations in the order in which the stacks hold them; where
-    given, degradations that are cheap are drawn anew for each crop.
+    given, degradations that are cheap are drawn anew for each crop. ``clean_share``: of crops that
+    are not degraded.
     """
 
     def __init__(
-        self, cache: Path, seed: int, device: torch.device, fresh: Sequence[str] = ()
+        self,
+        cache: Path,
+        seed: int,
+        device: torch.device,
+        fresh: Sequence[str] = (),
+        clean_share: float = CLEAN_SHARE,
     ) -> None:
         files = sorted(cache.glob("[!.]*.npy"))
         if not files:
@@ -130,7 +136,7 @@ class PairSampler:
         self.sources = [source for source in (photos, drives) if source]
         self.shares = [1 - DRIVE_SHARE, DRIVE_SHARE] if len(self.sources) == 2 else [1.0]
         self.rng = np.random.default_rng(seed)
-        self.device, self.fresh = device, fresh
+        self.device, self.fresh, self.clean_share = device, fresh, clean_share
 
     def __call__(self, batch: int, size: int) -> tuple[Tensor, Tensor]:
         crops = [self._crop(size) for _ in range(batch)]
@@ -140,7 +146,7 @@ class PairSampler:
     def _crop(self, size: int) -> tuple[Image, Image]:
         source = self.sources[self.rng.choice(len(self.sources), p=self.shares)]
         stack = source[self.rng.integers(len(source))]
-        k = draw_version(self.rng, len(stack), CLEAN_SHARE)
+        k = draw_version(self.rng, len(stack), self.clean_share)
         height, width = stack.shape[1:3]
         y = int(self.rng.integers(height - size + 1))
         x = int(self.rng.integers(width - size + 1))

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.autoencoder import TinyAutoencoder
-from unirestore_ros.model.detail import DetailGain, fused, reduced_by
+from unirestore_ros.model.detail import fresh_gain, fused, reduced_by
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights, placed, save_weights
 from unirestore_ros.train.data import (
     LABELLED_CLEAN_SHARE,
@@ -24,6 +23,7 @@ from unirestore_ros.train.data import (
     LabelledSampler,
     PairSampler,
 )
+from unirestore_ros.train.gain import DETAIL_FLOOR
 from unirestore_ros.train.loop import PROMPT_RATE, Learning, Plan, Run, Setting, read_ema
 from unirestore_ros.train.losses import (
     IMAGE_WEIGHT,
@@ -38,6 +38,7 @@ from unirestore_ros.train.losses import (
 from unirestore_ros.train.prepare import DRIVING
 from unirestore_ros.train.task_networks import load_task_networks
 
+NAME = "refine"
 # What the iterations train on, one after the other.
 _ROUND = ("pairs", "detail2", "pairs", "seg", "pairs", "detail3", "pairs", "{}", "pairs", "seg")
 TURNS = tuple(turn.format(task) for task in ("cls", "det") for turn in _ROUND)
@@ -47,9 +48,6 @@ DETAIL_PROMPTS = ("ir", "ir", "seg", "ir", "cls", "ir", "det")
 # How many crops of a machine task are clean: segmentation's prompt must leave clean images alone.
 CLEAN_SHARES = {"seg": 0.2}
 SLOWER_PROMPTS = PROMPT_RATE / 4
-# Mean square error of an image at the camera's size that is good enough, 35 dB: with the 28 dB of
-# the working size clean frames would lose 5 dB.
-DETAIL_FLOOR = 3e-4
 # Weight of a grey level of phase deviation; at 0.3 PSNR falls by 0.3 dB.
 PHASE_WEIGHT = 0.04
 # Side of the tiles, in pixels, in each of which a grid of two pixels is looked for.
@@ -63,24 +61,22 @@ def refine(
     crop: int,
     downstream: Path,
     start: Path | None = None,
-    end: bool = False,
 ) -> Run:
     """Train on from the weights in ``start`` (None: the shipped ones).
 
-    ``downstream``: the file of the frozen task networks. ``end``: only the decoder's end and the
-    detail gain learn, so that every feature stays as it is.
+    ``downstream``: the file of the frozen task networks.
     """
     network = placed(without_notch(_starting_network(start)), setting.device)
-    run = setting.run(_name(end), network, plan, _learning(network, end))
+    run = setting.run(NAME, network, plan, _learning(network))
     run.train(_steps(setting, network, run.iteration, (batch, crop), downstream))
     run.finish()
     return run
 
 
-def export_refined(setting: Setting, file: Path, start: Path | None, end: bool) -> None:
+def export_refined(setting: Setting, file: Path, start: Path | None) -> None:
     """Write the weights of `train refine` in float16; ``start``: the weights that it began with."""
     network = _starting_network(start)
-    network.load_state_dict(read_ema(setting.work, _name(end)))
+    network.load_state_dict(read_ema(setting.work, NAME))
     save_weights(network, file)
 
 
@@ -88,13 +84,7 @@ def _starting_network(start: Path | None) -> UniRestore:
     return with_detail_gain(load_weights(start or SHIPPED_WEIGHTS / "tiny.safetensors"))
 
 
-def _name(end: bool) -> str:
-    return "refine-end" if end else "refine"
-
-
-def _learning(network: UniRestore, end: bool) -> Learning:
-    if end:
-        return {1.0: [p for module in end_of(network) for p in module.parameters()]}
+def _learning(network: UniRestore) -> Learning:
     prompts = list(network.prompts.parameters())
     others = [p for name, p in network.named_parameters() if not name.startswith("prompts.")]
     return {1.0: others, SLOWER_PROMPTS: prompts}
@@ -138,7 +128,7 @@ def with_detail_gain(network: UniRestore) -> UniRestore:
     """Give the network a fresh detail gain, where it has none yet."""
     if network.detail is None:
         network.config = dataclasses.replace(network.config, detail_gain=True)
-        network.detail = DetailGain(network.config.tfa.feature_channels[-1])
+        network.detail = fresh_gain(network.config)
     return network
 
 
@@ -147,13 +137,6 @@ def without_notch(network: UniRestore) -> UniRestore:
     phase loss can take it out of the weights."""
     network.autoencoder.notch = nn.Identity()
     return network
-
-
-def end_of(network: UniRestore) -> list[nn.Module]:
-    """Return the modules that only the image passes, behind every feature that a task reads."""
-    autoencoder = network.autoencoder
-    assert isinstance(autoencoder, TinyAutoencoder) and network.detail is not None
-    return [autoencoder.up_blocks[-1], autoencoder.conv_out, network.detail]
 
 
 # --- losses

@@ -24,6 +24,7 @@ from unirestore_ros.train.baselines import (
     train_restorer,
     train_urie,
 )
+from unirestore_ros.train.gain import train_gain
 from unirestore_ros.train.heads import train_head
 from unirestore_ros.train.loop import PROMPT_RATE, Plan, Run, Setting, read_ema
 from unirestore_ros.train.losses import Losses
@@ -212,7 +213,9 @@ STAGES = {
                            train_single_prompt, CROPS),
     "refine": Stage("everything, detail gain and phases too, from finished weights",
                     Plan(6000, 4e-4, warm_up=100, save_every=100),
-                    refine, (*CROPS, "start", "downstream", "end")),
+                    refine, (*CROPS, "start", "downstream")),
+    "gain": Stage("the detail gain alone, for finished weights", Plan(3000, 3e-3, warm_up=30),
+                  train_gain, ("batch", "kept", "start")),
     "head-seg": Stage("the feature head of segmentation, on frozen weights", _HEAD,
                       partial(train_head, task="seg"), ("weights",)),
     "head-det": Stage("the feature head of detection, on frozen weights", _HEAD,

@@ -16,6 +16,7 @@ from unirestore_ros.model.weights import SHIPPED_WEIGHTS
 from unirestore_ros.train.baselines import TRIAL, export_baseline
 from unirestore_ros.train.data import BATCH, CROP
 from unirestore_ros.train.dataset import read_labelled
+from unirestore_ros.train.gain import KEPT, export_gain
 from unirestore_ros.train.head_compare import Comparison, compare_heads
 from unirestore_ros.train.heads import TASKS, export_head, score_heads
 from unirestore_ros.train.loop import Setting, process_index, training_device
@@ -29,7 +30,10 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 OPTIONS: dict[str, dict[str, Any]] = {
     "batch": {"type": int, "default": BATCH, "help": "crops in a batch"},
     "crop": {"type": int, "default": CROP, "help": "side of a crop, pixels"},
-    "start": {"type": Path, "help": "weights to start from, .safetensors (refine: the shipped)"},
+    "start": {
+        "type": Path,
+        "help": "weights to start from, .safetensors (refine, gain: the shipped)",
+    },
     "sd_turbo": {
         "type": Path,
         "help": "SD-Turbo's folder: train the published size, which has no stage 0",
@@ -43,10 +47,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": SHIPPED_WEIGHTS / "downstream.safetensors",
         "help": "the frozen task networks",
     },
-    "end": {
-        "action": "store_true",
-        "help": "the decoder's end and the detail gain alone: the features stay as they are",
-    },
+    "kept": {"type": int, "default": KEPT, "help": "batches of crops that are run once and kept"},
     "trial": {"type": int, "default": TRIAL, "help": "iterations to try each learning rate for"},
     "weights": {
         "type": Path,
@@ -162,8 +163,14 @@ def _add_exports(commands: Subparsers) -> None:
 
     sub = commands.add_parser("export-refined", help="the weights of refine, as fp16 safetensors")
     sub.add_argument("file", type=Path)
-    _add_options(sub, ("start", "end"))
-    sub.set_defaults(act=lambda setting, a: export_refined(setting, a.file, a.start, a.end))
+    _add_options(sub, ("start",))
+    sub.set_defaults(act=lambda setting, a: export_refined(setting, a.file, a.start))
+
+    about = "the weights that gain began with, with that gain, as fp16 safetensors"
+    sub = commands.add_parser("export-gain", help=about)
+    sub.add_argument("file", type=Path)
+    _add_options(sub, ("start",))
+    sub.set_defaults(act=lambda setting, a: export_gain(setting, a.file, a.start))
 
     about = "the task networks, as one fp16 safetensors, for `evaluate`"
     sub = commands.add_parser("export-downstream", help=about)
