@@ -20,7 +20,7 @@ SMALL = ("--batch", "1", "--crop", "96")
 def small_batches() -> Iterator[None]:
     """Train in a few steps of small batches: tests ask whether a stage works, not how well."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (baselines, heads, task_networks):
+        for module in (heads, task_networks):
             patch.setattr(module, "NORM_BATCHES", 2)
         for module in (baselines, heads, task_networks):
             patch.setattr(module, "BATCH", 2)

@@ -15,8 +15,6 @@ from unirestore_ros.train.train_command import main
 
 WORDS = {
     "nafnet": ["nafnet", "--iterations", "3", "--trial", "2", "--rate", "1e-3", "1"],
-    "promptir": ["promptir", "--iterations", "2"],
-    "urie": ["urie", "--iterations", "2"],
     "unirestore-single-prompt": [
         "single-prompt",
         "--iterations",
@@ -100,8 +98,6 @@ def test_what_was_not_trained_is_not_exported(
     assert "run `train nafnet` first" in capsys.readouterr().err
     assert train(tmp_path, "export-baselines", "unirestore-control", "--to", str(tmp_path)) == 1
     assert "run `train control` first" in capsys.readouterr().err
-    assert train(tmp_path, "urie") == 1
-    assert "run `train seg` first" in capsys.readouterr().err
 
 
 def test_a_trial_has_the_rates_of_the_whole_plan() -> None:

@@ -100,8 +100,6 @@ METHODS: Mapping[str, Entry] = {
     "degraded": Entry(_unchanged),
     "classical": Entry(_classical),
     "nafnet": Entry(_baseline, "train nafnet"),
-    "promptir": Entry(_baseline, "train promptir"),
-    "urie": Entry(_baseline, "train urie"),
     "retrained": Entry(
         _unchanged, "train retrained-seg, retrained-det and retrained-cls", own_networks=True
     ),

@@ -11,19 +11,83 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unirestore_ros.files import written_beside
-from unirestore_ros.model.baseline_networks import (
-    URIE,
-    NAFNet,
-    NAFNetConfig,
-    PromptIR,
-    PromptIRConfig,
-    URIEConfig,
-)
+from unirestore_ros.model.blocks import NAFBlock
 from unirestore_ros.model.config import TINY, Config
-from unirestore_ros.model.unirestore import LEVELS, UniRestore
+from unirestore_ros.model.unirestore import LEVELS, UniRestore, pad_to_multiple
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, WeightsError, check_tensors, read_metadata
+
+# --- NAFNet
+
+
+@dataclasses.dataclass(frozen=True)
+class NAFNetConfig:
+    """Width at stride 2, doubled at each level; NAFBlocks of each level, finest first."""
+
+    width: int = 24
+    encoder: tuple[int, ...] = (2, 2, 4)
+    middle: int = 2
+    decoder: tuple[int, ...] = (4, 3, 4)
+
+
+class NAFNet(nn.Module):
+    """Restores images (B, 3, H, W) in [0, 1] of any size, with about the compute of `tiny`.
+
+    Chen et al., Simple Baselines for Image Restoration, ECCV 2022: strided convolutions down, 1x1
+    and pixel-shuffle up, skips added. The U-shape works at stride 2, behind a pixel-unshuffle and a
+    convolution (written as one strided convolution), so that it pays for resolution as `tiny` does,
+    and the last convolution is zero at first, so that training starts from the degraded image, as
+    there. The result is not clamped.
+    """
+
+    def __init__(self, config: NAFNetConfig) -> None:
+        super().__init__()
+        self.multiple = 2 ** (len(config.encoder) + 1)
+        self.stem = nn.Conv2d(3, config.width, 6, stride=2, padding=2)
+        self.ending = nn.Conv2d(config.width, 12, 3, padding=1)
+        for parameter in self.ending.parameters():
+            nn.init.zeros_(parameter)
+        levels = len(config.encoder)
+        widths = [config.width * 2**level for level in range(levels + 1)]
+        self.encoders = nn.ModuleList(
+            _blocks(width, count) for width, count in zip(widths, config.encoder, strict=False)
+        )
+        self.downs = nn.ModuleList(nn.Conv2d(width, 2 * width, 2, 2) for width in widths[:-1])
+        self.middle = _blocks(widths[-1], config.middle)
+        self.ups = nn.ModuleList(
+            nn.Conv2d(2 * width, 4 * width, 1, bias=False) for width in widths[:-1]
+        )
+        self.decoders = nn.ModuleList(
+            _blocks(width, count) for width, count in zip(widths, config.decoder, strict=False)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        padded = pad_to_multiple(images, self.multiple)
+        change = F.pixel_shuffle(self.ending(self._body(self.stem(2 * padded - 1))), 2)
+        return (padded + change)[..., :height, :width]
+
+    def _body(self, x: Tensor) -> Tensor:
+        """Map (B, width, H/2, W/2) to the same shape."""
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            x = encoder(x)
+            skips.append(x)
+            x = down(x)
+        x = self.middle(x)
+        for level in reversed(range(len(skips))):
+            x = F.pixel_shuffle(self.ups[level](x), 2) + skips[level]
+            x = self.decoders[level](x)
+        return x
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(NAFBlock(channels) for _ in range(count)))
+
+
+# --- ablations
 
 
 class WithoutCFRM(UniRestore):
@@ -75,7 +139,7 @@ class Baseline:
     """How a network is made from its configuration, and the default configuration."""
 
     network: Callable[[Any], nn.Module]
-    config: NAFNetConfig | URIEConfig | PromptIRConfig | Config
+    config: NAFNetConfig | Config
 
     def make(self) -> nn.Module:
         return self.network(self.config)
@@ -84,15 +148,15 @@ class Baseline:
         """Make a network of the configuration that a file holds."""
         if isinstance(self.config, Config):
             return self.network(Config.from_dict(values))
-        kind: Callable[..., Any] = type(self.config)
-        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return self.network(kind(**tuples))
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return self.network(NAFNetConfig(**fields))
 
 
 BASELINES: Mapping[str, Baseline] = {
     "nafnet": Baseline(NAFNet, NAFNetConfig()),
-    "urie": Baseline(URIE, URIEConfig()),
-    "promptir": Baseline(PromptIR, PromptIRConfig()),
     "unirestore-control": Baseline(UniRestore, TINY),
     "unirestore-without-cfrm": Baseline(WithoutCFRM, TINY),
     "unirestore-without-denoise": Baseline(WithoutDenoising, TINY),

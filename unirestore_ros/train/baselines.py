@@ -1,7 +1,7 @@
 """Training of what UniRestore is compared with.
 
-Baselines of equal compute learn on the crops of stage 0 by the same image loss; the one after URIE
-learns by a frozen segmenter's loss. Ablations are UniRestore with a part taken out.
+NAFNet, of equal compute, learns on the crops of stage 0 by the same image loss. Ablations are
+UniRestore with a part taken out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import update_bn
 
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.baselines import BASELINES, save_baseline
@@ -33,9 +32,7 @@ from unirestore_ros.train.loop import (
 )
 from unirestore_ros.train.losses import Losses
 from unirestore_ros.train.task_networks import (
-    NORM_BATCHES,
     RETRAINED,
-    frozen_task_network,
     read_task_networks,
     save_task_networks,
 )
@@ -90,23 +87,6 @@ def restoration_loss(setting: Setting, network: nn.Module, batches: int) -> floa
         degraded, clean = pairs(BATCH, CROP)
         values.append(float(losses.image_loss(network(degraded), clean)))
     return float(np.mean(values))
-
-
-def train_urie(setting: Setting, plan: Plan) -> Run:
-    """Train the network after URIE by the frozen segmenter's loss alone."""
-    segmenter = frozen_task_network(setting, "seg")
-    network = _fresh(setting, "urie")
-    run = setting.run("urie", network, plan)
-    batches = setting.labelled(run.iteration)
-
-    def step(_: int) -> Losses:
-        batch = batches(BATCH, CROP)
-        return {"seg": losses.TASK_WEIGHT * segmenter.loss(network(batch.degraded), batch)}
-
-    average = run.train(step)
-    update_bn((batches(BATCH, CROP).degraded for _ in range(NORM_BATCHES)), average)
-    run.finish()
-    return run
 
 
 def train_ablation(setting: Setting, plan: Plan, name: str) -> Run:

@@ -21,8 +21,6 @@ from unirestore_ros.train.baselines import (
     RATES,
     train_ablation,
     train_best_rate,
-    train_restorer,
-    train_urie,
 )
 from unirestore_ros.train.gain import train_gain
 from unirestore_ros.train.heads import train_head
@@ -223,11 +221,6 @@ STAGES = {
     "nafnet": Stage("NAFNet of equal compute, at the best of some learning rates",
                     Plan(13100, 1e-3, warm_up=50, ema_decay=0.995),
                     partial(train_best_rate, name="nafnet"), ("trial",), RATES),
-    "promptir": Stage("a network after PromptIR, of equal compute",
-                      Plan(700, 1e-3, warm_up=50, ema_decay=0.99),
-                      partial(train_restorer, name="promptir")),
-    "urie": Stage("an enhancer after URIE, by the segmenter's loss",
-                  Plan(800, 1e-3, warm_up=50, ema_decay=0.99), train_urie),
     "retrained-seg": Stage(_RETRAINED.format("segmentation"),
                            Plan(300, 7e-4, warm_up=20, ema_decay=0.98),
                            partial(train_task_network, task="seg", retrained=True)),
