@@ -9,11 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from camera_images import image_16_bit
 from rclpy.serialization import serialize_message
 from ros_station import image
 from sensor_msgs.msg import CompressedImage, Image
 
-from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
+from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, read_frame
 from unirestore_ros.msgs.cdr import MalformedMessage
 
 BGR = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -67,7 +68,65 @@ def test_the_alpha_channel_is_kept() -> None:
 
 def test_unknown_encoding_is_unsupported() -> None:
     frame = raw(image(BGR[..., 0], "16UC1"))
-    assert frame.unsupported is not None and "encoding '16UC1' is not one of" in frame.unsupported
+    assert frame.unsupported is not None and "encoding '16UC1' is depth" in frame.unsupported
+    assert frame.is_publishable
+
+
+def read_as(message: Image, assumed: str) -> CameraFrame:
+    return read_frame(serialize_message(message), False, 0.0, 0, CameraTraits(assumed))
+
+
+def test_an_encoding_without_colours_is_what_the_user_says() -> None:
+    for assumed, rgb in (("rgb8", BGR), ("bgr8", BGR[..., ::-1])):
+        frame = read_as(image(BGR, "8UC3", padding=5), assumed)
+        assert (frame.unsupported, frame.encoding) == (None, assumed)
+        np.testing.assert_array_equal(frame.rgb(buffer()), rgb)
+        assert not frame.is_publishable  # the message does not say what it holds
+        frame.write_camera(out := buffer())
+        np.testing.assert_array_equal(out, BGR)
+    frame = read_as(image(BGR[..., 0], "8UC1"), "mono8")
+    frame.write_camera(out := np.zeros((6, 8), np.uint8))
+    np.testing.assert_array_equal(out, BGR[..., 0])
+
+
+def test_an_encoding_without_colours_is_refused_with_what_to_set() -> None:
+    frame = read_as(image(BGR, "8UC3"), "")
+    assert frame.unsupported is not None and "set assume_encoding" in frame.unsupported
+    assert frame.is_publishable
+    short = image(BGR, "8UC3")
+    short.height += 1
+    with pytest.raises(MalformedMessage):
+        read_as(short, "")
+
+
+def test_a_step_of_0_is_made_whole() -> None:
+    message = image(BGR, "bgr8")
+    message.step = 0
+    frame = read_as(message, "")
+    assert not frame.is_publishable
+    frame.write_camera(out := buffer())
+    np.testing.assert_array_equal(out, BGR)
+
+
+def test_16_bits_are_scaled_by_what_the_camera_has_shown() -> None:
+    camera = CameraTraits()
+    bright, dark = np.full((6, 8), 1023, np.uint16), np.full((6, 8), 341, np.uint16)
+
+    def shown(values: np.ndarray) -> np.ndarray:
+        message = serialize_message(image_16_bit(values, "mono16"))
+        return read_frame(message, False, 0.0, 0, camera).rgb(buffer()).copy()
+
+    assert (shown(dark) == 255).all()
+    assert (shown(bright) == 255).all()
+    assert (shown(dark) == 85).all()
+    read_as(image_16_bit(bright, "mono16"), "").observe()
+    read_frame(serialize_message(image_16_bit(bright * 4, "mono16")), False, 0, 0, camera).observe()
+    assert camera.peak.value == 4092
+
+
+def test_16_bits_come_out_as_bgr8() -> None:
+    frame = read_as(image_16_bit(np.full((6, 8), 4095, np.uint16), "mono16"), "")
+    assert frame.encoding == "bgr8" and not frame.is_publishable
 
 
 def test_compressed() -> None:
@@ -85,7 +144,8 @@ def test_a_grey_camera_in_colour() -> None:
 
 
 def test_compressed_in_another_format_is_unsupported() -> None:
-    assert compressed(b"RIFF    WEBP").unsupported == "the compressed image is neither JPEG nor PNG"
+    unsupported = compressed(b"RIFF    WEBP").unsupported
+    assert unsupported is not None and "neither JPEG nor 8-bit PNG" in unsupported
 
 
 def test_compressed_that_lies_about_its_size() -> None:

@@ -34,8 +34,8 @@ JPEGS = {
 PNGS = {
     "colour": encoded(".png", smooth()),
     "alpha": encoded(".png", np.dstack([smooth(), smooth()[..., 0]])),
-    "16 bit": encoded(".png", smooth().astype(np.uint16) * 257),
 }
+DEPTH_PNG = encoded(".png", smooth()[..., 0].astype(np.uint16) * 257)
 
 
 def with_thumbnail(jpeg: NDArray[np.uint8], *filling: int) -> NDArray[np.uint8]:
@@ -66,7 +66,7 @@ def test_size_is_not_the_thumbnails(filling: tuple[int, ...]) -> None:
 
 
 def test_pixels() -> None:
-    for name in ("colour", "alpha", "16 bit"):
+    for name in ("colour", "alpha"):
         np.testing.assert_array_equal(decode(PNGS[name]), smooth())
     np.testing.assert_allclose(decode(JPEGS["plain"]), smooth(), atol=8)
     grey = decode(JPEGS["grey"])
@@ -122,8 +122,80 @@ def test_absurd_size() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"BM what else", b"RIFF    WEBP"])
 def test_other_formats(content: bytes) -> None:
-    with pytest.raises(UnsupportedFrame, match="neither JPEG nor PNG"):
-        compressed_size(np.frombuffer(content, np.uint8))
+    with pytest.raises(UnsupportedFrame, match="format 'webp' is neither JPEG nor 8-bit PNG"):
+        compressed_size(np.frombuffer(content, np.uint8), "webp")
+
+
+@pytest.mark.parametrize(
+    ("kind", "transport"),
+    [
+        ("h264", "ffmpeg"),
+        ("hevc", "ffmpeg"),
+        ("yuv420p; H265", "ffmpeg"),
+        ("theora", "theora"),
+        ("webp", "compressed"),
+    ],
+)
+def test_other_codecs_are_named_with_the_command_that_republishes_them(
+    kind: str, transport: str
+) -> None:
+    with pytest.raises(UnsupportedFrame) as refused:
+        compressed_size(np.frombuffer(b"\0\0\0\1\x67", np.uint8), kind)
+    said = str(refused.value)
+    assert repr(kind) in said and "ros2 run image_transport republish" in said
+    assert f"in_transport:={transport} -p out_transport:=raw" in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "kind", ["16UC1; compressedDepth png", "32FC1; compressedDepth rvl", "16UC1; png compressed"]
+)
+def test_depth_is_no_picture(kind: str) -> None:
+    """Whatever the content is: compressedDepth begins with a header of its own."""
+    for data in (DEPTH_PNG, PNGS["colour"], np.zeros(40, np.uint8)):
+        with pytest.raises(UnsupportedFrame, match=f"{kind!r} is a depth image"):
+            compressed_size(data, kind)
+
+
+@pytest.mark.parametrize("kind", ["", "png", "bgr8; png compressed bgr8", "mono16; png compressed"])
+def test_a_png_of_16_bits_is_no_picture_whatever_its_format(kind: str) -> None:
+    with pytest.raises(UnsupportedFrame, match="a PNG of 16 bits is a depth image"):
+        compressed_size(DEPTH_PNG, kind)
+
+
+def png_head(width: int, height: int, length: int) -> NDArray[np.uint8]:
+    """A PNG of ``length`` bytes that says it has that size."""
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(
+        ">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 2, 0, 0, 0
+    )
+    return np.frombuffer(content.ljust(length - 8, b"\0") + b"IEND\0\0\0\0", np.uint8)
+
+
+def test_a_small_file_of_a_large_image_is_not_decoded() -> None:
+    with pytest.raises(MalformedMessage, match="32000 bytes that says it has 4096x4096 pixels"):
+        compressed_size(png_head(4096, 4096, 32000))
+    assert compressed_size(png_head(4096, 4096, 4096 * 4096 // 64)) == (4096, 4096)
+
+
+def test_a_black_image_of_a_simulator_is_decoded() -> None:
+    for kind in (".png", ".jpg"):
+        data = encoded(kind, np.zeros((480, 640, 3), np.uint8))
+        assert compressed_size(data) == (640, 480)
+    data = encoded(".jpg", np.zeros((1080, 1920, 3), np.uint8), cv2.IMWRITE_JPEG_QUALITY, 90)
+    assert compressed_size(data) == (1920, 1080)
+
+
+@pytest.mark.parametrize("size", [(4097, 64), (64, 4097), (16384, 16384)])
+def test_larger_than_a_camera_is_not_decoded(size: tuple[int, int]) -> None:
+    with pytest.raises(UnsupportedFrame, match="is not decoded: at most 4096x4096"):
+        compressed_size(png_head(*size, 100000))
+
+
+def test_segments_without_end_are_given_up_soon() -> None:
+    """Some millions of them would stop the thread that reads messages."""
+    data = np.full(8_000_000, 0xFF, np.uint8)
+    data[1] = 0xD8
+    with pytest.raises(MalformedMessage, match="more than 4096 segments"):
+        compressed_size(data)
 
 
 def test_what_does_not_decode() -> None:

@@ -18,11 +18,13 @@ from sensor_msgs.msg import Image
 
 from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame
 from unirestore_ros.msgs.encodings import (
+    ASSUMABLE,
     ENCODINGS,
     check_image,
     copy_alpha,
     from_rgb,
     image_message,
+    named_encoding,
     output_encoding,
     to_bgr,
     to_rgb,
@@ -33,6 +35,9 @@ HEIGHT, WIDTH = 12, 16
 COLOURS = {"r": 0, "g": 1, "b": 2}
 BAYER = ("bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8")
 YUV = ("yuv422", "uyvy", "yuv422_yuy2", "yuyv")
+PLANES = ("nv12", "nv21", "nv24")
+DEEP = ("mono16", *(f"{name[:-1]}16" for name in BAYER))
+IN_BYTES = tuple(name for name in ENCODINGS if name not in (*PLANES, *DEEP))
 
 
 def noise(channels: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -82,7 +87,7 @@ def compared(encoding: str) -> tuple[slice, slice]:
 
 
 @pytest.mark.parametrize("padding", [0, 1, 7])
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", IN_BYTES)
 def test_to_rgb_and_to_bgr(encoding: str, padding: int) -> None:
     pixels = noise(ENCODINGS[encoding].channels)
     message = image(pixels, encoding, padding)
@@ -98,7 +103,9 @@ def test_to_rgb_and_to_bgr(encoding: str, padding: int) -> None:
 
 
 def test_every_encoding_of_the_contract_is_known() -> None:
-    assert {"bgr8", "rgb8", "bgra8", "rgba8", "mono8", *BAYER, *YUV} == set(ENCODINGS)
+    assert {"bgr8", "rgb8", "bgra8", "rgba8", "mono8", *BAYER, *YUV, *PLANES, *DEEP} == set(
+        ENCODINGS
+    )
 
 
 def test_aliases_are_the_same() -> None:
@@ -123,7 +130,7 @@ def test_rgb8_without_padding_is_not_copied() -> None:
 
 def test_conversion_writes_into_the_memory_that_is_given() -> None:
     out = np.empty((HEIGHT, WIDTH, 3), np.uint8)
-    for encoding in set(ENCODINGS) - {"rgb8"}:
+    for encoding in set(IN_BYTES) - {"rgb8"}:
         assert to_rgb(image(noise(ENCODINGS[encoding].channels), encoding), out) is out
 
 
@@ -187,10 +194,61 @@ def test_malformed(message: Image, why: str) -> None:
         check_image(message)
 
 
-@pytest.mark.parametrize("encoding", ["16UC1", "32FC1", "", "BGR8", "bayer_rggb16"])
-def test_unknown_encoding(encoding: str) -> None:
-    with pytest.raises(UnsupportedFrame, match="is not one of rgb8"):
+@pytest.mark.parametrize(
+    ("encoding", "why"),
+    [
+        ("BGR8", "is not one of rgb8, .*: have the camera's driver send one of them"),
+        ("h264", "is not one of rgb8"),
+        ("16UC1", "is depth or another measurement, no picture: choose the camera's colour topic"),
+        ("32FC1", "is depth"),
+        ("8UC3", r"does not say .*: set assume_encoding to .*\(rgb8, bgr8\)"),
+        ("", "set assume_encoding"),
+    ],
+)
+def test_unknown_encoding_says_what_to_do(encoding: str, why: str) -> None:
+    with pytest.raises(UnsupportedFrame, match=why):
         check_image(broken(encoding=encoding))
+
+
+def test_named_encoding() -> None:
+    assert named_encoding("rgb8", "mono8") == "rgb8"
+    for nameless, assumed in [
+        ("8UC1", "mono8"),
+        ("8UC1", "bayer_rggb8"),
+        ("8UC3", "rgb8"),
+        ("8UC4", "bgra8"),
+        ("", "yuv422"),
+        ("", "nv12"),
+    ]:
+        assert assumed in ASSUMABLE
+        assert named_encoding(nameless, assumed) == assumed
+
+
+@pytest.mark.parametrize(
+    ("nameless", "assumed", "why"),
+    [
+        ("8UC3", "", r"'8UC3' does not say .* set assume_encoding to .*\(rgb8, bgr8\)"),
+        ("8UC3", "mono8", "which 'mono8' does not fit"),
+        ("8UC1", "nv12", r"\(mono8, bayer_rggb8"),
+    ],
+)
+def test_assumed_encoding_that_does_not_fit(nameless: str, assumed: str, why: str) -> None:
+    with pytest.raises(UnsupportedFrame, match=why):
+        named_encoding(nameless, assumed)
+
+
+def test_a_step_of_0_is_packed() -> None:
+    """Some drivers leave it out."""
+    for encoding in ("bgr8", "mono8", "yuv422"):
+        pixels = noise(ENCODINGS[encoding].channels)
+        message = image(pixels, encoding)
+        message.step = 0
+        check_image(message)
+        np.testing.assert_array_equal(view_pixels(message), pixels)
+    message = image(noise(3), "bgr8")
+    message.step, message.data = 0, message.data[:-1]
+    with pytest.raises(MalformedMessage):
+        check_image(message)
 
 
 @functools.cache
@@ -206,7 +264,7 @@ def cv_bridge_is_sound() -> bool:
         return False
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", IN_BYTES)
 def test_as_cv_bridge_reads_it(encoding: str) -> None:
     if not cv_bridge_is_sound():
         pytest.skip("there is no cv_bridge here that is sound with this numpy and OpenCV")

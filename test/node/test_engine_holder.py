@@ -50,7 +50,7 @@ def test_another_size_is_named_with_the_command(holder: EngineHolder) -> None:
 
 
 def test_another_encoding_is_named(holder: EngineHolder) -> None:
-    assert "encoding '32FC3' is not one of" in str(holder.state.why_not(frame(encoding="32FC3")))
+    assert "encoding '32FC3' is depth" in str(holder.state.why_not(frame(encoding="32FC3")))
 
 
 def test_missing_tasks_are_named_with_the_command(holder: EngineHolder, miniature: Path) -> None:

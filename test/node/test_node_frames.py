@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from camera_images import image_of_bytes
 from numpy.typing import NDArray
 from ros_miniature import (
     ADAPTER_FAILS,
@@ -23,7 +24,7 @@ from ros_miniature import (
     expected_image,
     frame,
 )
-from ros_station import Inbox, Station, camera_info, image, stamp_of, values_of
+from ros_station import Inbox, Station, camera_info, stamp_of, values_of
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from unirestore_ros.msgs.encodings import ENCODINGS, to_rgb
@@ -35,16 +36,7 @@ RGB = frame(seed=1)
 
 def message(encoding: str = "bgr8", padding: int = 0, rgb: NDArray[np.uint8] = RGB) -> Image:
     """A frame in an encoding; for those that RGB does not give, its bytes as they fall."""
-    alpha = np.full((HEIGHT, WIDTH, 1), 77, np.uint8)
-    pixels = {
-        "rgb8": rgb,
-        "bgr8": rgb[..., ::-1],
-        "rgba8": np.dstack([rgb, alpha]),
-        "bgra8": np.dstack([rgb[..., ::-1], alpha]),
-    }
-    channels = ENCODINGS[encoding].channels
-    falling = rgb[..., 1] if channels == 1 else rgb[..., 1:]
-    return image(pixels.get(encoding, falling), encoding, padding)
+    return image_of_bytes(rgb, encoding, padding)
 
 
 def pixels_of(answer: Image) -> NDArray[np.uint8]:

@@ -49,6 +49,7 @@ def test_the_contracts_parameters() -> None:
         "publish_task_images",
         "input_transport",
         "input_reliability",
+        "assume_encoding",
         "output_reliability",
         "max_age_ms",
         "fallback_after_ms",
@@ -100,6 +101,7 @@ def test_wrong_values_at_the_start_are_refused(context: Context) -> None:
     [
         ({"backend": "abacus"}, "backend: 'abacus' is not one of auto, tensorrt, torch, onnx"),
         ({"input_transport": "theora"}, "input_transport: 'theora' is not one of raw, compressed"),
+        ({"assume_encoding": "mono16"}, "assume_encoding: 'mono16' is not empty or one of rgb8"),
         ({"input_reliability": "sure"}, "input_reliability: 'sure' is not one of auto, reliable"),
         ({"output_reliability": "auto"}, "output_reliability: 'auto' is not one of reliable"),
         ({"max_age_ms": 0}, "max_age_ms: 0 is not in 1 to 10000 ms"),

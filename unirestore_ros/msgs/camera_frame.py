@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import cv2
@@ -28,14 +29,27 @@ from unirestore_ros.msgs.encodings import (
     ENCODINGS,
     Pixels,
     ScratchImage,
+    SensorPeak,
     check_image,
+    check_length,
     copy_alpha,
     from_rgb,
+    named_encoding,
+    observe_peak,
     output_encoding,
     to_bgr,
     to_rgb,
     view_pixels,
 )
+
+
+@dataclass
+class CameraTraits:
+    """What is known of a camera besides its messages; one object for each camera."""
+
+    assume_encoding: str = ""
+    """What an encoding means that does not name its colours; empty: such frames are refused."""
+    peak: SensorPeak = dataclasses.field(default_factory=SensorPeak)
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,11 @@ class CameraFrame:
     unsupported: str | None
     """Why its pixels cannot be read; such a frame can only be relayed as it is."""
     view: ImageView | CompressedView
+    """With the encoding that is assumed, where the message does not name its own."""
+    is_as_sent: bool
+    """Whether encoding and step of the view are those of the message."""
+    peak: SensorPeak
+    """The camera's."""
 
     @property
     def stamp_ns(self) -> int:
@@ -89,18 +108,27 @@ class CameraFrame:
         that is kept, or one that nobody here knows."""
         if isinstance(self.view, CompressedView):
             return False
-        return self.unsupported is not None or self.view.encoding == self.encoding
+        return self.unsupported is not None or (self.is_as_sent and self._keeps_encoding)
+
+    @property
+    def _keeps_encoding(self) -> bool:
+        return isinstance(self.view, ImageView) and self.view.encoding == self.encoding
+
+    def observe(self) -> None:
+        """Learn from a frame what converting it would teach of the camera."""
+        if isinstance(self.view, ImageView) and self.unsupported is None:
+            observe_peak(self.view, self.peak)
 
     def rgb(self, scratch: Pixels) -> Pixels:
         """(H,W,3) uint8, contiguous; in ``scratch`` where it must be converted."""
         if isinstance(self.view, CompressedView):
             return np.asarray(cv2.cvtColor(self.bgr(scratch), cv2.COLOR_BGR2RGB, dst=scratch))
-        return to_rgb(self.view, scratch)
+        return to_rgb(self.view, scratch, self.peak)
 
     def bgr(self, scratch: Pixels) -> Pixels:
         """(H,W,3) uint8, contiguous; in ``scratch`` where a raw image must be converted."""
         if isinstance(self.view, ImageView):
-            return to_bgr(self.view, scratch)
+            return to_bgr(self.view, scratch, self.peak)
         pixels = decode(self.view.data)
         if pixels.shape != (self.height, self.width, 3):
             raise MalformedMessage(
@@ -111,7 +139,7 @@ class CameraFrame:
 
     def write_camera(self, out: Pixels) -> None:
         """Write the camera's own pixels."""
-        if isinstance(self.view, ImageView) and self.is_publishable:
+        if isinstance(self.view, ImageView) and self._keeps_encoding:
             np.copyto(out, view_pixels(self.view))
         elif (pixels := self.bgr(out)) is not out:
             np.copyto(out, pixels)
@@ -123,24 +151,39 @@ class CameraFrame:
             copy_alpha(self.view, out)
 
 
-def read_frame(message: bytes, compressed: bool, arrived: float, number: int) -> CameraFrame:
-    """Read a serialised `Image` or `CompressedImage`; MalformedMessage where it is not sound."""
+def read_frame(
+    message: bytes,
+    compressed: bool,
+    arrived: float,
+    number: int,
+    camera: CameraTraits | None = None,
+) -> CameraFrame:
+    """Read a serialised `Image` or `CompressedImage`; MalformedMessage where it is not sound.
+
+    Without ``camera`` the frame is taken for the only one of a camera of which nothing is known.
+    """
+    traits = camera or CameraTraits()
     view: ImageView | CompressedView
     unsupported = None
+    is_as_sent = True
     if compressed:
         view, size = view_compressed(message), (0, 0)
         try:
-            size = compressed_size(view.data)
+            size = compressed_size(view.data, view.format)
         except UnsupportedFrame as error:
             unsupported = str(error)
     else:
-        view = view_image(message)
+        view = sent = view_image(message)
         size = view.width, view.height
         try:
+            encoding = named_encoding(sent.encoding, traits.assume_encoding)
+            view = dataclasses.replace(sent, encoding=encoding)
             check_image(view)
+            is_as_sent = encoding == sent.encoding and sent.step > 0
         except UnsupportedFrame as error:
+            check_length(sent)
             unsupported = str(error)
-    return CameraFrame(message, arrived, number, *size, unsupported, view)
+    return CameraFrame(message, arrived, number, *size, unsupported, view, is_as_sent, traits.peak)
 
 
 class FrameImage:

@@ -46,6 +46,8 @@ class ImageView:
     height: int
     width: int
     encoding: str
+    is_bigendian: bool
+    """Whether pixels of 16 bits have their high byte first."""
     step: int
     data: Bytes
 
@@ -66,11 +68,9 @@ def view_image(message: bytes) -> ImageView:
     reader = _Reader(message)
     sec, nanosec, frame_id = reader.header()
     height, width = reader.uint32(), reader.uint32()
-    encoding = reader.text()
-    reader.skip_byte()  # is_bigendian, which has no meaning for 8-bit pixels
-    return ImageView(
-        sec, nanosec, frame_id, height, width, encoding, reader.uint32(), reader.data()
-    )
+    encoding, is_bigendian = reader.text(), reader.byte() != 0
+    step, data = reader.uint32(), reader.data()
+    return ImageView(sec, nanosec, frame_id, height, width, encoding, is_bigendian, step, data)
 
 
 def view_compressed(message: bytes) -> CompressedView:
@@ -137,6 +137,7 @@ class _Reader:
         self._position = _HEADER_BYTES
         self._uint32 = struct.Struct(order + "I")
         self._int32 = struct.Struct(order + "i")
+        self._uint8 = struct.Struct("B")
 
     def header(self) -> tuple[int, int, str]:
         return self._number(self._int32), self.uint32(), self.text()
@@ -144,8 +145,8 @@ class _Reader:
     def uint32(self) -> int:
         return self._number(self._uint32)
 
-    def skip_byte(self) -> None:
-        self._position += 1
+    def byte(self) -> int:
+        return self._number(self._uint8)
 
     def text(self) -> str:
         length = self.uint32()  # counts the zero at the end

@@ -1,8 +1,13 @@
-"""JPEG and PNG in `sensor_msgs/CompressedImage`, as image_transport uses them."""
+"""JPEG and PNG in `sensor_msgs/CompressedImage`, as image_transport uses them.
+
+What a file decodes to is known from its header, and is checked before anything is decoded: a PNG of
+some kilobytes may unpack to gigabytes.
+"""
 
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,27 +23,55 @@ _JPEG_END = b"\xff\xd9"
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # JPEG markers that start a frame (ITU-T T.81, table B.1): all of 0xC0..0xCF but DHT, JPG and DAC.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# A camera's file has some ten before its frame; a hostile one may have millions.
+_MOST_SEGMENTS = 4096
+
+LONGEST_DECODED_SIDE = 4096
+# A JPEG all of one colour has nearly 64 pixels a byte with the standard's tables.
+MOST_PIXELS_A_BYTE = 64
+# A smaller image does no harm, however few bytes it comes in: a simulator's black frame as PNG.
+ALWAYS_DECODED_PIXELS = 640 * 480
+
+_CHOOSE_COLOUR = "choose the camera's colour topic"
+# Words in a format, and the plugin of image_transport that decodes such messages.
+_TRANSPORTS = (
+    (("h264", "h265", "hevc", "avc", "av1", "vp8", "vp9", "mpeg", "ffmpeg"), "ffmpeg"),
+    (("theora",), "theora"),
+    (("zstd",), "zstd"),
+)
 
 
-def compressed_size(data: Pixels) -> tuple[int, int]:
-    """(width, height) from the file's header, without decoding it. ``data``: (bytes,) uint8.
+class _Head(NamedTuple):
+    """What a file says of itself before its pixels."""
 
-    Raises MalformedMessage where the file is cut off, UnsupportedFrame where it is neither JPEG nor
-    PNG.
+    width: int
+    height: int
+    end: int
+    """Offset behind it."""
+    bits: int
+    """Of a sample."""
+
+
+def compressed_size(data: Pixels, kind: str = "") -> tuple[int, int]:
+    """(width, height) from the file's header, without decoding it. ``data``: (bytes,) uint8;
+    ``kind``: the message's format.
+
+    Raises MalformedMessage where the file is cut off or cannot hold that many pixels,
+    UnsupportedFrame where it is no JPEG or 8-bit PNG of a picture, or larger than 4096x4096.
     """
+    if _is_depth(kind):
+        raise UnsupportedFrame(f"format {kind!r} is a depth image, no picture: {_CHOOSE_COLOUR}")
     content = data.tobytes()
     if content.startswith(_PNG):
-        width, height, start = _png_size(content)
-        end = _PNG_END
+        head, end = _png_head(content), _PNG_END
     elif content.startswith(_JPEG):
-        width, height, start = _jpeg_size(content)
-        end = _JPEG_END
+        head, end = _jpeg_head(content), _JPEG_END
     else:
-        raise UnsupportedFrame("the compressed image is neither JPEG nor PNG")
-    check_size(width, height)
-    if content.rfind(end, start) < 0:
+        raise UnsupportedFrame(_other_codec(kind))
+    _check_head(head, len(content))
+    if content.rfind(end, head.end) < 0:
         raise MalformedMessage("the compressed image is cut off")
-    return width, height
+    return head.width, head.height
 
 
 def decode(data: Pixels) -> Pixels:
@@ -64,29 +97,67 @@ def jpeg_format(encoding: str) -> str:
     return f"{encoding}; jpeg compressed {'mono8' if encoding == 'mono8' else 'bgr8'}"
 
 
-def _png_size(content: bytes) -> tuple[int, int, int]:
-    """Width, height, and the offset behind them."""
+def _is_depth(kind: str) -> bool:
+    """Whether a format names one that image_transport has for depth, such as
+    `16UC1; compressedDepth png`."""
+    return "compresseddepth" in kind.lower() or kind.startswith(("16UC1", "32FC1"))
+
+
+def _other_codec(kind: str) -> str:
+    """Why a codec is refused, with the command that makes raw images of it."""
+    name = kind.lower()
+    transport = next((each for words, each in _TRANSPORTS if any(w in name for w in words)), "")
+    transport = transport or "compressed"
+    return (
+        f"format {kind!r} is neither JPEG nor 8-bit PNG: set input_transport to raw and run ros2"
+        f" run image_transport republish --ros-args -p in_transport:={transport}"
+        f" -p out_transport:=raw -r in/{transport}:=CAMERA_TOPIC -r out:=IMAGE (on Humble republish"
+        f" {transport} raw without the two parameters)"
+    )
+
+
+def _check_head(head: _Head, length: int) -> None:
+    width, height = head.width, head.height
+    check_size(width, height)
+    if head.bits > 8:
+        raise UnsupportedFrame(
+            f"a PNG of {head.bits} bits is a depth image or a measurement, no picture:"
+            f" {_CHOOSE_COLOUR}"
+        )
+    if max(width, height) > LONGEST_DECODED_SIDE:
+        raise UnsupportedFrame(
+            f"a compressed image of {width}x{height} is not decoded: at most"
+            f" {LONGEST_DECODED_SIDE}x{LONGEST_DECODED_SIDE} is"
+        )
+    if width * height > max(MOST_PIXELS_A_BYTE * length, ALWAYS_DECODED_PIXELS):
+        raise MalformedMessage(
+            f"a compressed image of {length} bytes that says it has {width}x{height} pixels"
+        )
+
+
+def _png_head(content: bytes) -> _Head:
     try:
-        kind, width, height = struct.unpack_from(">4sII", content, len(_PNG) + 4)
+        kind, width, height, bits = struct.unpack_from(">4sIIB", content, len(_PNG) + 4)
     except struct.error:
         raise MalformedMessage("the PNG ends before its size") from None
     if kind != b"IHDR":
         raise MalformedMessage("the PNG does not start with its size")
-    return width, height, len(_PNG) + 16
+    return _Head(width, height, len(_PNG) + 16, bits)
 
 
-def _jpeg_size(content: bytes) -> tuple[int, int, int]:
-    """Width, height, and the offset of the frame; a thumbnail lies before it."""
+def _jpeg_head(content: bytes) -> _Head:
+    """Of the frame itself; a thumbnail lies before it."""
     position = len(_JPEG)
     try:
-        while True:
+        for _ in range(_MOST_SEGMENTS):
             mark, marker, length = struct.unpack_from(">BBH", content, position)
             if mark != 0xFF:
                 raise MalformedMessage("the JPEG's segments are broken")
             if marker in _FRAME_MARKERS:
                 height, width = struct.unpack_from(">HH", content, position + 5)
-                return width, height, position
+                return _Head(width, height, position, 8)
             # A marker may be preceded by any number of fill bytes.
             position += 1 if marker == 0xFF else 2 + length
     except struct.error:
         raise MalformedMessage("the JPEG ends before its size") from None
+    raise MalformedMessage(f"the JPEG has more than {_MOST_SEGMENTS} segments before its size")

@@ -1,13 +1,15 @@
 """The encodings of `sensor_msgs/Image`: pixels to and from RGB and BGR.
 
 Pixels are viewed where they lie and copied once, into the memory they leave from. The encodings
-have the meaning that cv_bridge gives them. Rows may have padding (``step`` over the width). Runs on
-OpenCV 4 and 5. Pixels are uint8, (H,W) or (H,W,channels).
+have the meaning that cv_bridge gives them. Rows may have padding (``step`` over the width); a
+``step`` of 0 means that they have none. Runs on OpenCV 4 and 5. Pixels are uint8, (H,W) or
+(H,W,channels).
 """
 
 from __future__ import annotations
 
 import array
+import threading
 from typing import NamedTuple, Protocol, TypeAlias
 
 import cv2
@@ -32,9 +34,18 @@ class ImageLike(Protocol):
     @property
     def encoding(self) -> str: ...
     @property
+    def is_bigendian(self) -> int: ...
+    @property
     def step(self) -> int: ...
     @property
     def data(self) -> array.array[int] | Pixels: ...
+
+
+class Chroma(NamedTuple):
+    """The plane of U and V that follows a plane of luma, relative to that plane."""
+
+    rows: float
+    row_bytes: int
 
 
 class Encoding(NamedTuple):
@@ -44,26 +55,40 @@ class Encoding(NamedTuple):
     to_rgb: int | None
     to_bgr: int | None
     even_width: bool = False
+    sample_bytes: int = 1
+    chroma: Chroma | None = None
 
 
 # OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first row's
 # first two: the ROS pattern RGGB is OpenCV's BG. YUV 4:2:2 shares its chroma between two pixels.
 _UYVY = Encoding(2, cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2BGR_UYVY, even_width=True)
 _YUYV = Encoding(2, cv2.COLOR_YUV2RGB_YUY2, cv2.COLOR_YUV2BGR_YUY2, even_width=True)
+_4_2_0, _4_4_4 = Chroma(rows=0.5, row_bytes=1), Chroma(rows=1.0, row_bytes=2)
+_NV12 = Encoding(1, cv2.COLOR_YUV2RGB_NV12, cv2.COLOR_YUV2BGR_NV12, even_width=True, chroma=_4_2_0)
+_NV21 = Encoding(1, cv2.COLOR_YUV2RGB_NV21, cv2.COLOR_YUV2BGR_NV21, even_width=True, chroma=_4_2_0)
+_BAYER = {
+    "bayer_rggb": (cv2.COLOR_BayerBG2RGB, cv2.COLOR_BayerBG2BGR),
+    "bayer_bggr": (cv2.COLOR_BayerRG2RGB, cv2.COLOR_BayerRG2BGR),
+    "bayer_gbrg": (cv2.COLOR_BayerGR2RGB, cv2.COLOR_BayerGR2BGR),
+    "bayer_grbg": (cv2.COLOR_BayerGB2RGB, cv2.COLOR_BayerGB2BGR),
+}
 ENCODINGS = {
     "rgb8": Encoding(3, None, cv2.COLOR_RGB2BGR),
     "bgr8": Encoding(3, cv2.COLOR_BGR2RGB, None),
     "rgba8": Encoding(4, cv2.COLOR_RGBA2RGB, cv2.COLOR_RGBA2BGR),
     "bgra8": Encoding(4, cv2.COLOR_BGRA2RGB, cv2.COLOR_BGRA2BGR),
     "mono8": Encoding(1, cv2.COLOR_GRAY2RGB, cv2.COLOR_GRAY2BGR),
-    "bayer_rggb8": Encoding(1, cv2.COLOR_BayerBG2RGB, cv2.COLOR_BayerBG2BGR),
-    "bayer_bggr8": Encoding(1, cv2.COLOR_BayerRG2RGB, cv2.COLOR_BayerRG2BGR),
-    "bayer_gbrg8": Encoding(1, cv2.COLOR_BayerGR2RGB, cv2.COLOR_BayerGR2BGR),
-    "bayer_grbg8": Encoding(1, cv2.COLOR_BayerGB2RGB, cv2.COLOR_BayerGB2BGR),
+    "mono16": Encoding(1, cv2.COLOR_GRAY2RGB, cv2.COLOR_GRAY2BGR, sample_bytes=2),
+    **{f"{name}8": Encoding(1, *codes) for name, codes in _BAYER.items()},
+    **{f"{name}16": Encoding(1, *codes, sample_bytes=2) for name, codes in _BAYER.items()},
     "yuv422": _UYVY,
     "uyvy": _UYVY,
     "yuv422_yuy2": _YUYV,
     "yuyv": _YUYV,
+    "nv12": _NV12,
+    "nv21": _NV21,
+    # OpenCV 4 has no conversion for it: `_nv24_to_rgb`.
+    "nv24": Encoding(1, None, None, chroma=_4_4_4),
 }
 
 # Published images keep these encodings; the codes convert to them from RGB.
@@ -75,6 +100,42 @@ _FROM_RGB = {
     "mono8": cv2.COLOR_RGB2GRAY,
 }
 _OTHERS_BECOME = "bgr8"
+# Encodings that say how many channels there are, but not of which colour; 0: not even that.
+_NAMELESS = {"8UC1": 1, "8UC3": 3, "8UC4": 4, "": 0}
+_MEASUREMENTS = ("16U", "16S", "32S", "32F", "64F")
+# Of ITU-R BT.601 with luma 16 to 235, as the other YUV encodings: rows R, G, B of Y, U, V and 1.
+_YUV_TO_RGB = np.array(
+    [
+        [1.164, 0.0, 1.596, -1.164 * 16 - 1.596 * 128],
+        [1.164, -0.391, -0.813, -1.164 * 16 + (0.391 + 0.813) * 128],
+        [1.164, 2.018, 0.0, -1.164 * 16 - 2.018 * 128],
+    ]
+)
+ASSUMABLE = ("", *(name for name, each in ENCODINGS.items() if each.sample_bytes == 1))
+"""Values of the parameter ``assume_encoding``."""
+
+
+class SensorPeak:
+    """The highest value that a camera's 16-bit pixels have shown, which is made white.
+
+    Sensors of 10, 12 or 14 bits send their values in 16 bits and do not say how many they have. The
+    peak never falls, so that a dark frame after a bright one stays dark. Any thread may use it.
+    """
+
+    def __init__(self) -> None:
+        self.value = 255
+        self._lock = threading.Lock()
+
+    def observe(self, values: NDArray[np.uint16]) -> int:
+        """Raise the peak to the highest of the values (H,W); returns the peak."""
+        highest = int(values.max())
+        with self._lock:
+            self.value = max(self.value, highest)
+            return self.value
+
+    def scale(self, values: NDArray[np.uint16]) -> Pixels:
+        """Scale (H,W) to uint8 after observing them."""
+        return np.asarray(cv2.convertScaleAbs(values, alpha=255 / self.observe(values)))
 
 
 class ScratchImage:
@@ -95,25 +156,56 @@ def output_encoding(encoding: str) -> str:
     return encoding if encoding in _FROM_RGB else _OTHERS_BECOME
 
 
+def named_encoding(encoding: str, assumed: str) -> str:
+    """``encoding``, or what the user says of one that does not name its colours.
+
+    Raises UnsupportedFrame, with what to set, where ``assumed`` is empty or does not fit.
+    """
+    channels = _NAMELESS.get(encoding)
+    if channels is None:
+        return encoding
+    named = [name for name in ASSUMABLE if name and _may_be(name, channels)]
+    if assumed in named:
+        return assumed
+    but = f", which {assumed!r} does not fit" if assumed else ""
+    raise UnsupportedFrame(
+        f"encoding {encoding!r} does not say what its colours are{but}: set assume_encoding to"
+        f" what the camera sends ({', '.join(named)})"
+    )
+
+
+def _may_be(name: str, channels: int) -> bool:
+    encoding = ENCODINGS[name]
+    return not channels or (encoding.channels == channels and encoding.chroma is None)
+
+
 def check_image(image: ImageLike) -> None:
     """Raise MalformedMessage where sizes and bytes contradict each other, in any encoding, then
     UnsupportedFrame where the encoding is not known."""
     check_size(image.width, image.height)
-    if len(image.data) < image.step * image.height:
-        raise MalformedMessage(
-            f"{len(image.data)} bytes of data instead of {image.step * image.height}"
-            f" (step {image.step} x height {image.height})"
-        )
     encoding = ENCODINGS.get(image.encoding)
-    if encoding is None:
-        raise UnsupportedFrame(f"encoding {image.encoding!r} is not one of {', '.join(ENCODINGS)}")
-    if image.step < image.width * encoding.channels:
-        raise MalformedMessage(
-            f"step {image.step} is under a row's {image.width * encoding.channels} bytes"
-            f" (width {image.width}, {image.encoding})"
+    if encoding is not None:
+        row_step(image)
+        _check_even(image, encoding)
+        return
+    check_length(image)
+    named_encoding(image.encoding, "")
+    if image.encoding.startswith(_MEASUREMENTS):
+        raise UnsupportedFrame(
+            f"encoding {image.encoding!r} is depth or another measurement, no picture: choose the"
+            " camera's colour topic, or have its driver send mono16"
         )
-    if encoding.even_width and image.width % 2:
-        raise MalformedMessage(f"width {image.width} is odd in {image.encoding}")
+    raise UnsupportedFrame(
+        f"encoding {image.encoding!r} is not one of {', '.join(ENCODINGS)}: have the camera's"
+        " driver send one of them"
+    )
+
+
+def check_length(image: ImageLike) -> None:
+    """Raise MalformedMessage where an image of any encoding has too few bytes or an absurd size."""
+    check_size(image.width, image.height)
+    if len(image.data) < image.step * image.height:
+        raise _short(image, image.step * image.height)
 
 
 def check_size(width: int, height: int) -> None:
@@ -122,24 +214,95 @@ def check_size(width: int, height: int) -> None:
         raise MalformedMessage(f"a size of {width}x{height}")
 
 
+def row_step(image: ImageLike) -> int:
+    """Bytes from one row to the next (of the luma, where there is a plane of it), in an encoding
+    that is known; MalformedMessage where the data do not hold that many rows."""
+    encoding = ENCODINGS[image.encoding]
+    least = image.width * encoding.channels * encoding.sample_bytes
+    if _is_packed(image, encoding, least):
+        return least
+    if image.step < least:
+        raise MalformedMessage(
+            f"step {image.step} is under a row's {least} bytes"
+            f" (width {image.width}, {image.encoding})"
+        )
+    needed = _bytes_of(encoding, image.step, image.height)
+    if len(image.data) < needed:
+        raise _short(image, needed)
+    return image.step
+
+
+def _check_even(image: ImageLike, encoding: Encoding) -> None:
+    """Raise MalformedMessage where pixels that share their chroma are one too few."""
+    if encoding.even_width and image.width % 2:
+        raise MalformedMessage(f"width {image.width} is odd in {image.encoding}")
+    if encoding.chroma == _4_2_0 and image.height % 2:
+        raise MalformedMessage(f"height {image.height} is odd in {image.encoding}")
+
+
+def _is_packed(image: ImageLike, encoding: Encoding, least: int) -> bool:
+    """Whether the rows have no padding although ``step`` says otherwise: it is 0, or it counts the
+    chroma that belongs to a row, as some drivers do where that lies in a plane of its own."""
+    needed, length = _bytes_of(encoding, least, image.height), len(image.data)
+    if image.step == 0:
+        return length >= needed
+    counted = encoding.chroma is not None and image.step in (3 * least // 2, 2 * least, 3 * least)
+    return counted and length == needed
+
+
+def _bytes_of(encoding: Encoding, step: int, height: int) -> int:
+    chroma = encoding.chroma
+    extra = 0 if chroma is None else round(height * chroma.rows) * step * chroma.row_bytes
+    return step * height + extra
+
+
+def _short(image: ImageLike, needed: int) -> MalformedMessage:
+    return MalformedMessage(
+        f"{len(image.data)} bytes of data instead of {needed}"
+        f" (step {image.step} x height {image.height}, {image.encoding})"
+    )
+
+
 def view_pixels(image: ImageLike) -> Pixels:
-    """A view of the bytes as (H,W) or (H,W,channels), without padding; after `check_image`."""
-    channels = ENCODINGS[image.encoding].channels
-    flat = np.frombuffer(image.data, np.uint8, image.step * image.height)
-    rows = flat.reshape(image.height, image.step)[:, : image.width * channels]
+    """A view of the bytes as (H,W) or (H,W,channels), without padding; after `check_image`. For
+    encodings of 8 bits in one plane."""
+    channels, step = ENCODINGS[image.encoding].channels, row_step(image)
+    flat = np.frombuffer(image.data, np.uint8, step * image.height)
+    rows = flat.reshape(image.height, step)[:, : image.width * channels]
     return rows if channels == 1 else rows.reshape(image.height, image.width, channels)
 
 
-def to_rgb(image: ImageLike, out: Pixels) -> Pixels:
-    """RGB (H,W,3), contiguous: converted into ``out``, or a view where no conversion is needed."""
-    pixels = view_pixels(image)
-    return _converted(pixels, ENCODINGS[image.encoding].to_rgb, out)
+def view_16_bit(image: ImageLike) -> NDArray[np.uint16]:
+    """The values (H,W) of an encoding of 16 bits, in this machine's byte order."""
+    order = np.dtype(">u2" if image.is_bigendian else "<u2")
+    shape, strides = (image.height, image.width), (row_step(image), 2)
+    flat = np.frombuffer(image.data, np.uint8)
+    values: NDArray[np.uint16] = np.ndarray(shape, order, flat, strides=strides)
+    # OpenCV takes neither foreign byte order nor odd addresses.
+    return np.require(values, np.uint16, "A")
 
 
-def to_bgr(image: ImageLike, out: Pixels) -> Pixels:
-    """BGR (H,W,3), contiguous: converted into ``out``, or a view where no conversion is needed."""
-    pixels = view_pixels(image)
-    return _converted(pixels, ENCODINGS[image.encoding].to_bgr, out)
+def observe_peak(image: ImageLike, peak: SensorPeak) -> None:
+    """Let the peak grow by an image that is not converted; does nothing for encodings of 8 bits."""
+    if ENCODINGS[image.encoding].sample_bytes == 2:
+        peak.observe(view_16_bit(image))
+
+
+def to_rgb(image: ImageLike, out: Pixels, peak: SensorPeak | None = None) -> Pixels:
+    """RGB (H,W,3), contiguous: converted into ``out``, or a view where no conversion is needed.
+
+    ``peak`` is the camera's, for encodings of 16 bits; without it, that of this image.
+    """
+    if image.encoding == "nv24":
+        return _nv24(image, _YUV_TO_RGB, out)
+    return _converted(image, ENCODINGS[image.encoding].to_rgb, out, peak)
+
+
+def to_bgr(image: ImageLike, out: Pixels, peak: SensorPeak | None = None) -> Pixels:
+    """BGR (H,W,3), contiguous, as `to_rgb`."""
+    if image.encoding == "nv24":
+        return _nv24(image, _YUV_TO_RGB[::-1], out)
+    return _converted(image, ENCODINGS[image.encoding].to_bgr, out, peak)
 
 
 def from_rgb(rgb: Pixels, encoding: str, out: Pixels) -> None:
@@ -166,11 +329,38 @@ def image_message(pixels: Pixels, encoding: str) -> Image:
     return message
 
 
-def _converted(pixels: Pixels, code: int | None, out: Pixels) -> Pixels:
+def _converted(image: ImageLike, code: int | None, out: Pixels, peak: SensorPeak | None) -> Pixels:
+    encoding = ENCODINGS[image.encoding]
+    if encoding.chroma is not None and code is not None:
+        cv2.cvtColorTwoPlane(*_planes(image, encoding.chroma), code, dst=out)
+        return out
+    if encoding.sample_bytes == 2:
+        pixels = (peak or SensorPeak()).scale(view_16_bit(image))
+    else:
+        pixels = view_pixels(image)
     if code is not None:
         cv2.cvtColor(pixels, code, dst=out)
         return out
     if pixels.flags.c_contiguous:
         return pixels
     np.copyto(out, pixels)
+    return out
+
+
+def _planes(image: ImageLike, chroma: Chroma) -> tuple[Pixels, Pixels]:
+    """Views of luma (H,W) and chroma, (H/2,W/2,2) for 4:2:0 and (H,W,2) for 4:4:4."""
+    step, flat = row_step(image), np.frombuffer(image.data, np.uint8)
+    height, width = image.height, image.width
+    luma: Pixels = np.ndarray((height, width), np.uint8, flat, strides=(step, 1))
+    shape = round(height * chroma.rows), width * chroma.row_bytes // 2, 2
+    strides = step * chroma.row_bytes, 2, 1
+    return luma, np.ndarray(shape, np.uint8, flat, offset=step * height, strides=strides)
+
+
+def _nv24(image: ImageLike, matrix: NDArray[np.float64], out: Pixels) -> Pixels:
+    luma, chroma = _planes(image, _4_4_4)
+    yuv = np.empty((*luma.shape, 3), np.uint8)
+    np.maximum(luma, 16, out=yuv[..., 0])  # darker is no colour, as OpenCV has it for the others
+    yuv[..., 1:] = chroma
+    cv2.transform(yuv, matrix, dst=out)
     return out

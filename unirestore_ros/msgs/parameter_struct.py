@@ -47,7 +47,8 @@ class ParameterSpec:
     def constraint(self) -> str:
         """The accepted values in words; empty where the type allows any."""
         if self.choices:
-            return "one of " + ", ".join(self.choices)
+            may_be_empty = "empty or " if "" in self.choices else ""
+            return f"{may_be_empty}one of " + ", ".join(filter(None, self.choices))
         if self.lowest is not None:
             return f"{self.lowest} to {self.highest}" + (f" {self.unit}" if self.unit else "")
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from unirestore_ros.msgs.encodings import ASSUMABLE
 from unirestore_ros.msgs.parameter_struct import (
     Change,
     NodeParameters,
@@ -60,6 +61,13 @@ class Parameters(NodeParameters):
         "QoS of the camera's topics; auto: reliable if every publisher offers it, else best effort",
         Change.AT_CONFIGURE,
         choices=("auto", "reliable", "best_effort"),
+    )
+    assume_encoding: str = parameter(
+        "",
+        "What an encoding means that does not name its colours: 8UC1, 8UC3, 8UC4 or an empty one;"
+        " empty: such images are not restored",
+        Change.AT_ONCE,
+        choices=ASSUMABLE,
     )
     output_reliability: str = parameter(
         "reliable",

@@ -20,7 +20,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
 from unirestore_ros.engine import BundleError, Engine, EngineOutput, InferenceError
-from unirestore_ros.msgs.camera_frame import CameraFrame, FrameMessages, read_frame
+from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, FrameMessages, read_frame
 from unirestore_ros.msgs.cdr import Bytes, MalformedMessage
 from unirestore_ros.msgs.publishing import LatestOnlyWorker
 from unirestore_ros.node.camera_input import CameraInput
@@ -59,6 +59,7 @@ class Pipeline:
     def __init__(self, node: LifecycleNode, parameters: Parameters) -> None:
         self._parameters = parameters
         """Replaced as a whole when one of them changes, so that any thread may read it."""
+        self._camera = CameraTraits(parameters.assume_encoding)
         self._camera_info: CameraInfo | None = None
         self._arrivals = 0
         self._last_reported = -1
@@ -86,7 +87,7 @@ class Pipeline:
         self._arrivals += 1
         compressed = self._parameters.input_transport == "compressed"
         try:
-            frame = read_frame(message, compressed, arrived, self._arrivals)
+            frame = read_frame(message, compressed, arrived, self._arrivals, self._camera)
             demand = self._outputs.demand()
             why_not = self._holder.state.why_not(frame)
             if self._fallback.frame_arrived(frame.number, demand.frames, why_not):
@@ -256,6 +257,7 @@ class Pipeline:
     def apply(self, parameters: Parameters) -> None:
         """Apply the parameters that may change at run time."""
         before, self._parameters = self._parameters, parameters
+        self._camera.assume_encoding = parameters.assume_encoding
         self._fallback.set_fallback_after(parameters.fallback_after_ms * 1e-3)
         if parameters.enabled != before.enabled:
             self._fallback.set_enabled(parameters.enabled)
