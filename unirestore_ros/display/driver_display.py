@@ -92,6 +92,7 @@ class DriverDisplay(Node):
             parameters.page_port,
             parameters.page_token,
             self._restorer.request_enabled,
+            parameters.page_origin,
         )
         self._closing.callback(page.stop)
         return page

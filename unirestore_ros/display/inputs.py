@@ -133,6 +133,8 @@ class Inputs:
 
     def _receive_boxes(self, message: Any) -> None:
         if (boxes := read_boxes(message.markers)) is not None:
+            if boxes.refused:
+                self._warn(f"{boxes.refused} boxes left out: a corner is not a place in an image")
             self._sources.add_boxes(boxes)
             self._changed()
 
