@@ -85,8 +85,8 @@ def test_a_colour_that_is_no_number_is_none() -> None:
 def test_boxes_as_far_away_as_is_taken_can_be_drawn() -> None:
     pixels = flat(0, (200, 150))
     far = 32768.0
-    for corners in ((-far, -far, far, far), (far, far, far, far), (-far, 0, -far, 0)):
-        draw_boxes(pixels, [Box(*corners, "car 0.9", (255, 0, 0))], scale=12.0)
+    for left, right in ((-far, far), (far, far), (-far, -far)):
+        draw_boxes(pixels, [Box(left, left, right, right, "car 0.9", (255, 0, 0))], scale=12.0)
     assert (pixels[75] == 0).all()
 
 
