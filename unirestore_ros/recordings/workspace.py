@@ -9,6 +9,7 @@ own journal.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -47,7 +48,10 @@ class Workspace:
         if anew:
             self._clear()
         if self._job.is_file():
-            other = differences(self._job.read_text(encoding="utf-8"), job)
+            try:
+                other = differences(self._job.read_text(encoding="utf-8"), job)
+            except ValueError:
+                other = ["job.json, which is damaged"]
             if other:
                 raise RecordingError(
                     f"{self.folder} holds the unfinished work of another command (other:"
@@ -55,6 +59,8 @@ class Workspace:
                 )
         else:
             self._clear()
+        if self.segments.is_symlink():
+            raise RecordingError(f"{self.segments} is a link: remove it")
         self.segments.mkdir(exist_ok=True)
         shutil.rmtree(self.bag, ignore_errors=True)
         with written_beside(self._job) as path:
@@ -79,7 +85,18 @@ def workspace(out: Path) -> Iterator[Workspace]:
     """Lock the working folder for this process; RecordingError where another has it."""
     space = Workspace(out)
     space.folder.mkdir(parents=True, exist_ok=True)
-    with (space.folder / "lock").open("w") as lock:
+    if space.folder.is_symlink():
+        raise RecordingError(f"{space.folder} is a link: remove it")
+    # Whoever else can write beside OUT must not choose what is opened: no link is followed, and
+    # the lock, which holds nothing, is never emptied.
+    path = space.folder / "lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise RecordingError(f"{path} is no lock of this command: remove it") from None
+        raise
+    with open(handle, "rb+", buffering=0) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -112,7 +129,7 @@ class SegmentWriter:
             raise ValueError(f"frame {frame} comes after {self._next - 1}")
         if self._stream is None:
             self._begun, self._whole = time.monotonic(), 0
-            self._stream = self._part().open("wb")
+            self._stream = self._new_part()
         for record in records:
             self._stream.write(_HEAD.pack(record.frame, record.output, len(record.data)))
             self._stream.write(record.data)
@@ -141,6 +158,11 @@ class SegmentWriter:
     def __exit__(self, *error: object) -> None:
         """Keep the frames that are whole, whatever ends the work."""
         self.close()
+
+    def _new_part(self) -> BinaryIO:
+        """Begin the unfinished segment anew, as a file of this process's own."""
+        self._part().unlink(missing_ok=True)
+        return self._part().open("xb")
 
     def _part(self) -> Path:
         return self._folder / "unfinished.part"
