@@ -29,6 +29,13 @@ ROS = [
     "ros-lifecycle-msgs==2.3.0",
     "ros-visualization-msgs==5.5.1",
 ]
+# rosbags writes bags; damaged ones are read with what it brings itself.
+BAG = [
+    "rosbags>=0.11",
+    "ruamel.yaml>=0.17",
+    "lz4>=4",
+    "backports.zstd>=1; python_version < '3.14'",
+]
 BUILD = ["PyYAML>=5.4", "torch>=2.6", "diffusers>=0.32", "onnx>=1.16", "onnxscript>=0.1"]
 FETCH = [*BUILD, "huggingface_hub>=0.25", "gdown>=6.5", "requests>=2"]
 # scipy to Pillow are what imagecorruptions-imaug imports: see the extra `corruptions`.
@@ -46,7 +53,7 @@ TEST = [
     "pytest>=8",
     "ruff>=0.6",
     "mypy>=1.8",
-    "rosbags>=0.11",
+    *BAG,
     "psutil>=5.9",
     "selenium>=4.11",  # drives a Chromium that the machine has
     "colcon-common-extensions",
@@ -57,7 +64,7 @@ EXTRAS = {
     # Only where no other OpenCV is installed: the wheels and apt's package hold the same files.
     "headless": ["opencv-python-headless>=4.5"],
     "page": ["aiohttp>=3.8"],
-    "bag": ["rosbags>=0.11"],
+    "bag": BAG,
     "ray": ["ray>=2.9"],
     "build": BUILD,
     "fetch": FETCH,

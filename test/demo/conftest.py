@@ -28,8 +28,9 @@ from unirestore_ros.demo.record import (
     open_frames,
 )
 from unirestore_ros.recordings.arrivals import Arrival
+from unirestore_ros.recordings.headers import read_header
 from unirestore_ros.recordings.make import NewFrame, make_bag
-from unirestore_ros.recordings.storage import new_writer, read_header
+from unirestore_ros.recordings.writing import new_writer
 
 MS = 1_000_000
 START = 1_700_000_000_200_000_000

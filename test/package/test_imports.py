@@ -58,6 +58,8 @@ WITH_EXTRAS = {
 # Asked for only when used, with a message where absent: they are extras, or the vehicle's own.
 OPTIONAL = {"rosbags", "ray", "imagecorruptions", "PIL", "tensorrt", "tensorrt_lean", "cuda"}
 OPTIONAL |= {"openvino", "cv_bridge", "vision_msgs"}
+# What the extra `bag` brings beside rosbags; Python 3.14 has zstd as compression.zstd.
+OPTIONAL |= {"ruamel", "lz4", "backports", "compression"}
 
 # What setup.py or a vehicle's apt installs, by the name that is imported.
 PACKAGE_XML_NAMES = {
@@ -75,6 +77,8 @@ WHEELS = {
     "skimage": "scikit-image",
     "yaml": "PyYAML",
     "cuda": "cuda-python",
+    "ruamel": "ruamel.yaml",
+    "backports": "backports.zstd",
 }
 NO_ROSDEP_KEY = {"safetensors"}
 
@@ -255,5 +259,5 @@ def test_setup_or_package_xml_names_what_development_imports() -> None:
     wheels = {name for name in imported if f'"{WHEELS.get(name, name).lower()}' in setup}
     vehicle = {"tensorrt", "tensorrt_lean"}
     ros = declared_dependencies("exec_depend", "test_depend")
-    own = {PACKAGE, "cv2", *sys.stdlib_module_names}
+    own = {PACKAGE, "cv2", "compression", *sys.stdlib_module_names}
     assert imported - wheels - ros - beside - vehicle - own == set()

@@ -24,14 +24,9 @@ from rclpy.serialization import serialize_message
 
 from unirestore_ros.recordings.arrivals import header_place, message_class
 from unirestore_ros.recordings.bag_command import main, split_ros_arguments
+from unirestore_ros.recordings.headers import Header, has_header, read_header, with_stamp
 from unirestore_ros.recordings.play import Pace, Player, Playlist, qos_profile
-from unirestore_ros.recordings.storage import (
-    Header,
-    has_header,
-    open_reader,
-    read_header,
-    with_stamp,
-)
+from unirestore_ros.recordings.storage import open_reader
 
 TIMEOUT_S = 90.0
 # The player has been acknowledged all that it sent: the watcher has it, and needs to count it.

@@ -15,7 +15,7 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -48,28 +48,46 @@ def street(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 class BagMaker:
     """Writes messages with stamps 3 ms before the time of their recording."""
 
-    def __init__(self, folder: Path, storage: str = "sqlite3", version: Any = 9) -> None:
+    def __init__(
+        self, folder: Path, storage: str = "sqlite3", version: Any = 9, compression: str = ""
+    ) -> None:
         self.types = get_typestore(Stores.ROS2_HUMBLE)
         self.types.register(get_types_from_msg("float64 angle\nuint8[] raw", OWN))
         self.writer = Writer(folder, version=version, storage_plugin=StoragePlugin[storage.upper()])
+        if compression:
+            mode = CompressionMode[compression.upper()]
+            self.writer.set_compression(mode, CompressionFormat.ZSTD)
         self.connections: dict[str, Any] = {}
+        self.cut: int | None = None
+        """Where messages end early, in bytes."""
 
     def header(self, stamp_ns: int, frame_id: str) -> Any:
         stamp = self.types.types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
         return self.types.types["std_msgs/msg/Header"](stamp, frame_id)
 
-    def image(self, topic: str, time_ns: int, pixels: np.ndarray, encoding: str = "bgr8") -> None:
+    def image(
+        self,
+        topic: str,
+        time_ns: int,
+        pixels: np.ndarray,
+        encoding: str = "bgr8",
+        stamp_ns: int | None = None,
+    ) -> None:
         height, width = pixels.shape[:2]
         step = pixels[0].size * pixels.itemsize
-        header = self.header(time_ns - 3 * MS, topic.split("/")[1])
+        header = self.header(
+            time_ns - 3 * MS if stamp_ns is None else stamp_ns, topic.split("/")[1]
+        )
         data = np.ascontiguousarray(pixels).view(np.uint8).reshape(-1)
         message = self.types.types[IMAGE](header, height, width, encoding, 0, step, data)
         self.write(topic, IMAGE, time_ns, message)
 
-    def jpeg(self, topic: str, time_ns: int, pixels: np.ndarray) -> None:
-        _, content = cv2.imencode(".jpg", pixels)
+    def jpeg(self, topic: str, time_ns: int, pixels: np.ndarray, suffix: str = ".jpg") -> None:
+        _, content = cv2.imencode(suffix, pixels)
         header = self.header(time_ns - 3 * MS, topic.split("/")[1])
-        message = self.types.types[COMPRESSED](header, "jpeg", content.reshape(-1))
+        message = self.types.types[COMPRESSED](
+            header, "jpeg" if suffix == ".jpg" else "png", content.reshape(-1)
+        )
         self.write(topic, COMPRESSED, time_ns, message)
 
     def info(self, topic: str, time_ns: int, stamp_ns: int, focal: float = FOCAL) -> None:
@@ -97,7 +115,7 @@ class BagMaker:
             self.connections[topic] = self.writer.add_connection(
                 topic, kind, typestore=self.types, offered_qos_profiles=qos
             )
-        self.writer.write(self.connections[topic], time_ns, data)
+        self.writer.write(self.connections[topic], time_ns, data[: self.cut])
 
 
 def make_drive(

@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--input", type=Path, metavar="PATH", help="a video, a folder of images or a rosbag2")
     add("--degrade", metavar="NAME", help="degrade the input: fog, rain, snow, noise, ...")
     add("--severity", type=int, choices=range(1, 6), default=3, help="of --degrade (3)")
-    add("--topic", help="camera topic of a bag (its first image topic)")
+    add("--topic", help="camera topic of a bag (its first camera)")
     add(
         "--rate",
         type=_rate,

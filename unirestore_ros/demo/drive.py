@@ -98,7 +98,7 @@ def record_input(
     if not times:
         raise RecordingError(f"{source.description}: there is no frame in it")
     bag = DriveBag(folder, tuple(times), (stretch,) * len(times), degrade is not None)
-    if source.length is not None and len(bag) < source.length:
+    if source.length is not None and len(bag) == limit < source.length:
         _log.info("the first %d of %d frames are played (--frames)", len(bag), source.length)
     if bag.rate_hz is not None and (slowing := bag.slowing(rate)) > 1.01:
         _log.info(

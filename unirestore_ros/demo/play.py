@@ -19,7 +19,6 @@ from pathlib import Path
 import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from rosbags.rosbag2 import Reader
 from tqdm import tqdm
 
 from unirestore_ros.demo.drive import CAMERA, NAMESPACE, STORAGE, DriveBag
@@ -30,7 +29,8 @@ from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.arrivals import Listener
 from unirestore_ros.recordings.play import Pace, Player, Playlist, make_playlist
 from unirestore_ros.recordings.processes import Children
-from unirestore_ros.recordings.storage import new_writer, open_reader
+from unirestore_ros.recordings.storage import Reader, open_reader
+from unirestore_ros.recordings.writing import new_writer
 
 # A processor may take longer for a frame than the vehicle's GPU, for which the defaults are: the
 # demo would rather show old frames than none.

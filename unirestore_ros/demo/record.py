@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rosbags.rosbag2 import Reader, Writer
+from rosbags.rosbag2 import Writer
 
 from unirestore_ros.demo.drive import CAMERA, NAMESPACE, DriveBag
 from unirestore_ros.msgs.cdr import view_image
 from unirestore_ros.recordings.arrivals import Arrival
 from unirestore_ros.recordings.fitting import decode_features, decode_message
-from unirestore_ros.recordings.storage import IMAGE, message_at, new_connection, open_reader
+from unirestore_ros.recordings.storage import IMAGE, Reader, message_at, open_reader
+from unirestore_ros.recordings.writing import new_connection
 
 NODE_NAME = "unirestore"
 RESTORER = f"{NAMESPACE}/{NODE_NAME}"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from typing import NamedTuple
 
-import cv2
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from unirestore_ros.display.canvas import Scene, compose
@@ -201,19 +199,9 @@ class Compositor:
             boxes=boxes,
             area=area,
         )
-        self._publish_canvas(self._compose(scene), frame)
+        canvas = compose(scene, (parameters.output_width, parameters.output_height))
+        self._publish_canvas(canvas, frame)
         return True
-
-    def _compose(self, scene: Scene) -> Pixels:
-        """Compose; without boxes and road where they cannot be drawn: they must not take the image
-        away."""
-        size = self.parameters.output_width, self.parameters.output_height
-        try:
-            return compose(scene, size)
-        except (cv2.error, ValueError, OverflowError) as error:
-            text = f"boxes and road are left out, they cannot be drawn: {error}"
-            self._logger.error(text, throttle_duration_sec=_LOG_EVERY_S)
-        return compose(dataclasses.replace(scene, boxes=(), area=None), size)
 
     def _publish_canvas(self, canvas: Pixels, frame: BufferedFrame) -> None:
         """Publish with the header of the frame that is shown."""

@@ -16,9 +16,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 
+from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.msgs.rates import mean_rate
 from unirestore_ros.msgs.subscribing import offered_reliability
-from unirestore_ros.recordings.storage import Header, read_header
+from unirestore_ros.recordings.headers import Header, read_header
 
 TOPIC_HEAD = ("topic", "messages", "Hz", "gap p50", "p99 ms", "age p50", "p99 ms")
 
@@ -115,10 +116,15 @@ def header_place(kind: Any) -> int | None:
 
 
 def statuses_of(data: bytes) -> list[tuple[str, str, dict[str, str]]]:
-    """Read name, message and values of each status of a serialised DiagnosticArray."""
+    """Read name, message and values of each status of a serialised DiagnosticArray;
+    MalformedMessage where the bytes end early or are not CDR."""
+    try:
+        array = deserialize_message(data, DiagnosticArray)
+    except RuntimeError as error:  # of the middleware
+        raise MalformedMessage("the DiagnosticArray is damaged") from error
     return [
         (status.name, status.message, {pair.key: pair.value for pair in status.values})
-        for status in deserialize_message(data, DiagnosticArray).status
+        for status in array.status
     ]
 
 

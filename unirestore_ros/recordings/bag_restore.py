@@ -17,12 +17,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rosbags.rosbag2 import Reader
+from rosbags.interfaces import Connection
 from sensor_msgs.msg import CameraInfo
 from tqdm import tqdm
 
 from unirestore_ros.engine import Engine, open_engine
 from unirestore_ros.files import written_beside
+from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.msgs.encodings import ENCODINGS
 from unirestore_ros.recordings import RecordingError, images
 from unirestore_ros.recordings.cameras import find_cameras, in_namespaces, read_names
@@ -32,14 +33,11 @@ from unirestore_ros.recordings.job import Job, Options, add_options, make_job, o
 from unirestore_ros.recordings.many import Fleet, restore_many
 from unirestore_ros.recordings.storage import (
     CAMERA_INFO,
-    bag_folder,
-    copy_connection,
-    custom_data_of,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    Reader,
     files_of,
-    new_connection,
-    new_writer,
     open_reader,
-    storage_of,
 )
 from unirestore_ros.recordings.workspace import (
     SKIPPED,
@@ -49,6 +47,7 @@ from unirestore_ros.recordings.workspace import (
     read_records,
     workspace,
 )
+from unirestore_ros.recordings.writing import copy_connection, new_connection, new_writer
 
 # In the metadata of a restored bag: what it was made of and how.
 MARK = "unirestore_ros.restored"
@@ -138,7 +137,7 @@ def restore_bag(source: Path, out: Path, options: Options) -> Summary:
         open_engine(options.bundle, options.backend, options.device_id, options.threads) as engine,
         open_reader(source) as reader,
     ):
-        job = _plan(reader, bag_folder(source), engine, options)
+        job = _plan(reader, reader.path, engine, options)
         if _is_done(out, job):
             _log.info("%s is there already, of this very bag and command", out)
             Workspace(out).remove()
@@ -164,7 +163,7 @@ def _plan(reader: Reader, folder: Path, engine: Engine, options: Options) -> Job
             f"--cameras: the bag {folder} has no camera {', '.join(sorted(unknown))}"
         )
     cameras = in_namespaces(cameras, names)
-    job = make_job(folder, cameras, engine, options, options.storage or storage_of(folder))
+    job = make_job(folder, cameras, engine, options, options.storage or reader.storage)
     present = {connection.topic for connection in reader.connections}
     for output in job.outputs:
         if output.topic in present:
@@ -181,7 +180,7 @@ def _is_done(out: Path, job: Job) -> bool:
         return False
     if (out / "metadata.yaml").is_file():
         with open_reader(out) as reader:
-            if custom_data_of(reader).get(MARK) == job.text():
+            if reader.metadata.custom.get(MARK) == job.text():
                 return True
     raise RecordingError(f"{out} exists, and is no result of this bag and command: name another")
 
@@ -223,17 +222,31 @@ def _camera_messages(reader: Reader, job: Job) -> Iterator[tuple[int, bytes, Cam
     info_topics = {camera.info_topic for camera in job.cameras} - {None}
     infos: dict[str, CameraInfo] = {}
     for connection in reader.connections:
-        if connection.topic in info_topics and connection.msgtype == CAMERA_INFO:
-            _, _, data = next(reader.messages([connection]), (None, None, None))
-            if data is not None:
-                infos[connection.topic] = read_info(data)
+        is_wanted = connection.topic in info_topics and connection.msgtype == CAMERA_INFO
+        if is_wanted and (info := _first_info(reader, connection)) is not None:
+            infos[connection.topic] = info
     # All messages, as when the bag is written: only then do those of one time come in one order.
+    damaged = 0
     for connection, _, data in reader.messages():
         if connection.topic in info_topics and connection.msgtype == CAMERA_INFO:
-            infos[connection.topic] = read_info(data)
-        elif connection.topic in cameras:
+            try:
+                infos[connection.topic] = read_info(data)
+            except MalformedMessage:
+                damaged += 1
+        elif connection.topic in cameras and connection.msgtype in (IMAGE, COMPRESSED_IMAGE):
             number = cameras[connection.topic]
             yield number, data, infos.get(job.cameras[number].info_topic or "")
+    if damaged:
+        _log.warning("%d CameraInfos are damaged: the ones before them are used", damaged)
+
+
+def _first_info(reader: Reader, connection: Connection) -> CameraInfo | None:
+    for _, _, data in reader.messages([connection]):
+        try:
+            return read_info(data)
+        except MalformedMessage:
+            continue
+    return None
 
 
 def _restore_frames(
@@ -257,7 +270,7 @@ def _assemble(reader: Reader, job: Job, space: Workspace) -> Counter[str]:
     frame = -1
     cameras = {camera.topic for camera in job.cameras}
     writer = new_writer(space.bag, job.storage, like=reader)
-    for key, value in {**custom_data_of(reader), MARK: job.text()}.items():
+    for key, value in {**reader.metadata.custom, MARK: job.text()}.items():
         writer.set_custom_data(key, value)
     with writer, tqdm(total=reader.message_count, desc="writing", unit="message") as bar:
         copies = {c.id: copy_connection(writer, c) for c in reader.connections}
@@ -265,7 +278,10 @@ def _assemble(reader: Reader, job: Job, space: Workspace) -> Counter[str]:
         for connection, stamp, data in reader.messages():
             writer.write(copies[connection.id], stamp, data)
             bar.update()
-            if connection.topic not in cameras:
+            if connection.topic not in cameras or connection.msgtype not in (
+                IMAGE,
+                COMPRESSED_IMAGE,
+            ):
                 continue
             frame += 1
             while waiting is not None and waiting.frame == frame:

@@ -7,14 +7,13 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
 
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 from unirestore_ros.msgs.camera_info import COMPRESSED, camera_info_beside, read_cameras
 from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.images import Size
-from unirestore_ros.recordings.storage import CAMERA_INFO, COMPRESSED_IMAGE, image_topics
+from unirestore_ros.recordings.storage import CAMERA_INFO, COMPRESSED_IMAGE, Reader, image_topics
 
 CLEAN = "image_clean"
 """Last name of the topic on which `bag make --degrade` keeps the clean images."""
@@ -55,18 +54,23 @@ def find_cameras(
     chosen = image_topics(reader, wanted)
     infos = {c.topic for c in reader.connections if c.msgtype == CAMERA_INFO}
     cameras = []
+    left_out: dict[str, str] = {}
     for topic in chosen:
         why_not = None if wanted else _not_a_camera(topic, images, node)
         frame = None if why_not else first_frame(reader, images[topic])
         if frame is None or frame.unsupported:
-            reason = why_not or (frame.unsupported if frame else "no image in it can be read")
+            reason = why_not or (frame and frame.unsupported) or "no image in it can be read"
             if wanted:
                 raise RecordingError(f"{topic} of the bag {reader.path}: {reason}")
             _log.info("%s is no camera: %s", topic, reason)
+            left_out[topic] = reason
             continue
         cameras.append(_camera(images[topic], frame, infos))
     if not cameras:
-        raise RecordingError(f"the bag {reader.path} has no camera that can be restored")
+        reasons = "; ".join(f"{topic}: {why}" for topic, why in left_out.items())
+        raise RecordingError(
+            f"the bag {reader.path} has no camera that can be restored ({reasons})"
+        )
     return cameras
 
 

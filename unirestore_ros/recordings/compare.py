@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from rosbags.rosbag2 import Reader
 
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.files import written_beside
+from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.arrivals import (
     TOPIC_HEAD,
@@ -31,17 +31,14 @@ from unirestore_ros.recordings.arrivals import (
 )
 from unirestore_ros.recordings.cameras import CLEAN, BagCamera, find_cameras
 from unirestore_ros.recordings.figure import Row, draw_figure
-from unirestore_ros.recordings.fitting import decode_message
+from unirestore_ros.recordings.fitting import decode_message, fault_of
+from unirestore_ros.recordings.headers import Header, has_header, read_header
 from unirestore_ros.recordings.images import fit_image
 from unirestore_ros.recordings.storage import (
     COMPRESSED_IMAGE,
     IMAGE,
-    Header,
-    bag_folder,
-    has_header,
+    Reader,
     open_reader,
-    read_header,
-    storage_of,
 )
 from unirestore_ros.tables import text_table
 
@@ -66,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     with open_reader(arguments.bag) as reader:
         report, shown = compare(reader, arguments)
-    report["bag"], report["storage"] = str(arguments.bag), storage_of(bag_folder(arguments.bag))
+        report["bag"], report["storage"] = str(arguments.bag), reader.storage
     arguments.out.mkdir(parents=True, exist_ok=True)
     with written_beside(arguments.out / REPORT) as path:
         path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -87,13 +84,14 @@ def compare(reader: Reader, arguments: argparse.Namespace) -> tuple[dict[str, An
     cameras = find_cameras(reader, arguments.topic, arguments.name)
     if arguments.clean is not None and len(cameras) != 1:
         raise RecordingError("--clean is for one camera: choose it with --topic")
-    series, headers, modes = _read_times(reader)
+    series, headers, modes, damaged = _read_times(reader)
     restored = _restored_topics(reader, cameras, headers, arguments.name)
     entries = []
     shown: list[Pair] = []
     for camera in cameras:
         topics = restored[camera.topic]
         entry = _camera_report(camera, topics, headers, series)
+        entry["damaged"] = damaged[camera.topic]
         entry["modes"] = dict(modes.get(topics.get("status", ""), {}))
         image = topics.get("image") or topics.get("image/compressed")
         if image is not None:
@@ -115,6 +113,7 @@ def text(report: Mapping[str, Any]) -> str:
     parts = [text_table(TOPIC_HEAD, topic_rows(report["topics"]))]
     for camera in report["cameras"]:
         head = f"{camera['topic']}: {camera['frames']} frames, {camera['gaps']} gaps"
+        head += f", {camera['damaged']} damaged" if camera["damaged"] else ""
         lines = [f"\n{head}" + ("" if camera["outputs"] else "; nothing restored is in the bag")]
         rows = [
             [name, each["messages"], each["missing"], f"{each['share']:.1%}"]
@@ -135,21 +134,33 @@ def text(report: Mapping[str, Any]) -> str:
 
 def _read_times(
     reader: Reader,
-) -> tuple[dict[str, Series], dict[str, set[Header]], dict[str, Counter[str]]]:
-    """Collect by topic: times, headers, and for statuses how often each mode occurs."""
+) -> tuple[dict[str, Series], dict[str, set[Header]], dict[str, Counter[str]], Counter[str]]:
+    """Collect by topic: times, headers, for statuses how often each mode occurs, and how many
+    messages are damaged, which count nowhere else."""
     stamped = {connection.id for connection in reader.connections if has_header(connection)}
     series = {c.topic: Series(c.msgtype) for c in reader.connections}
     headers: dict[str, set[Header]] = {c.topic: set() for c in reader.connections}
     modes: dict[str, Counter[str]] = {}
+    damaged: Counter[str] = Counter()
     for connection, when, data in reader.messages():
+        if fault_of(connection.msgtype, data) is not None:
+            damaged[connection.topic] += 1
+            continue
         header = read_header(data) if connection.id in stamped else None
         series[connection.topic].add(when, None if header is None else header.stamp_ns)
         if header is not None:
             headers[connection.topic].add(header)
         if connection.msgtype == _STATUS and connection.topic.endswith("/status"):
-            found = [values["mode"] for _, _, values in statuses_of(data) if "mode" in values]
+            try:
+                statuses = statuses_of(data)
+            except MalformedMessage:
+                damaged[connection.topic] += 1
+                continue
+            found = [values["mode"] for _, _, values in statuses if "mode" in values]
             modes.setdefault(connection.topic, Counter()).update(found)
-    return series, headers, modes
+    for topic, count in damaged.items():
+        _log.warning("%d messages of %s are damaged and not counted", count, topic)
+    return series, headers, modes, damaged
 
 
 def _restored_topics(

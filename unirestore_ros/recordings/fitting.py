@@ -11,17 +11,23 @@ from collections.abc import Collection
 
 import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
-from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CameraInfo
 
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 from unirestore_ros.msgs.camera_info import scaled_to
-from unirestore_ros.msgs.cdr import MalformedMessage, new_compressed, new_image, view_image
+from unirestore_ros.msgs.cdr import (
+    MalformedMessage,
+    new_compressed,
+    new_image,
+    view_compressed,
+    view_image,
+)
 from unirestore_ros.msgs.compressed import encode_jpeg, jpeg_format
 from unirestore_ros.recordings import images
 from unirestore_ros.recordings.cameras import find_cameras
+from unirestore_ros.recordings.headers import ros_types
 from unirestore_ros.recordings.images import Size
-from unirestore_ros.recordings.storage import CAMERA_INFO, ros_types
+from unirestore_ros.recordings.storage import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, Reader
 
 _JPEG_QUALITY = 95
 _FEATURES = re.compile(r"32FC(\d+)")
@@ -68,6 +74,23 @@ def read_supported(data: bytes, compressed: bool) -> CameraFrame:
     if frame.unsupported is not None:
         raise MalformedMessage(frame.unsupported)
     return frame
+
+
+def fault_of(kind: str, data: bytes) -> str | None:
+    """Say why a serialised image or CameraInfo is not whole; None where it is, or is of another
+    type."""
+    try:
+        if kind == IMAGE:
+            image = view_image(data)
+            if len(image.data) < image.step * image.height:
+                return f"{len(image.data)} bytes of data, not step {image.step} x {image.height}"
+        elif kind == COMPRESSED_IMAGE:
+            view_compressed(data)
+        elif kind == CAMERA_INFO:
+            read_info(data)
+    except MalformedMessage as error:
+        return str(error)
+    return None
 
 
 def decode_message(data: bytes, compressed: bool) -> np.ndarray:
@@ -128,7 +151,11 @@ def fitted_info(info: CameraInfo, source: Size, target: Size) -> CameraInfo:
 
 
 def read_info(data: bytes) -> CameraInfo:
-    message: CameraInfo = deserialize_message(data, CameraInfo)
+    """Deserialise a CameraInfo; MalformedMessage where the bytes end early or are not CDR."""
+    try:
+        message: CameraInfo = deserialize_message(data, CameraInfo)
+    except RuntimeError as error:  # of the middleware
+        raise MalformedMessage("the CameraInfo is damaged") from error
     return message
 
 

@@ -14,6 +14,7 @@ from unirestore_ros.engine import Engine
 from unirestore_ros.engine.bundle import HASH_FILE
 from unirestore_ros.files import sha256_of
 from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.bag_metadata import FILE_NAME
 from unirestore_ros.recordings.cameras import BagCamera
 from unirestore_ros.recordings.restore import add_engine_arguments
 from unirestore_ros.recordings.storage import (
@@ -151,7 +152,7 @@ class Job:
         return {
             "version": unirestore_ros.__version__,
             "input": {
-                "metadata": sha256_of(self.folder / "metadata.yaml"),
+                "metadata": _metadata_hash(self.folder),
                 **files_of(self.folder),
             },
             "cameras": [[camera.topic, camera.namespace] for camera in self.cameras],
@@ -165,6 +166,11 @@ class Job:
 
     def text(self) -> str:
         return json.dumps(self.identity(), sort_keys=True)
+
+
+def _metadata_hash(bag: Path) -> str | None:
+    path = bag / FILE_NAME
+    return sha256_of(path) if path.is_file() else None
 
 
 def differences(one: str, other: str) -> list[str]:

@@ -26,14 +26,8 @@ from unirestore_ros.recordings.cameras import CLEAN
 from unirestore_ros.recordings.fitting import encode_message, fitted_info, info_bytes
 from unirestore_ros.recordings.images import Degrade, Size
 from unirestore_ros.recordings.sources import Source, open_source
-from unirestore_ros.recordings.storage import (
-    CAMERA_INFO,
-    COMPRESSED_IMAGE,
-    IMAGE,
-    STORAGES,
-    new_connection,
-    new_writer,
-)
+from unirestore_ros.recordings.storage import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, STORAGES
+from unirestore_ros.recordings.writing import new_connection, new_writer
 
 DEFAULT_TOPIC = "/camera/image_raw"
 DEFAULT_RATE = 10.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,23 +18,17 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Connection, Qos
-from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
 
 from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.node.process import keep_image_buffers, ros_node
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.arrivals import message_class
-from unirestore_ros.recordings.fitting import Fitter
+from unirestore_ros.recordings.fitting import Fitter, fault_of
+from unirestore_ros.recordings.headers import has_header, read_header, with_stamp
 from unirestore_ros.recordings.images import Size
 from unirestore_ros.recordings.make import size_of
-from unirestore_ros.recordings.storage import (
-    has_header,
-    open_reader,
-    qos_of,
-    read_header,
-    with_stamp,
-)
+from unirestore_ros.recordings.storage import Reader, open_reader, qos_of
 from unirestore_ros.tables import text_table
 
 _LOOK_EVERY_S = 0.05
@@ -42,6 +37,9 @@ _ACKNOWLEDGE_LIMIT_S = 5.0
 _DEFAULT_DEPTH = 10
 # A stamp farther than that from the time of recording is of another clock.
 _OTHER_CLOCK_NS = 10 * 10**9
+# Stamps without any order would each be a clock.
+_MOST_CLOCKS = 64
+_LONG_PAUSE_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -130,6 +128,31 @@ class Playlist(NamedTuple):
         yield from self.reader.messages(wanted, self.first_ns, self.end_ns)
 
 
+class CameraClocks:
+    """Says how far the clocks that stamped a bag's topics are behind the recorder's.
+
+    Stamps of one clock keep their differences, so that a camera's image and CameraInfo stay equal.
+    """
+
+    def __init__(self) -> None:
+        self._known = [0]
+        self._of_topic: dict[str, int] = {}
+
+    def lag_ns(self, topic: str, stamp_ns: int, recorded_ns: int) -> int:
+        """Return what is to be added to a stamp to bring it to the recorder's clock."""
+        lag = recorded_ns - stamp_ns
+        mine = self._of_topic.get(topic)
+        if mine is None or abs(lag - mine) > _OTHER_CLOCK_NS:
+            # A clock that another topic has, or one that has not been seen, or has been set.
+            near = min(self._known, key=lambda known: abs(lag - known))
+            mine = near if abs(lag - near) <= _OTHER_CLOCK_NS else lag
+            self._of_topic[topic] = mine
+            if mine not in self._known:
+                self._known.append(mine)
+                del self._known[1:-_MOST_CLOCKS]
+        return mine
+
+
 class Player:
     """Publishes a playlist; what is late goes out at once, unless the pace says otherwise.
 
@@ -155,7 +178,8 @@ class Player:
         self._clock = None if pace.clock_hz is None else node.create_publisher(Clock, "/clock", 1)
         self._next_tick = 0.0
         self._start = 0
-        self._lag: int | None = None
+        self._clocks = CameraClocks()
+        self._skipped: Counter[tuple[str, str]] = Counter()
         self._counts: dict[str, int] = {}
         self._seconds = 0.0
         self._latest = 0.0
@@ -166,6 +190,7 @@ class Player:
         while True:
             self._start = time.time_ns()
             before: int | None = None
+            self._skipped.clear()
             for connection, when, data in self._playlist.messages():
                 # Messages of one time, as an image and its CameraInfo, go out together.
                 if when != before and not self._wait_until(when, stopped):
@@ -173,6 +198,7 @@ class Player:
                 before = when
                 self._publish(connection, when, data)
                 self._seconds = time.monotonic() - begun
+            self._say_skipped()
             if not self._pace.loop or not self._counts:
                 break
         for publisher in self._playlist.publishers.values():
@@ -192,6 +218,8 @@ class Player:
     def _wait_until(self, bag_ns: int, stopped: Callable[[], bool]) -> bool:
         """Wait until a time of the bag is due; False where it was asked to stop."""
         due = self._present(bag_ns)
+        if (pause := (due - time.time_ns()) * 1e-9) > _LONG_PAUSE_S:
+            _log.info("the next message is due in %.0f s", pause)
         while not stopped() and (left := (due - time.time_ns()) * 1e-9) > 0:
             tick = self._tick()
             self._pause(min(left, _LOOK_EVERY_S, tick))
@@ -221,27 +249,30 @@ class Player:
         return max(0.0, self._next_tick - now)
 
     def _publish(self, connection: Connection, when: int, data: bytes) -> None:
+        if (fault := fault_of(connection.msgtype, data)) is not None:
+            self._skipped[connection.topic, fault] += 1
+            return
         if self._fitter is not None:
             fitted = self._fitter.fit(connection.topic, data)
             if fitted is None:
                 return
             data = fitted
         if self._pace.restamp and connection.id in self._playlist.stamped:
-            data = self._restamped(data, when)
+            data = self._restamped(connection.topic, data, when)
         self._playlist.publishers[connection.id].publish(data)
         self._counts[connection.topic] = self._counts.get(connection.topic, 0) + 1
         self._sent(connection.topic, when, self._present(when))
 
-    def _restamped(self, data: bytes, when: int) -> bytes:
+    def _restamped(self, topic: str, data: bytes, when: int) -> bytes:
         header = read_header(data)
         if header is None:
             return data
         stamp = header.stamp_ns or when
-        if self._lag is None:
-            # Of the first message: what is more than that was stamped by another clock.
-            lag = when - stamp
-            self._lag = lag if abs(lag) > _OTHER_CLOCK_NS else 0
-        return with_stamp(data, self._present(stamp + self._lag))
+        return with_stamp(data, self._present(stamp + self._clocks.lag_ns(topic, stamp, when)))
+
+    def _say_skipped(self) -> None:
+        for (topic, fault), count in self._skipped.items():
+            _log.warning("%d messages of %s are damaged, not played: %s", count, topic, fault)
 
 
 def wait_for_listeners(
@@ -301,6 +332,8 @@ def make_playlist(
     end = reader.end_time
     if duration_s is not None:
         end = min(end, first + round(duration_s * 1e9))
+    if not reader.message_count:
+        raise RecordingError(f"the bag {reader.path} has no messages")
     if first >= end:
         raise RecordingError(f"--start {start_s:g} is after the end of the bag {reader.path}")
     stamped = frozenset(c.id for c in reader.connections if has_header(c))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +14,12 @@ import cv2
 import numpy as np
 
 from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.storage_file import bag_files, is_bag_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 _FALLBACK_FPS = 30.0
+
+_log = logging.getLogger(__name__)
 
 
 class SourceFrame(NamedTuple):
@@ -44,7 +49,7 @@ class Source:
 def open_source(path: Path, topic: str | None = None) -> Source:
     """Open an INPUT by what it is; RecordingError says what is wrong with it.
 
-    ``topic`` chooses the camera of a bag; the first image topic is read where it is None.
+    ``topic`` chooses the camera of a bag; the first is read where it is None.
     """
     if not path.exists():
         raise RecordingError(
@@ -58,8 +63,10 @@ def open_source(path: Path, topic: str | None = None) -> Source:
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is a rosbag2's folder, or one of its files."""
-    return path.suffix in (".db3", ".mcap") or (path / "metadata.yaml").is_file()
+    """Whether a path is a rosbag2: a folder with metadata or storage files, or one of those."""
+    if path.is_dir():
+        return (path / "metadata.yaml").is_file() or bool(bag_files(path))
+    return is_bag_file(path)
 
 
 def is_image(path: Path) -> bool:
@@ -84,9 +91,7 @@ def _open_folder(folder: Path) -> Source:
     files = tuple(sorted(filter(is_image, folder.iterdir())))
     if not files:
         suffixes = " ".join(IMAGE_SUFFIXES)
-        raise RecordingError(
-            f"{folder} holds no images ({suffixes}) and no rosbag2 (metadata.yaml)"
-        )
+        raise RecordingError(f"{folder} holds no images ({suffixes}) and no rosbag2")
     return open_images(files, f"{len(files)} images of {folder}")
 
 
@@ -126,34 +131,34 @@ def _open_bag(path: Path, topic: str | None) -> Source:
     if importlib.util.find_spec("rosbags") is None:
         raise RecordingError("reading a bag needs rosbags: pip install 'unirestore_ros[bag]'")
     # These need ROS's messages too, which no other INPUT does.
+    from unirestore_ros.recordings.cameras import find_cameras
     from unirestore_ros.recordings.fitting import decode_message
-    from unirestore_ros.recordings.storage import (
-        COMPRESSED_IMAGE,
-        bag_folder,
-        image_topics,
-        open_reader,
-        read_header,
-    )
+    from unirestore_ros.recordings.headers import read_header
+    from unirestore_ros.recordings.storage import COMPRESSED_IMAGE, image_topics, open_reader
 
-    folder = bag_folder(path)
-    with open_reader(folder) as reader:
-        topics = image_topics(reader, [] if topic is None else [topic])
-        chosen = next(iter(topics))
-        length = sum(connection.msgcount for connection in topics[chosen])
-    description = f"{chosen} of the bag {folder}"
+    with open_reader(path) as reader:
+        cameras = find_cameras(reader, [] if topic is None else [topic])
+    chosen = cameras[0]
+    if others := [camera.topic for camera in cameras[1:]]:
+        _log.info("%s is read; --topic chooses another: %s", chosen.topic, ", ".join(others))
+    description = f"{chosen.topic} of the bag {path}"
 
     def frames() -> Iterator[SourceFrame]:
-        with open_reader(folder) as reader:
-            first: int | None = None
-            connections = image_topics(reader, [chosen])[chosen]
+        first: int | None = None
+        skipped: Counter[str] = Counter()
+        with open_reader(path) as reader:
+            connections = image_topics(reader, [chosen.topic])[chosen.topic]
             for connection, received, data in reader.messages(connections):
                 try:
                     image = decode_message(data, connection.msgtype == COMPRESSED_IMAGE)
                 except ValueError as error:
-                    raise RecordingError(f"{description}: {error}") from error
+                    skipped[str(error)] += 1
+                    continue
                 header = read_header(data)
                 stamp = header.stamp_ns if header is not None and header.stamp_ns else received
                 first = stamp if first is None else first
                 yield SourceFrame(image, stamp - first)
+        for reason, count in skipped.items():
+            _log.warning("%d frames of %s were skipped: %s", count, description, reason)
 
-    return Source(description, length, frames)
+    return Source(description, chosen.messages, frames)

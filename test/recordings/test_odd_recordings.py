@@ -1,0 +1,503 @@
+"""Recordings as people have them: what is odd about each, and that every tool takes it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import sqlite3
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from bag_maker import IMAGE, LATCHED, MS, START_NS, BagMaker, make_drive, street
+from bag_mutations import compare, play, read_all, read_source, run
+from rosbags.rosbag2 import Reader as RosbagsReader
+
+from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.bag_command import main
+from unirestore_ros.recordings.cameras import find_cameras
+from unirestore_ros.recordings.headers import read_header
+from unirestore_ros.recordings.play import CameraClocks
+from unirestore_ros.recordings.sources import is_bag, open_source
+from unirestore_ros.recordings.storage import open_reader, qos_of
+
+CAMERA = "/camera/image_raw"
+# What `make_drive` writes: a text, and an image, its CameraInfo and a steering angle a frame.
+FRAMES, MESSAGES = 4, 13
+SHARED_CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "make_cases.py"
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+def edit(folder: Path, change: Edit) -> Path:
+    path = folder / "metadata.yaml"
+    content = yaml.safe_load(path.read_text())
+    change(content["rosbag2_bagfile_information"])
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return folder
+
+
+def all_messages(path: Path) -> list[tuple[str, int, bytes]]:
+    with open_reader(path) as reader:
+        return [(c.topic, when, bytes(data)) for c, when, data in reader.messages()]
+
+
+def storage_file(folder: Path) -> Path:
+    return next(path for path in folder.iterdir() if path.name != "metadata.yaml")
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+def short(information: dict[str, Any]) -> None:
+    information["duration"]["nanoseconds"] = 100 * MS
+
+
+def late(information: dict[str, Any]) -> None:
+    information["starting_time"]["nanoseconds_since_epoch"] += 200 * MS
+
+
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+@pytest.mark.parametrize("change", [short, late])
+def test_metadata_that_tell_of_a_part_do_not_hide_the_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, storage: str, change: Edit
+) -> None:
+    drive = edit(make_drive(tmp_path / "drive", FRAMES, storage), change)
+    assert play(drive, tmp_path) == MESSAGES - FRAMES  # nobody has the type of the steering
+    assert read_source(drive, tmp_path) == FRAMES
+    caplog.clear()
+    assert read_all(drive, tmp_path) == MESSAGES
+    (line,) = warnings(caplog)
+    assert "metadata.yaml and storage differ" in line
+
+
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+def test_quality_of_service_is_that_of_the_storage(tmp_path: Path, storage: str) -> None:
+    drive = make_drive(tmp_path / "drive", 1, storage)
+
+    def forget(information: dict[str, Any]) -> None:
+        for topic in information["topics_with_message_count"]:
+            topic["topic_metadata"]["offered_qos_profiles"] = []
+
+    with open_reader(drive) as reader:
+        before = {each.topic: qos_of(each) for each in reader.connections}
+    with open_reader(edit(drive, forget)) as reader:
+        assert {each.topic: qos_of(each) for each in reader.connections} == before
+        assert before["/robot_description"][0].depth == 3
+        assert find_cameras(reader)[0].topic == CAMERA
+
+
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+def test_without_metadata_folder_and_file_are_the_bag(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, storage: str
+) -> None:
+    drive = make_drive(tmp_path / "drive", FRAMES, storage)
+    whole = all_messages(drive)
+    (drive / "metadata.yaml").unlink()
+    assert is_bag(drive) and is_bag(storage_file(drive))
+    assert all_messages(drive) == all_messages(storage_file(drive)) == whole
+    assert read_source(storage_file(drive), tmp_path) == FRAMES
+    assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+def test_many_files_without_metadata_are_read_in_natural_order(
+    tmp_path: Path, storage: str
+) -> None:
+    """Their times are all the same, so that names alone say which comes first."""
+    (tmp_path / "split").mkdir()
+    for number in (10, 2, 1):
+        maker = BagMaker(tmp_path / f"part{number}", storage)
+        with maker.writer:
+            maker.text("/number", START_NS, str(number))
+        file = storage_file(tmp_path / f"part{number}")
+        file.rename(tmp_path / "split" / f"drive_{number}{file.suffix}")
+    found = [data for _, _, data in all_messages(tmp_path / "split")]
+    assert [int(data[8:].rstrip(b"\0")) for data in found] == [1, 2, 10]
+
+
+def test_files_that_overlap_are_read_in_the_order_of_their_times(tmp_path: Path) -> None:
+    (tmp_path / "split").mkdir()
+    for number in range(2):
+        maker = BagMaker(tmp_path / f"part{number}", "mcap")
+        with maker.writer:
+            for index in range(number, 6, 2):
+                maker.text("/number", START_NS + index * MS, str(index))
+        storage_file(tmp_path / f"part{number}").rename(tmp_path / "split" / f"d_{number}.mcap")
+    times = [when for _, when, _ in all_messages(tmp_path / "split")]
+    assert times == [START_NS + index * MS for index in range(6)]
+
+
+def test_a_file_that_is_missing_costs_its_messages_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def more(information: dict[str, Any]) -> None:
+        information["relative_file_paths"].append("drive_1.mcap")
+
+    drive = edit(make_drive(tmp_path / "drive", FRAMES, "mcap"), more)
+    assert read_all(drive, tmp_path) == MESSAGES
+    assert "missing: drive_1.mcap" in caplog.text
+
+
+def test_a_topic_on_two_channels_is_one(tmp_path: Path) -> None:
+    """As when a driver was started again with other QoS while the recorder ran."""
+    maker = BagMaker(tmp_path / "drive", "mcap")
+    with maker.writer:
+        maker.image(CAMERA, START_NS, street(0))
+        second = maker.writer.add_connection(
+            CAMERA, IMAGE, typestore=maker.types, offered_qos_profiles=[LATCHED]
+        )
+        maker.connections[CAMERA] = second
+        maker.image(CAMERA, START_NS + 100 * MS, street(1))
+    with open_reader(tmp_path / "drive") as reader:
+        (connection,) = reader.connections
+        assert connection.msgcount == 2
+        assert find_cameras(reader)[0].messages == 2
+    assert read_source(tmp_path / "drive", tmp_path) == 2
+    assert compare(tmp_path / "drive", tmp_path) == 0
+
+
+@pytest.mark.parametrize("version", [1, 4, 5, 7, 10, 99])
+def test_metadata_of_other_versions(tmp_path: Path, version: int) -> None:
+    def change(information: dict[str, Any]) -> None:
+        information["version"] = version
+        for name in ("files", "custom_data", "ros_distro")[: max(0, 8 - version)]:
+            information.pop(name, None)
+        if version < 3:
+            del information["compression_mode"], information["compression_format"]
+        if version < 4:
+            information["relative_file_paths"] = ["/home/somebody/drive/drive.db3"]
+            for topic in information["topics_with_message_count"]:
+                del topic["topic_metadata"]["offered_qos_profiles"]
+
+    drive = edit(make_drive(tmp_path / "drive", FRAMES), change)
+    assert read_all(drive, tmp_path) == MESSAGES
+
+
+@pytest.mark.parametrize("storage", ["sqlite3", "mcap"])
+@pytest.mark.parametrize("compression", ["message", "file", "storage"])
+def test_compressed_bags(tmp_path: Path, storage: str, compression: str) -> None:
+    if (storage, compression) == ("sqlite3", "storage"):
+        pytest.skip("sqlite3 has no chunks to compress")
+    maker = BagMaker(tmp_path / "drive", storage, compression=compression)
+    with maker.writer:
+        for index in range(FRAMES):
+            maker.image(CAMERA, START_NS + index * 100 * MS, street(index))
+    frames = list(open_source(tmp_path / "drive").frames())
+    assert all((frame.image == street(i)).all() for i, frame in enumerate(frames))
+    assert len(frames) == FRAMES
+    # Nothing but the metadata says that they are compressed: the files do too.
+    (tmp_path / "drive" / "metadata.yaml").unlink()
+    assert read_source(tmp_path / "drive", tmp_path) == FRAMES
+
+
+def test_chunks_in_lz4(tmp_path: Path) -> None:
+    import lz4.frame  # type: ignore[import-untyped]
+
+    maker = BagMaker(tmp_path / "drive", "mcap")
+    with maker.writer:
+        storage: Any = maker.writer.storage
+        storage.compression, storage.compressor = "lz4", lz4.frame.compress
+        for index in range(FRAMES):
+            maker.image(CAMERA, START_NS + index * 100 * MS, street(index))
+    assert b"lz4" in storage_file(tmp_path / "drive").read_bytes()
+    assert read_source(tmp_path / "drive", tmp_path) == FRAMES
+
+
+def test_new_bags_play_on_humble(tmp_path: Path) -> None:
+    """Humble reads QoS as one text, and fails on the list of metadata of version 9."""
+    (tmp_path / "frames").mkdir()
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "frames" / "0.png"), street(0))
+    assert main(["make", str(tmp_path / "frames"), str(tmp_path / "made")]) == 0
+    content = yaml.safe_load((tmp_path / "made" / "metadata.yaml").read_text())
+    information = content["rosbag2_bagfile_information"]
+    assert information["version"] == 8
+    for topic in information["topics_with_message_count"]:
+        profiles = topic["topic_metadata"]["offered_qos_profiles"]
+        assert isinstance(profiles, str) and isinstance(yaml.safe_load(profiles), list)
+
+
+def test_the_camera_behind_depth_topics_is_chosen_by_every_tool(tmp_path: Path) -> None:
+    maker = BagMaker(tmp_path / "drive", "mcap")
+    depth = np.full((48, 64), 1000, np.uint16)
+    with maker.writer:
+        for index in range(FRAMES):
+            now = START_NS + index * 100 * MS
+            maker.image("/depth/image_raw", now, depth, "16UC1")
+            maker.image("/depth/metres", now, depth.astype(np.float32), "32FC1")
+            # Depth that image_transport has compressed: a PNG of 16 bits.
+            maker.jpeg("/depth/image_rect/compressed", now, depth, ".png")
+            maker.image("/front/image_raw", now, street(index))
+    with open_reader(tmp_path / "drive") as reader:
+        assert [camera.topic for camera in find_cameras(reader)] == ["/front/image_raw"]
+    assert "/front/image_raw" in open_source(tmp_path / "drive").description
+    assert read_source(tmp_path / "drive", tmp_path) == FRAMES
+    with pytest.raises(RecordingError, match="depth"):
+        open_source(tmp_path / "drive", "/depth/image_raw")
+
+
+def test_several_cameras_are_named_and_the_first_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    maker = BagMaker(tmp_path / "drive", "mcap")
+    with maker.writer:
+        for name in ("/rear/image_raw", "/front/image_raw"):
+            maker.image(name, START_NS, street(0))
+    assert "/rear/image_raw" in open_source(tmp_path / "drive").description
+    assert "--topic chooses another: /front/image_raw" in caplog.text
+
+
+def test_each_topic_is_shifted_by_its_own_clock() -> None:
+    """A camera that counts from its start beside one on the recorder's clock."""
+    clocks, boot = CameraClocks(), 5000 * 10**9
+    lag = START_NS - boot
+    assert clocks.lag_ns("/lidar/camera_info", START_NS - 3 * MS, START_NS) == 0
+    assert clocks.lag_ns("/cam/image_raw", boot, START_NS) == lag
+    # Recorded a little later with the image's stamp: it keeps it.
+    assert clocks.lag_ns("/cam/camera_info", boot, START_NS + 7 * MS) == lag
+    assert clocks.lag_ns("/lidar/camera_info", START_NS + 90 * MS, START_NS + 93 * MS) == 0
+    # The camera's clock is set to the right time in between, and the lidar's is not.
+    assert clocks.lag_ns("/cam/image_raw", START_NS + 99 * MS, START_NS + 100 * MS) == 0
+
+
+def test_ages_of_two_clocks_are_those_of_the_recording(tmp_path: Path) -> None:
+    from bag_mutations import SilentNode
+
+    from unirestore_ros.recordings.play import Pace, Player, make_playlist
+
+    boot = 5000 * 10**9
+    maker = BagMaker(tmp_path / "drive", "mcap")
+    with maker.writer:
+        for index in range(3):
+            now = START_NS + index * 100 * MS
+            maker.info("/lidar/camera_info", now, now - 2 * MS)
+            maker.info("/cam/camera_info", now + MS, boot + index * 100 * MS)
+            maker.image("/cam/image_raw", now, street(index), stamp_ns=boot + index * 100 * MS)
+    node: Any = SilentNode()
+    ages: dict[str, list[float]] = {}
+    stamps: dict[str, list[int]] = {}
+
+    def sent(topic: str, bag_ns: int, due_ns: int) -> None:
+        header = read_header(node.sent[-1])
+        assert header is not None
+        ages.setdefault(topic, []).append((due_ns - header.stamp_ns) * 1e-9)
+        stamps.setdefault(topic, []).append(header.stamp_ns)
+
+    with open_reader(tmp_path / "drive") as reader:
+        Player(node, make_playlist(reader, node), Pace(rate=10.0, restamp=True), sent=sent).play()
+    assert set(ages) == {"/lidar/camera_info", "/cam/camera_info", "/cam/image_raw"}
+    assert all(abs(age) < 0.01 for each in ages.values() for age in each)
+    assert stamps["/cam/camera_info"] == stamps["/cam/image_raw"]
+
+
+@pytest.fixture
+def one_truncated(tmp_path: Path) -> Path:
+    maker = BagMaker(tmp_path / "drive", "mcap")
+    with maker.writer:
+        for index in range(10):
+            now = START_NS + index * 100 * MS
+            maker.cut = 200 if index == 4 else None
+            maker.image(CAMERA, now, street(index))
+            maker.cut = 60 if index == 7 else None
+            maker.info("/camera/camera_info", now + MS, now - 3 * MS)
+    return tmp_path / "drive"
+
+
+def test_a_truncated_message_is_skipped_and_counted_by_every_tool(
+    one_truncated: Path, miniature: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_source(one_truncated, tmp_path) == 9
+    assert "1 frames of /camera/image_raw of the bag" in caplog.text
+    caplog.clear()
+    assert play(one_truncated, tmp_path) == 18
+    assert f"1 messages of {CAMERA} are damaged, not played" in caplog.text
+    assert "1 messages of /camera/camera_info are damaged, not played" in caplog.text
+    caplog.clear()
+    assert compare(one_truncated, tmp_path) == 0
+    assert f"1 messages of {CAMERA} are damaged and not counted" in caplog.text
+    report = yaml.safe_load((tmp_path / "compared" / "report.json").read_text())
+    assert (report["cameras"][0]["frames"], report["cameras"][0]["damaged"]) == (9, 1)
+    caplog.clear()
+    out = tmp_path / "out"
+    assert main(["restore", "--bundle", str(miniature), str(one_truncated), str(out)]) == 0
+    assert "1 frames of" in caplog.text and "1 CameraInfos are damaged" in caplog.text
+    with open_reader(out) as reader:
+        counts = {each.topic: each.msgcount for each in reader.connections}
+    assert counts["/unirestore/image"] == 9 and counts[CAMERA] == 10
+
+
+@pytest.mark.parametrize("compression", ["", "storage"])
+def test_what_lies_before_a_cut_is_read_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, compression: str
+) -> None:
+    maker = BagMaker(tmp_path / "drive", "mcap", compression=compression)
+    noise = np.random.default_rng(0)
+    with maker.writer:
+        for index in range(10):
+            pixels = noise.integers(0, 255, (480, 640, 3), np.uint8)
+            maker.image(CAMERA, START_NS + index * 100 * MS, pixels)
+    file = storage_file(tmp_path / "drive")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    (tmp_path / "drive" / "metadata.yaml").unlink()
+    assert 3 <= read_all(tmp_path / "drive", tmp_path) <= 5
+    (line,) = warnings(caplog)
+    assert "ends early" in line and "`mcap recover drive.mcap`" in line
+    assert 3 <= read_source(file, tmp_path) <= 5
+
+
+def test_messages_around_a_damaged_page_are_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table's pages that hold only numbers and times are found, and one is overwritten."""
+    maker = BagMaker(tmp_path / "drive", "sqlite3")
+    with maker.writer:
+        for index in range(2000):
+            maker.text("/chatter", START_NS + index * MS, f"message {index:05d}")
+    file = storage_file(tmp_path / "drive")
+    content = bytearray(file.read_bytes())
+    place = content.find(b"message 01000") // 4096 * 4096
+    content[place : place + 4096] = b"\xff" * 4096
+    file.write_bytes(content)
+    found = read_all(tmp_path / "drive", tmp_path)
+    assert 1800 < found < 2000
+    assert "damaged" in caplog.text and f"2000 of /chatter where {found} can be read" in caplog.text
+    assert "`sqlite3 drive.db3 .recover`" in caplog.text
+
+
+def test_a_table_that_leads_in_a_circle_ends(tmp_path: Path) -> None:
+    drive = make_drive(tmp_path / "drive", FRAMES)
+    with sqlite3.connect(storage_file(drive)) as database:
+        database.execute("DROP INDEX timestamp_idx")
+    assert read_all(drive, tmp_path) == MESSAGES
+
+
+def test_messages_left_in_the_journal_of_a_killed_recorder_are_read(tmp_path: Path) -> None:
+    drive = make_drive(tmp_path / "drive", FRAMES)
+    file = storage_file(drive)
+    database = sqlite3.connect(file)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute(
+        "INSERT INTO messages (topic_id, timestamp, data) SELECT topic_id, timestamp + 1, data"
+        " FROM messages LIMIT 1"
+    )
+    database.commit()
+    shutil.copytree(drive, tmp_path / "killed")
+    database.close()
+    assert read_all(tmp_path / "killed", tmp_path) == MESSAGES + 1
+
+
+def test_a_time_that_cannot_be_is_left_out_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Played, it would be waited for for years."""
+    drive = make_drive(tmp_path / "drive", FRAMES)
+    with sqlite3.connect(storage_file(drive)) as database:
+        database.execute("UPDATE messages SET timestamp = timestamp | (1 << 62) WHERE id = 6")
+    assert read_all(drive, tmp_path) == MESSAGES - 1
+    assert "1 messages have times that cannot be" in caplog.text
+
+
+def test_names_with_signs_that_mean_something_in_a_uri(tmp_path: Path) -> None:
+    drive = make_drive(tmp_path / "drive", FRAMES)
+    assert read_all(drive.rename(tmp_path / "50% of drive #1?"), tmp_path) == MESSAGES
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.mcap", b"", r"a\.mcap is empty"),
+        ("a.mcap", b"RIFF....AVI ", r"does not begin as an MCAP .*mcap recover a\.mcap"),
+        ("a.db3", b"RIFF....AVI ", r"does not begin as an sqlite3"),
+        ("a.db3", b"SQLite format 3\0" + b"\0" * 200, r"sqlite3 a\.db3 \.recover"),
+        ("a.mcap", b"\x89MCAP0\r\n" + b"\x01" + struct.pack("<Q", 2**63), r"mcap recover"),
+    ],
+)
+def test_what_is_no_recording_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with (
+        pytest.raises(RecordingError, match=reason) as caught,
+        open_reader(tmp_path / name),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_a_named_pipe_is_no_bag(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mcap")
+    with (
+        pytest.raises(RecordingError, match="neither a file nor a folder"),
+        open_reader(tmp_path / "pipe.mcap"),
+    ):
+        pass
+
+
+def test_what_rosbags_reads_of_a_whole_bag_is_read_alike(tmp_path: Path) -> None:
+    for storage in ("sqlite3", "mcap"):
+        drive = make_drive(tmp_path / storage, FRAMES, storage)
+        with RosbagsReader(drive) as reader:
+            wanted = [(c.topic, when, bytes(data)) for c, when, data in reader.messages()]
+        assert all_messages(drive) == wanted
+        with open_reader(drive) as ours:
+            first = ours.start_time
+            some = [when for _, when, _ in ours.messages((), first + MS, first + 101 * MS)]
+        assert some == [when for _, when, _ in wanted if first + MS <= when < first + 101 * MS]
+
+
+def test_the_lock_follows_no_link(tmp_path: Path, miniature: Path) -> None:
+    """Who can write beside OUT must not choose a file that is emptied."""
+    drive = make_drive(tmp_path / "drive", 1)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / ".out.restoring").mkdir()
+    lock = tmp_path / ".out.restoring" / "lock"
+    lock.symlink_to(victim)
+    words = ["restore", "--bundle", str(miniature), str(drive), str(tmp_path / "out")]
+    assert main(words) == 1
+    assert victim.read_text() == "precious"
+    lock.unlink()
+    (tmp_path / ".out.restoring" / "segments").symlink_to(tmp_path / "drive")
+    before = sorted(path.name for path in drive.iterdir())
+    assert main(words) == 1
+    assert sorted(path.name for path in drive.iterdir()) == before
+
+
+def test_damaged_bags_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short form of test/support/bag_mutations.py."""
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    outcomes, failures = run(tmp_path, 40, 20, ["read", "play", "source", "compare"])
+    assert failures == []
+    assert outcomes["read warned"] and outcomes["read refused"] and outcomes["read unharmed"]
+
+
+@pytest.mark.skipif(not SHARED_CASES.is_file(), reason="the shared cases are not beside this")
+def test_the_shared_cases(
+    tmp_path: Path, miniature: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = importlib.util.spec_from_file_location("make_cases", SHARED_CASES)
+    assert spec is not None and spec.loader is not None
+    cases = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cases)
+    cases.main(tmp_path / "cases")
+    frames = {"one_truncated": 9, "cut_in_half": 5}
+    for folder in sorted((tmp_path / "cases").iterdir()):
+        caplog.clear()
+        work = tmp_path / folder.name
+        work.mkdir()
+        wanted = frames.get(folder.name, 10)
+        assert read_source(folder, work) == wanted, folder.name
+        with open_reader(folder) as reader:
+            assert [c.topic for c in find_cameras(reader)] == ["/cam/image_raw"]
+        assert compare(folder, work) == 0
+        assert play(folder, work) > 0
