@@ -71,18 +71,22 @@ _SHIFT = 4  # binary digits after the point in the coordinates given to OpenCV
 class Texture:
     """An image with copies halved in each direction (a ripmap), made when first asked for.
 
-    image: (H,W,3) uint8 RGB, or (H,W,4) with colours premultiplied by alpha.
+    image: uint8, grey (H,W), RGB (H,W,3), or (H,W,4) with colours premultiplied by alpha.
     """
 
     def __init__(self, image: Array) -> None:
         self.image = np.ascontiguousarray(image)
-        self.opaque = image.shape[2] == 3
+        self.opaque = image.ndim == 2 or image.shape[2] == 3
         self._levels: dict[tuple[int, int], Array] = {(0, 0): self.image}
 
     def fitting(self, width: float, height: float) -> Array:
         """Return the smallest copy that is at least as large as width x height pixels."""
         i = _halvings(self.image.shape[1], width)
         j = _halvings(self.image.shape[0], height)
+        return self.level(i, j)
+
+    def level(self, i: int, j: int) -> Array:
+        """Return the copy that is halved i times in width and j times in height."""
         if (i, j) not in self._levels:
             size = (max(1, self.image.shape[1] >> i), max(1, self.image.shape[0] >> j))
             self._levels[i, j] = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)

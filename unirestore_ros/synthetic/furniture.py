@@ -84,7 +84,7 @@ def make_lamp_post(seed: int, light: Light) -> Array:
     tone = (*image[-2, PIXELS_PER_M, :3].tolist(), 255)
     cv2.line(image, (64, 20), (116, 8), tone, 5, cv2.LINE_AA)
     cv2.ellipse(image, (112, 10), (14, 5), -10, 0, 360, (200, 200, 196, 255), -1)
-    return _premultiplied(image, light)
+    return _premultiplied(image, light.on_wall(0.0))
 
 
 def make_pole(seed: int, light: Light) -> Array:
@@ -92,7 +92,7 @@ def make_pole(seed: int, light: Light) -> Array:
     rng = generator(seed, "pole")
     image, _ = _post(rng, 0.3, 1.1, 0.14)
     image[6:14, :, :3] = np.where(image[6:14, :, 3:] > 0, 190, 0)
-    return _premultiplied(image, light)
+    return _premultiplied(image, light.on_wall(0.0))
 
 
 def make_railing(rng: Rng, light: Light, facing: float) -> Array:
@@ -112,10 +112,7 @@ def make_railing(rng: Rng, light: Light, facing: float) -> Array:
         image[..., :3] = to_uint8(grain[..., None] * boards[None, :, None] * tone)
         image[:, ::6, :3] //= 2
         image[4:, :, 3] = 255
-    shade = light.on_wall(facing)
-    share = image[..., 3:].astype(np.float32) / 255
-    image[..., :3] = to_uint8(image[..., :3] * share * shade)
-    return image
+    return _premultiplied(image, light.on_wall(facing))
 
 
 def _post(rng: Rng, width_m: float, height_m: float, thickness_m: float) -> tuple[Array, Array]:
@@ -140,12 +137,13 @@ def _with_plate(
     image[..., :3] = to_uint8(colour)
     image[..., 3] = np.maximum(image[..., 3], plate[..., 3])
     labels[plate[..., 3] > 127] = SIGN
-    return _premultiplied(image, light), labels
+    return _premultiplied(image, light.on_wall(0.0)), labels
 
 
-def _premultiplied(image: Array, light: Light) -> Array:
+def _premultiplied(image: Array, light: Array | float = 1.0) -> Array:
+    """Multiply the colours of an RGBA image by its alpha and by light, in place."""
     share = image[..., 3:].astype(np.float32) / 255
-    image[..., :3] = to_uint8(image[..., :3] * share * light.on_wall(0.0))
+    image[..., :3] = to_uint8(image[..., :3] * share * light)
     return image
 
 
@@ -257,6 +255,4 @@ def _leafed(
 def _soft_edged(image: Array) -> Array:
     image = image.copy()
     image[..., 3] = to_uint8(blurred(image[..., 3], 0.6).astype(np.float32))
-    share = image[..., 3:].astype(np.float32) / 255
-    image[..., :3] = to_uint8(image[..., :3] * share)
-    return image
+    return _premultiplied(image)

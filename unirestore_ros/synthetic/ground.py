@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unirestore_ros.synthetic.canvas import SUPERSAMPLE, Camera
+from unirestore_ros.synthetic.canvas import SUPERSAMPLE, Camera, Texture
 from unirestore_ros.synthetic.frame import PAVEMENT, ROAD, TREE
 from unirestore_ros.synthetic.noise import (
     STRIP_ROWS,
@@ -65,7 +65,7 @@ class Ground:
         plain, dashed = _sections(rng, street, light)
         self._sections = (_blurred_copies(plain), _blurred_copies(dashed))
         self._labels = _section_labels(street)
-        self._grain = _Ripmap(_grain(rng, street))
+        self._grain = Texture(_grain(rng, street))
         self._fine = to_uint8(128 + 6.5 * texture_noise(rng, 512, 512, 0.45))
         self._patches = to_uint8(128 + 9 * texture_noise(rng, 256, 256, 1.3))
 
@@ -107,7 +107,7 @@ class Ground:
         return plain
 
     def _grain_at(self, view: _View) -> Array:
-        grain = self._grain.rows(view)
+        grain = _grain_rows(self._grain, view)
         near = int(np.searchsorted(-view.metres_along, -0.10))  # rows nearer than this want detail
         if near < len(view.s):
             part = view.only(np.s_[near:])
@@ -172,35 +172,23 @@ class _View:
         return self.x(per_m), np.repeat(s, self.width, axis=1)
 
 
-class _Ripmap:
-    """The grain, tileable along s, in copies halved along and across."""
-
-    def __init__(self, grain: Array) -> None:
-        self._copies = {(0, 0): grain}
-
-    def rows(self, view: _View) -> Array:
-        across = _levels(view.metres_across * GRAIN_PER_M, 10)
-        along = _levels(view.metres_along * GRAIN_PER_M, 9)
-        result = np.empty((len(view.s), view.width), np.uint8)
-        pairs = np.stack((across, along), axis=1)
-        cuts = np.flatnonzero((np.diff(pairs, axis=0) != 0).any(axis=1)) + 1
-        for band in np.split(np.arange(len(view.s)), cuts):
-            i, j = (int(level) for level in pairs[band[0]])
-            copy = self._copy(i, j)
-            part = view.only(band)
-            x = part.x(GRAIN_PER_M / 2**i, HALF_WIDTH_M * GRAIN_PER_M / 2**i - 0.5)
-            tile = GRAIN_LENGTH_M * GRAIN_PER_M / 2**j
-            s = ((part.s % GRAIN_LENGTH_M) / GRAIN_LENGTH_M * tile - 0.5).astype(np.float32)
-            s = np.repeat(s[:, None], view.width, axis=1)
-            result[band] = cv2.remap(copy, x, s, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-        return result
-
-    def _copy(self, i: int, j: int) -> Array:
-        if (i, j) not in self._copies:
-            full = self._copies[0, 0]
-            size = (max(1, full.shape[1] >> i), max(1, full.shape[0] >> j))
-            self._copies[i, j] = cv2.resize(full, size, interpolation=cv2.INTER_AREA)
-        return self._copies[i, j]
+def _grain_rows(grain: Texture, view: _View) -> Array:
+    """Sample the grain, tileable along s, uint8 (rows, width): each row in the copy that fits."""
+    across = _levels(view.metres_across * GRAIN_PER_M, 10)
+    along = _levels(view.metres_along * GRAIN_PER_M, 9)
+    result = np.empty((len(view.s), view.width), np.uint8)
+    pairs = np.stack((across, along), axis=1)
+    cuts = np.flatnonzero((np.diff(pairs, axis=0) != 0).any(axis=1)) + 1
+    for band in np.split(np.arange(len(view.s)), cuts):
+        i, j = (int(level) for level in pairs[band[0]])
+        part = view.only(band)
+        x = part.x(GRAIN_PER_M / 2**i, HALF_WIDTH_M * GRAIN_PER_M / 2**i - 0.5)
+        tile = GRAIN_LENGTH_M * GRAIN_PER_M / 2**j
+        s = ((part.s % GRAIN_LENGTH_M) / GRAIN_LENGTH_M * tile - 0.5).astype(np.float32)
+        s = np.repeat(s[:, None], view.width, axis=1)
+        copy = grain.level(i, j)
+        result[band] = cv2.remap(copy, x, s, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return result
 
 
 def _levels(texels: Array, most: int) -> Array:

@@ -17,7 +17,7 @@ from unirestore_ros.synthetic.ground import Street
 from unirestore_ros.synthetic.noise import Array, Rng, generator, sway
 from unirestore_ros.synthetic.people import PHASES
 from unirestore_ros.synthetic.sky import Light
-from unirestore_ros.synthetic.street import CELL_M, Block, Panel, Parked, Standing
+from unirestore_ros.synthetic.street import CELL_M, Block, Panel, Parked, Standing, across_road
 from unirestore_ros.synthetic.textures import PEOPLE, VEHICLES, Textures
 from unirestore_ros.synthetic.vehicles import draw_vehicle
 
@@ -177,7 +177,7 @@ def _vehicle_shadow(parked: Parked, light: Light, textures: Textures) -> Panel:
     x = parked.x - 0.5 * light.sun * light.side * light.shadow_reach
     left, right = x - half_width, x + half_width
     near, far = parked.s - half_length, parked.s + half_length
-    corners = np.array(((left, 0, far), (right, 0, far), (right, 0, near), (left, 0, near)), float)
+    corners = across_road((left, right), (0.0, 0.0), (far, near))
     return Panel(corners, textures.soft_shadow(), None)
 
 

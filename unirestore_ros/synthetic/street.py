@@ -27,6 +27,7 @@ BLOCK_M = CELL_M * CELLS
 KINDS = ("shops", "terrace", "houses", "office", "park")
 HOUSE_DEPTH_M = 9.0
 ROOF_M = 3.0
+Ends = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -156,16 +157,18 @@ class Town:
             ends = (near, far) if side < 0 else (far, near)
             first = cell if side < 0 else cells - 1 - cell
             part = (first / cells, (first + 1) / cells)
-            corners = _upright(x, x, ends[0], ends[1], 0.0, height)
+            corners = along_road((x, x), (height, 0.0), ends)
             block.panels.append(Panel(corners, texture, BUILDING, part))
             if pitched:
                 roof = self._textures.roof(number, facing)
-                block.panels.append(Panel(_slope(x, side, ends, height), roof, BUILDING))
+                edges = (x + side * HOUSE_DEPTH_M / 2, x - side * 0.3)  # ridge and overhang
+                slope = along_road(edges, (height + ROOF_M, height - 0.15), ends)
+                block.panels.append(Panel(slope, roof, BUILDING))
         if neighbour < height - 0.3:  # else it hides the gable
             rise = ROOF_M if pitched else 0.0
             gable = self._textures.gable(kind, number, height, rise)
-            inner, outer = sorted((x, x + side * HOUSE_DEPTH_M))
-            corners = _upright(inner, outer, start, start, 0.0, height + rise)
+            depth = (min(x, x + side * HOUSE_DEPTH_M), max(x, x + side * HOUSE_DEPTH_M))
+            corners = across_road(depth, (height + rise, 0.0), (start, start))
             block.panels.append(Panel(corners, gable, BUILDING))
         return height
 
@@ -198,15 +201,12 @@ class Town:
     def _boundary(self, block: Block, rng: Rng, start: float, side: int, x: float) -> None:
         number, facing = int(rng.integers(3)), -float(side)
         if rng.random() < 0.5:
-            texture, label, height = (
-                self._textures.hedge(number, facing),
-                TREE,
-                rng.uniform(0.9, 1.8),
-            )
+            texture, label = self._textures.hedge(number, facing), TREE
+            height = rng.uniform(0.9, 1.8)
         else:
             texture, label, height = self._textures.railing(number, facing), FENCE, 1.2
         ends = (start, start + CELL_M) if side < 0 else (start + CELL_M, start)
-        corners = _upright(side * x, side * x, ends[0], ends[1], 0.0, height)
+        corners = along_road((side * x, side * x), (height, 0.0), ends)
         block.panels.append(Panel(corners, texture, label))
 
     def _tree(self, block: Block, rng: Rng, x: float, s: float, size: float = 1.0) -> None:
@@ -215,13 +215,8 @@ class Town:
         block.standing.append(Standing(texture, x, s, height, height, TREE))
         middle = x - self._shadow_reach * height * 0.6
         half = height * 0.4
-        block.decals.append(
-            Panel(
-                _flat(middle - half, middle + half, s - half, s + half),
-                self._textures.dapple(),
-                None,
-            )
-        )
+        corners = across_road((middle - half, middle + half), (0.0, 0.0), (s + half, s - half))
+        block.decals.append(Panel(corners, self._textures.dapple(), None))
 
     def _furniture(self, block: Block, rng: Rng, start: float, side: int, index: int) -> None:
         x = self._street.road_edge + 0.45
@@ -256,31 +251,14 @@ class Town:
                 block.parked.append(Parked(vehicle, x + rng.uniform(-0.1, 0.1), s, not on_our_side))
 
 
-def _upright(
-    x_left: float, x_right: float, s_left: float, s_right: float, low: float, high: float
-) -> Array:
-    return np.array(
-        (
-            (x_left, high, s_left),
-            (x_right, high, s_right),
-            (x_right, low, s_right),
-            (x_left, low, s_left),
-        )
-    )
+def along_road(x: Ends, y: Ends, s: Ends) -> Array:
+    """Make the corners (4,3) of a quad whose upper and lower edges run along the road.
+
+    x and y: metres at the upper and the lower edge; s: at the left and the right end.
+    """
+    return np.array(((x[0], x[0], x[1], x[1]), (y[0], y[0], y[1], y[1]), (*s, *s[::-1])), float).T
 
 
-def _slope(x: float, side: int, ends: tuple[float, float], eave: float) -> Array:
-    """Return the half of a roof that faces the street."""
-    ridge, overhang = x + side * HOUSE_DEPTH_M / 2, x - side * 0.3
-    return np.array(
-        (
-            (ridge, eave + ROOF_M, ends[0]),
-            (ridge, eave + ROOF_M, ends[1]),
-            (overhang, eave - 0.15, ends[1]),
-            (overhang, eave - 0.15, ends[0]),
-        )
-    )
-
-
-def _flat(left: float, right: float, near: float, far: float) -> Array:
-    return np.array(((left, 0.0, far), (right, 0.0, far), (right, 0.0, near), (left, 0.0, near)))
+def across_road(x: Ends, y: Ends, s: Ends) -> Array:
+    """The same across the road: x at the left and the right end, y and s at the two edges."""
+    return np.array(((*x, *x[::-1]), (y[0], y[0], y[1], y[1]), (s[0], s[0], s[1], s[1])), float).T
