@@ -20,7 +20,7 @@ from unirestore_ros.tasks import SHORT_NAMES
 from unirestore_ros.train.data import Annotation
 from unirestore_ros.train.findings import Finding, figures_of, finding
 
-CAMVID = Path(__file__).parents[3] / "shared" / "data" / "camvid" / "val"
+CROP = (64, 80, 320, 240)  # left, top, width, height
 KEYS = {
     "method", "task", "corruption", "severity", "images", "psnr", "ssim", "miou", "map50", "top1",
 }  # fmt: skip
@@ -43,7 +43,7 @@ def psnr(rows: list[dict[str, Any]], method: str, corruption: str | None) -> flo
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("data")
     (data / "images").mkdir()
-    for i, frame in enumerate(list(demo_frames(10))[::5]):
+    for i, frame in enumerate(list(demo_frames(10, (240, 180)))[::5]):
         cv2.imwrite(str(data / "images" / f"{i}.png"), frame.clean[..., ::-1])
     return data
 
@@ -72,19 +72,6 @@ def test_the_road_and_its_mixtures_are_measured_under_their_names(
     assert rows == again
 
 
-@pytest.mark.skipif(not CAMVID.is_dir(), reason="needs CamVid in ../shared")
-def test_real_streets_gain(tmp_path: Path) -> None:
-    rows = evaluate(
-        CAMVID, tmp_path / "q.json", "--limit", "2", "--methods", "degraded,unirestore",
-        "--corruptions", "shot_noise,brightness,snow,jpeg_compression",
-    )  # fmt: skip
-    for corruption, least in (
-        ("shot_noise", 4), ("brightness", 3), ("snow", 3), ("jpeg_compression", -0.3),
-    ):  # fmt: skip
-        gain = psnr(rows, "unirestore", corruption) - psnr(rows, "degraded", corruption)
-        assert gain >= least, corruption
-
-
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
@@ -103,26 +90,71 @@ def test_wrong_input_is_refused_and_nothing_written(
     assert not out.exists()
 
 
-@pytest.mark.skipif(not CAMVID.is_dir(), reason="needs CamVid in ../shared")
-def test_machines_see_more_in_clean_images_than_in_degraded(tmp_path: Path) -> None:
-    rows = evaluate(
-        CAMVID, tmp_path / "q.json", "--limit", "3", "--methods", "clean,degraded,unirestore",
-        "--corruptions", "impulse_noise",
-    )  # fmt: skip
-    figures = {(row["method"], row["task"], row["corruption"]): row for row in rows}
+@pytest.fixture(scope="module")
+def streets(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three images of CamVid's val with their labels and boxes, cropped: a crop costs less."""
+    source, folder = shared_data / "camvid" / "val", tmp_path_factory.mktemp("streets")
+    content = json.loads((source / "boxes.json").read_text())
+    images = content["images"][20:80:20]
+    x, y, width, height = CROP
+    for image in images:
+        for file in (image["file_name"], image["label_file"]):
+            pixels = cv2.imread(str(source / file), cv2.IMREAD_UNCHANGED)
+            target = (folder / file).with_suffix(".png")
+            target.parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(target), pixels[y : y + height, x : x + width])
+        image["file_name"] = str(Path(image["file_name"]).with_suffix(".png"))
+    chosen = {image["id"] for image in images}
+    boxes = [box for box in content["annotations"] if box["image_id"] in chosen]
+    for box in boxes:
+        box["bbox"][0] -= x
+        box["bbox"][1] -= y
+    within = [box for box in boxes if inside(*box["bbox"])]
+    listing = {**content, "images": images, "annotations": within}
+    (folder / "boxes.json").write_text(json.dumps(listing))
+    return folder
+
+
+def inside(left: float, top: float, width: float, height: float) -> bool:
+    return 0 <= left <= CROP[2] - width and 0 <= top <= CROP[3] - height
+
+
+@pytest.fixture(scope="module")
+def measured(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("measured") / "q.json"
+    names = "shot_noise,impulse_noise,brightness,snow,jpeg_compression"
+    evaluate(streets, out, "--methods", "clean,degraded,unirestore", "--corruptions", names)
+    content: dict[str, Any] = json.loads(out.read_text())
+    return content
+
+
+def test_real_streets_gain(measured: dict[str, Any]) -> None:
+    rows = measured["rows"]
+    for corruption, least in (
+        ("shot_noise", 4), ("brightness", 3), ("snow", 3), ("jpeg_compression", -0.3),
+    ):  # fmt: skip
+        gain = psnr(rows, "unirestore", corruption) - psnr(rows, "degraded", corruption)
+        assert gain >= least, corruption
+
+
+def test_task_networks_find_more_in_clean_images_than_in_degraded(
+    measured: dict[str, Any],
+) -> None:
+    figures = {(row["method"], row["task"], row["corruption"]): row for row in measured["rows"]}
     clean, noisy = figures["clean", None, None], figures["degraded", None, "impulse_noise"]
     for figure in ("miou", "map50", "top1"):
         assert 0 <= noisy[figure] < clean[figure] <= 1, figure
-    content = json.loads((tmp_path / "q.json").read_text())
-    assert {entry["figure"] for entry in content["differences"]} == {
-        "psnr", "miou", "map50", "top1",
-    }  # fmt: skip
-    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in content["differences"])
-    assert {(e["task"], e["stride"]) for e in content["prompts"]} == {
+
+
+def test_differences_and_prompts_are_measured(measured: dict[str, Any]) -> None:
+    differences = measured["differences"]
+    assert {entry["figure"] for entry in differences} == {"psnr", "miou", "map50", "top1"}
+    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in differences)
+    assert {(e["task"], e["stride"]) for e in measured["prompts"]} == {
         (task, stride) for task in ("segmentation", "detection", "classification")
         for stride in (8, 4, 2)
     }  # fmt: skip
-    assert all(e["change"] > 0 for e in content["prompts"])
+    assert all(e["change"] > 0 for e in measured["prompts"])
 
 
 def note() -> Annotation:
