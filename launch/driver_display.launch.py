@@ -25,7 +25,7 @@ restoring = load_python_launch_file_as_module(
 SHARED = ("image", "namespace", "use_sim_time", "transport", "respawn")
 SWITCHES = ("page",)
 NUMBERS = ("page_port",)
-WORDS = ("input_transport", "view", "page_address", "page_token")
+WORDS = ("input_transport", "view", "page_address", "page_token", "page_origin")
 ARGUMENTS = [
     *(argument for argument in restoring.ARGUMENTS if argument.name in SHARED),
     DeclareLaunchArgument("name", default_value="driver_display", description="name of the node"),
@@ -45,6 +45,11 @@ ARGUMENTS = [
         description="IP address that the page is served on; any but 127.0.0.1 needs page_token",
     ),
     DeclareLaunchArgument("page_token", default_value="", description="secret of the page"),
+    DeclareLaunchArgument(
+        "page_origin",
+        default_value="",
+        description="where a TLS proxy on this machine serves the page: https://vehicle.example",
+    ),
     DeclareLaunchArgument("view", default_value="", description="restored, split, side or raw"),
     DeclareLaunchArgument("input_transport", default_value="", description="raw or compressed"),
 ]

@@ -65,6 +65,28 @@ def test_the_divider_divides(share: float) -> None:
     assert (levels[min(end, at + 5) : end] == IMAGE).all()
 
 
+@pytest.mark.parametrize("width", [1, 2, 7, 16, 32, 39])
+def test_the_divider_at_the_edge_of_a_small_image(width: int) -> None:
+    small = {"image": flat(IMAGE, (width, 30)), "camera": flat(CAMERA, (width, 30))}
+    shown = 648 * width / 30
+    for column in (*range(1, 6), *range(round(shown) - 5, round(shown) + 1)):
+        canvas = drawn(view=View.SPLIT, divider=column / shown, **small)
+        assert canvas.shape == (SIZE[1], SIZE[0], 3)
+
+
+@pytest.mark.parametrize("view", list(View))
+@pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 1), (16384, 8)])
+def test_images_of_odd_shapes_are_composed(view: View, shape: tuple[int, int]) -> None:
+    images = {"image": flat(IMAGE, shape), "camera": flat(CAMERA, shape)}
+    overlays = {
+        "boxes": (Box(-20000, -20000, 20000, 20000, "car 0.9", (0, 0, 255)),),
+        "area": Area(0, np.full((1, 320), 255, np.uint8)),
+    }
+    for status in FrameStatus:
+        for divider in (0.0, 0.01, 0.99, 1.0):
+            drawn(view=view, status=status, divider=divider, **images, **overlays)
+
+
 def test_side_by_side() -> None:
     levels = row(drawn(view=View.SIDE))
     assert (levels[20:620] == CAMERA).all() and (levels[660:1260] == IMAGE).all()

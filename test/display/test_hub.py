@@ -26,6 +26,12 @@ def test_header_and_parts_come_back() -> None:
     assert read == parts
 
 
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_json_does_not_have_is_not_written(number: float) -> None:
+    with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
+        write_packet({"boxes": [[number]]}, {})
+
+
 @pytest.mark.parametrize("cut", [0, 3, 10, -1])
 def test_a_packet_that_is_cut_off_is_refused(cut: int) -> None:
     message = write_packet({"status": "camera"}, {"driver": b"content"})
@@ -125,6 +131,27 @@ def test_an_old_frame_of_a_stream_is_not_kept_for_later_clients(server: PageServ
             await until_wanted(server, Stream.DRIVER)
             publish(server, 3)
             assert (await Viewer(second).frame())[0] == {"number": 3}
+
+    with_session(server.url, watch)
+
+
+def test_the_state_is_forgotten_with_the_last_client(server: PageServer) -> None:
+    """Without viewers it is not kept up to date, so a later one must not be sent it."""
+
+    async def watch(session: aiohttp.ClientSession) -> None:
+        async with session.ws_connect("/frames") as one:
+            await until_wanted(server, Stream.DRIVER)
+            server.hub.publish_state({"kind": "state", "status": "stale"})
+            await one.receive(10)
+            async with session.ws_connect("/frames") as other:
+                await other.receive(10)
+            while len(server.hub.clients) > 1:
+                await asyncio.sleep(0.005)
+            assert server.hub.state is not None, "there is a viewer still"
+        await until_wanted(server)
+        async with session.ws_connect("/frames") as late:
+            await Viewer(late).say("ping", 1)
+            assert json.loads((await late.receive(10)).data)["kind"] == "pong"
 
     with_session(server.url, watch)
 

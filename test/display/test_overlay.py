@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,6 +63,31 @@ def test_no_detections_differ_from_no_markers() -> None:
     assert read_boxes([]) is None
     cleared = read_boxes([marker([], action=3)])
     assert cleared is not None and cleared.boxes == ()
+
+
+@pytest.mark.parametrize("wrong", [math.inf, -math.inf, math.nan, 1e12, -1e300])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_box_with_an_impossible_corner_is_left_out_and_the_others_stay(
+    wrong: float, axis: int
+) -> None:
+    corner = (wrong, 20.0) if axis == 0 else (10.0, wrong)
+    seen = read_boxes([marker([corner, *CORNERS[1:]]), marker(CORNERS)])
+    assert seen is not None and seen.refused == 1
+    assert [box.left for box in seen.boxes] == [10.0]
+
+
+def test_a_colour_that_is_no_number_is_none() -> None:
+    odd = SimpleNamespace(r=math.nan, g=math.inf, b=-1e30, a=1.0)
+    seen = read_boxes([marker(CORNERS, color=odd)])
+    assert seen is not None and seen.boxes[0].colour == (0, 255, 0)
+
+
+def test_boxes_as_far_away_as_is_taken_can_be_drawn() -> None:
+    pixels = flat(0, (200, 150))
+    far = 32768.0
+    for left, right in ((-far, far), (far, far), (-far, -far)):
+        draw_boxes(pixels, [Box(left, left, right, right, "car 0.9", (255, 0, 0))], scale=12.0)
+    assert (pixels[75] == 0).all()
 
 
 def test_boxes_are_bounded() -> None:

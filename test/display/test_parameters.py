@@ -33,6 +33,10 @@ def changed(**values: Any) -> DisplayParameters:
         ({"page_address": "::"}, "page_token must be set"),
         ({"page_address": "192.168.1.5", "page_token": "secret"}, "shorter than 16 characters"),
         ({"page_token": "secret"}, "shorter than 16 characters"),
+        ({"page_origin": "https://vehicle.example"}, "page_origin: a proxy's clients need"),
+        ({"page_origin": "http://a.example", "page_token": TOKEN}, "is not like https://"),
+        ({"page_origin": "https://a.example/x", "page_token": TOKEN}, "is not like https://"),
+        ({"page_origin": "https://[", "page_token": TOKEN}, "is not like https://"),
     ],
 )
 def test_refused_with_a_reason(values: dict[str, Any], why: str) -> None:

@@ -192,6 +192,15 @@ def test_a_status_counts_for_its_own_frame_only() -> None:
     assert (frame, report.mode) == ("two", None)
 
 
+def test_a_status_of_another_publisher_does_not_sign_a_frame_of_the_same_stamp() -> None:
+    matcher = StatusMatcher[str]()
+    matcher.add_report((b"other", 1), RESTORED, 0.0)
+    assert matcher.add_frame((b"one", 1), "one", 0.0) == []
+    matcher.add_report((b"one", 1), CAMERA, SOON)
+    assert matcher.take_due(SOON) == []
+    assert matcher.add_frame((b"other", 1), "other", SOON) == [("other", RESTORED)]
+
+
 def test_a_lost_status_does_not_delay_the_next_frame() -> None:
     matcher = StatusMatcher[str]()
     matcher.add_frame(1, "one", 0.0)

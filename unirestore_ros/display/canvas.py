@@ -116,7 +116,7 @@ def _resize_columns(image: Pixels, target: Pixels, begin: int, end: int) -> None
         target[:, begin:end] = image[:, begin:end]
         return
     scale = image.shape[1] / width
-    first = round(begin * scale)
+    first = min(round(begin * scale), image.shape[1] - 1)  # a wider target rounds up to the edge
     part = image[:, first : max(first + 1, round(end * scale))]
     how = cv2.INTER_AREA if scale > _MAX_LINEAR else cv2.INTER_LINEAR
     target[:, begin:end] = cv2.resize(part, (end - begin, height), interpolation=how)

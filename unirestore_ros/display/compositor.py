@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from typing import NamedTuple
 
+import cv2
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from unirestore_ros.display.canvas import Scene, compose
@@ -199,9 +201,19 @@ class Compositor:
             boxes=boxes,
             area=area,
         )
-        canvas = compose(scene, (parameters.output_width, parameters.output_height))
-        self._publish_canvas(canvas, frame)
+        self._publish_canvas(self._compose(scene), frame)
         return True
+
+    def _compose(self, scene: Scene) -> Pixels:
+        """Compose; without boxes and road where they cannot be drawn: they must not take the image
+        away."""
+        size = self.parameters.output_width, self.parameters.output_height
+        try:
+            return compose(scene, size)
+        except (cv2.error, ValueError, OverflowError) as error:
+            text = f"boxes and road are left out, they cannot be drawn: {error}"
+            self._logger.error(text, throttle_duration_sec=_LOG_EVERY_S)
+        return compose(dataclasses.replace(scene, boxes=(), area=None), size)
 
     def _publish_canvas(self, canvas: Pixels, frame: BufferedFrame) -> None:
         """Publish with the header of the frame that is shown."""

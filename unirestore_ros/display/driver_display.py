@@ -92,6 +92,7 @@ class DriverDisplay(Node):
             parameters.page_port,
             parameters.page_token,
             self._restorer.request_enabled,
+            parameters.page_origin,
         )
         self._closing.callback(page.stop)
         return page
@@ -106,6 +107,13 @@ class DriverDisplay(Node):
         self.get_logger().warning(text)
         self._notice = self._notice[0] + 1, text
         self._send_state()
+
+    def _namesakes(self) -> str:
+        count, name = self._inputs.restorers, self._restorer.name
+        return (
+            f"{count} nodes of the name {name} publish images: end one, or give it another name"
+            " (one that was killed counts for some 20 s more)"
+        )
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
@@ -122,7 +130,10 @@ class DriverDisplay(Node):
             self._page.check()
         if not self._compositor.is_alive():
             raise RuntimeError("the thread that composes has died; its error is above")
+        before = self._inputs.restorers
         self._inputs.update(self._outputs.is_watched())
+        if before <= 1 < self._inputs.restorers:
+            self._notify(self._namesakes())
         self._restorer.send_request()
         self._compositor.wake()
 
@@ -160,6 +171,8 @@ class DriverDisplay(Node):
         driver = self._sources.snapshot().driver
         level = _LEVELS[driver.status]
         message = ": ".join(filter(None, (driver.status.value, driver.reason)))
+        if self._inputs.restorers > 1:
+            level, message = max(level, DiagnosticStatus.WARN), f"{self._namesakes()}; {message}"
         if not self._outputs.is_watched():
             level, message = DiagnosticStatus.OK, "nobody watches"
         clients = 0 if self._page is None else len(self._page.hub.clients)

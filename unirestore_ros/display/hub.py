@@ -14,19 +14,22 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from aiohttp import web
 
 # A client that acknowledges a packet within this time may have a second one on its way: at 30
 # frames a second over a wireless network, one alone would wait for its own acknowledgement.
 QUICK_S = 0.15
+# A page sends some tens of messages a second: an acknowledgement a frame and a ping now and then.
+MAX_MESSAGES_PER_S = 300
 _LENGTH = struct.Struct(">I")
 
 
@@ -40,7 +43,7 @@ class Stream(Enum):
 
 def write_packet(header: Mapping[str, Any], parts: Mapping[str, bytes]) -> bytes:
     lengths = [[name, len(content)] for name, content in parts.items()]
-    text = json.dumps({**header, "parts": lengths}, separators=(",", ":")).encode()
+    text = _to_json({**header, "parts": lengths}).encode()
     return b"".join((_LENGTH.pack(len(text)), text, *parts.values()))
 
 
@@ -58,6 +61,11 @@ def read_packet(message: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
     if position != len(message):
         raise ValueError(f"the packet has {len(message)} bytes, its header says {position}")
     return header, parts
+
+
+def _to_json(content: Mapping[str, Any]) -> str:
+    """Write as browsers read it: JSON has no NaN and no infinity, ValueError for those."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
 class BadRequest(ValueError):
@@ -82,6 +90,7 @@ class Client:
         """When each packet was sent that is not acknowledged yet."""
         self._max_unacknowledged = 1
         self._state: str | None = None
+        self._second, self._messages = 0, 0
 
     async def send_newest(self) -> None:
         """Send state and packets until the connection ends."""
@@ -105,6 +114,7 @@ class Client:
 
         Raises BadRequest where the message is not understood.
         """
+        self._count_message()
         kind, value = _read_request(text)
         if kind == "ack":
             if self._sent_at:
@@ -116,7 +126,7 @@ class Client:
             self._hub.count_wanted()
         elif kind == "ping":
             pong = {"kind": "pong", "sent": value, "now": time.monotonic() * 1e3}
-            await self.socket.send_str(json.dumps(pong))
+            await self.socket.send_str(_to_json(pong))
         elif kind == "enable" and isinstance(value, bool):
             return value
         else:
@@ -124,15 +134,30 @@ class Client:
         self.news.set()
         return None
 
+    def _count_message(self) -> None:
+        second = int(time.monotonic())
+        self._messages = self._messages + 1 if second == self._second else 1
+        self._second = second
+        if self._messages > MAX_MESSAGES_PER_S:
+            raise BadRequest(f"more than {MAX_MESSAGES_PER_S} messages in a second")
+
 
 def _read_request(text: str) -> tuple[str, Any]:
-    """Read kind and value; the value of kind ``stream`` is a Stream."""
+    """Read kind and value: a Stream for kind ``stream``, else a finite number, a text, true, false
+    or none."""
     try:
-        request = json.loads(text)
+        request = json.loads(text, parse_constant=_refuse_constant)
         kind, value = str(request["kind"]), request.get("value")
+        if isinstance(value, (dict, list)) or (isinstance(value, float) and math.isinf(value)):
+            raise ValueError("the value is nested, or too large for a number")
         return kind, Stream(value) if kind == "stream" else value
     except (ValueError, TypeError, KeyError, RecursionError):
         raise BadRequest(f"{text[:40]!r} is not ack, stream, ping or enable") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python's reader takes and JSON does not have."""
+    raise ValueError(name)
 
 
 class Hub:
@@ -165,7 +190,7 @@ class Hub:
 
     def publish_state(self, state: Mapping[str, Any]) -> None:
         """Send the state to all clients, and to those that connect later."""
-        text = json.dumps(state, separators=(",", ":"))
+        text = _to_json(state)
         with self._lock:
             if text != self.state:
                 self.state = text

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -31,6 +31,9 @@ _MODES = {mode.value: mode for mode in Mode}
 _SILENT_AFTER_S = 3.0
 _ANSWER_WITHIN_S = 5.0
 _FEATURES = "/features"
+# In these the first bytes of a publisher's identifier are its process's, the last the topic's.
+_DDS = ("rmw_fastrtps_cpp", "rmw_fastrtps_dynamic_cpp", "rmw_cyclonedds_cpp")
+_PARTICIPANT_BYTES = 12
 
 
 class Inputs:
@@ -50,6 +53,9 @@ class Inputs:
         """Replaced as a whole when one changes."""
         self.last_report = StatusReport(None)
         """What the restorer said about its latest frame."""
+        self.restorers = 0
+        """How many nodes publish the restorer's image."""
+        self._node = node
         self._logger = node.get_logger()
         self._ages = AgeClock(node.get_clock(), self._logger)
         self._sources = sources
@@ -67,6 +73,7 @@ class Inputs:
         if wanted and not self._wanted:
             self._sources.reset()
         self._wanted = wanted
+        self.restorers = self._node.count_publishers(self._restored)
         for topic in self._topics:
             topic.update(wanted)
 
@@ -79,11 +86,11 @@ class Inputs:
         restorer, sources = parameters.restorer, self._sources
         # image_transport derives the compressed name from the resolved one, so after remapping.
         camera = node.resolve_topic_name("image") + suffix
-        restored = f"{restorer}/image{suffix}"
+        self._restored = restored = node.resolve_topic_name(f"{restorer}/image{suffix}")
         # Type, topic, callback, and whether the callback takes serialized messages.
         inputs: list[tuple[type, str, Callable[..., None], bool]] = [
             (kind, camera, lambda m: self._receive_frame(m, sources.add_camera_frame), True),
-            (kind, restored, lambda m: self._receive_frame(m, sources.add_restored_frame), True),
+            (kind, restored, self._receive_restored, True),
             (DiagnosticArray, f"{restorer}/status", self._receive_status, False),
         ]
         if parameters.segmentation:
@@ -112,14 +119,22 @@ class Inputs:
         add(BufferedFrame(frame, arrived - self._ages.age_s(frame)))
         self._changed()
 
-    def _receive_status(self, message: DiagnosticArray) -> None:
+    def _receive_restored(self, message: bytes, info: Mapping[str, Any]) -> None:
+        publisher = process_of(info)
+        self._receive_frame(message, lambda f: self._sources.add_restored_frame(f, publisher))
+
+    def _receive_status(self, message: DiagnosticArray, info: Mapping[str, Any]) -> None:
+        publisher = process_of(info)
         for status in message.status:
             values = {pair.key: pair.value for pair in status.values}
             mode = _MODES.get(values.get("mode", ""))
             # In restored mode the message is the mode's name, which the display shows anyway.
-            self.last_report = StatusReport(mode, status.message if mode is Mode.CAMERA else "")
+            report = StatusReport(mode, status.message if mode is Mode.CAMERA else "")
+            if self.restorers > 1 and not publisher:
+                report = StatusReport(None, f"{self.restorers} nodes publish {self._restored}")
+            self.last_report = report
             stamp = message.header.stamp
-            self._sources.add_report(stamp.sec * 10**9 + stamp.nanosec, self.last_report)
+            self._sources.add_report(stamp.sec * 10**9 + stamp.nanosec, report, publisher)
             self._changed()
 
     def _receive_labels(self, message: bytes) -> None:
@@ -133,11 +148,22 @@ class Inputs:
 
     def _receive_boxes(self, message: Any) -> None:
         if (boxes := read_boxes(message.markers)) is not None:
+            if boxes.refused:
+                self._warn(f"{boxes.refused} boxes left out: a corner is not a place in an image")
             self._sources.add_boxes(boxes)
             self._changed()
 
     def _warn(self, text: str) -> None:
         self._logger.warning(text, throttle_duration_sec=_LOG_EVERY_S)
+
+
+def process_of(info: Mapping[str, Any]) -> bytes:
+    """Return what identifies the process that sent a message; empty where ROS does not say (before
+    Kilted), or says it in another form."""
+    identifier = info.get("publisher_gid")
+    if not identifier or identifier["implementation_identifier"] not in _DDS:
+        return b""
+    return bytes(identifier["data"][:_PARTICIPANT_BYTES])
 
 
 def _marker_array() -> Any:

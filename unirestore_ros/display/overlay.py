@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ _ROAD_OPACITY = 0.35
 _BOX_COLOUR: Colour = (64, 200, 255)
 _MAX_BOXES = 100
 _MAX_TEXT = 40
+# Pixels. No camera's image reaches so far, and OpenCV draws this far without an error.
+_FARTHEST = 32768.0
 _LINE_STRIP, _ADD = 4, 0  # visualization_msgs/Marker
 _MAX_MASK_WIDTH = 320
 
@@ -47,6 +50,8 @@ class Boxes:
 
     stamp_ns: int
     boxes: tuple[Box, ...]
+    refused: int = 0
+    """How many were left out: their corners are not finite, or far outside of any image."""
 
 
 @dataclass(frozen=True)
@@ -72,24 +77,37 @@ def read_boxes(markers: Iterable[Any]) -> Boxes | None:
     """
     stamp = None
     boxes: list[Box] = []
+    refused = 0
     for marker in markers:
         stamp = marker.header.stamp
         is_box = marker.action == _ADD and marker.type == _LINE_STRIP and len(marker.points) > 1
-        if is_box and len(boxes) < _MAX_BOXES:
-            boxes.append(_read_box(marker))
+        if not is_box or len(boxes) >= _MAX_BOXES:
+            continue
+        if (box := _read_box(marker)) is not None:
+            boxes.append(box)
+        else:
+            refused += 1
     if stamp is None:
         return None
-    return Boxes(stamp.sec * 10**9 + stamp.nanosec, tuple(boxes))
+    return Boxes(stamp.sec * 10**9 + stamp.nanosec, tuple(boxes), refused)
 
 
-def _read_box(marker: Any) -> Box:
+def _read_box(marker: Any) -> Box | None:
+    """Read one line strip; None where a corner cannot be a place in an image."""
     xs = [point.x for point in marker.points]
     ys = [point.y for point in marker.points]
+    if not all(-_FARTHEST <= side <= _FARTHEST for side in (*xs, *ys)):  # false for NaN too
+        return None
     colour = marker.color
-    levels = [round(255 * min(1.0, max(0.0, c))) for c in (colour.b, colour.g, colour.r)]
+    levels = [_level(share) for share in (colour.b, colour.g, colour.r)]
     blue, green, red = levels if any(levels) else _BOX_COLOUR
     text = marker.text[:_MAX_TEXT]
     return Box(min(xs), min(ys), max(xs), max(ys), text, (blue, green, red))
+
+
+def _level(share: float) -> int:
+    """Convert a colour's share, from 0 to 1, to a level; 0 where it is not a number."""
+    return 0 if math.isnan(share) else round(255 * min(1.0, max(0.0, share)))
 
 
 def read_area(labels: ImageView, road: int) -> Area:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import re
 from enum import Enum
 
 from unirestore_ros.msgs.parameter_struct import (
@@ -125,6 +126,12 @@ class DisplayParameters(NodeParameters):
     page_token: str = parameter(
         "", "Secret without which the page answers nobody; empty: none", Change.AT_START
     )
+    page_origin: str = parameter(
+        "",
+        "Where a TLS proxy on this machine serves the page, such as https://vehicle.example; needs"
+        " page_token; empty: no proxy",
+        Change.AT_START,
+    )
 
     def check(self) -> None:
         if not self.restorer:
@@ -142,3 +149,14 @@ class DisplayParameters(NodeParameters):
                 f"page_address: other machines reach {address}, so page_token must be set; make one"
                 " with: openssl rand -hex 16"
             )
+        if self.page_origin:
+            self._check_origin()
+
+    def _check_origin(self) -> None:
+        if not re.fullmatch(r"https://[a-z0-9.-]+(:\d{1,5})?", self.page_origin):
+            raise ParameterRefused(
+                f"page_origin: {self.page_origin!r} is not like https://vehicle.example, in small"
+                " letters and without a path"
+            )
+        if not self.page_token:
+            raise ParameterRefused("page_origin: a proxy's clients need page_token, which is empty")

@@ -7,6 +7,7 @@ steady clock.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, NamedTuple, Protocol, TypeVar
@@ -133,31 +134,32 @@ class FrameSelector(Generic[C]):
 
 
 class _Unmatched(NamedTuple, Generic[T]):
-    stamp: int
+    key: Hashable
     frame: T
     since: float
 
 
 class StatusMatcher(Generic[T]):
-    """Pair each frame of the restorer with the status report of the same stamp (nanoseconds).
+    """Pair each frame of the restorer with the status report of the same key: who published it, and
+    its stamp. So a frame of one node is never paired with what another of its name reports.
 
     A frame waits `STATUS_WAIT_S` for its report. Both queues are bounded.
     """
 
     def __init__(self) -> None:
-        self._reports: OrderedDict[int, StatusReport] = OrderedDict()
+        self._reports: OrderedDict[Hashable, StatusReport] = OrderedDict()
         self._frames: deque[_Unmatched[T]] = deque()
 
-    def add_frame(self, stamp: int, frame: T, now: float) -> list[tuple[T, StatusReport]]:
+    def add_frame(self, key: Hashable, frame: T, now: float) -> list[tuple[T, StatusReport]]:
         """Add a frame; return those that wait no longer, oldest first."""
-        self._frames.append(_Unmatched(stamp, frame, now))
+        self._frames.append(_Unmatched(key, frame, now))
         return self.take_due(now)
 
     def add_report(
-        self, stamp: int, report: StatusReport, now: float
+        self, key: Hashable, report: StatusReport, now: float
     ) -> list[tuple[T, StatusReport]]:
         """Add a report; return the frames that wait no longer, oldest first."""
-        self._reports[stamp] = report
+        self._reports[key] = report
         while len(self._reports) > _MAX_REPORTS:
             self._reports.popitem(last=False)
         return self.take_due(now)
@@ -166,13 +168,13 @@ class StatusMatcher(Generic[T]):
         """Remove and return the frames that have a report or have waited long enough."""
         due = []
         while self._frames and self._is_due(self._frames[0], now):
-            stamp, frame, _ = self._frames.popleft()
-            due.append((frame, self._reports.pop(stamp, _NO_REPORT)))
+            key, frame, _ = self._frames.popleft()
+            due.append((frame, self._reports.pop(key, _NO_REPORT)))
         return due
 
     def _is_due(self, oldest: _Unmatched[T], now: float) -> bool:
         # A frame whose report is there does not wait for an older one whose report was lost.
-        has_report = any(each.stamp in self._reports for each in self._frames)
+        has_report = any(each.key in self._reports for each in self._frames)
         return (
             has_report or now - oldest.since >= STATUS_WAIT_S or len(self._frames) > _MAX_UNMATCHED
         )

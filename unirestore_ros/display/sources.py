@@ -134,17 +134,22 @@ class Sources:
             self._history.add(frame)
             self._selector.add_camera_frame(frame, self._clock())
 
-    def add_restored_frame(self, frame: BufferedFrame) -> None:
-        """Add a frame of the restorer, in either mode; it is shown once its status is there too."""
-        with self._lock:
-            now = self._clock()
-            self._add_matched(self._matcher.add_frame(frame.frame.stamp_ns, frame, now), now)
+    def add_restored_frame(self, frame: BufferedFrame, publisher: bytes = b"") -> None:
+        """Add a frame of the restorer, in either mode; it is shown once its status is there too.
 
-    def add_report(self, stamp_ns: int, report: StatusReport) -> None:
-        """Add what the restorer says about the frame of that stamp."""
+        ``publisher``: what identifies the process that sent it; empty: unknown.
+        """
+        key = publisher, frame.frame.stamp_ns
         with self._lock:
             now = self._clock()
-            self._add_matched(self._matcher.add_report(stamp_ns, report, now), now)
+            self._add_matched(self._matcher.add_frame(key, frame, now), now)
+
+    def add_report(self, stamp_ns: int, report: StatusReport, publisher: bytes = b"") -> None:
+        """Add what the restorer says about the frame of that stamp and publisher."""
+        key = publisher, stamp_ns
+        with self._lock:
+            now = self._clock()
+            self._add_matched(self._matcher.add_report(key, report, now), now)
 
     def add_boxes(self, boxes: Boxes) -> None:
         with self._lock:

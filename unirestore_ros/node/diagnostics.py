@@ -183,6 +183,19 @@ class Diagnosis(NamedTuple):
 UNCONFIGURED = Diagnosis(DiagnosticStatus.OK, "unconfigured", {"state": "unconfigured"})
 
 
+def with_namesakes(diagnosis: Diagnosis, count: int, name: str) -> Diagnosis:
+    """Return the diagnosis of a node whose full name ``count`` nodes of the graph have: they take
+    each other's service calls, and their topics are mixed."""
+    if count <= 1:
+        return diagnosis
+    text = (
+        f"{count} nodes are named {name}: end one, or give it another name"
+        " (one that was killed counts for some 20 s more)"
+    )
+    level = max(diagnosis.level, DiagnosticStatus.WARN)
+    return Diagnosis(level, f"{text}; {diagnosis.message}", diagnosis.values)
+
+
 def diagnose(health: Health, values: dict[str, str]) -> Diagnosis:
     state = "active" if health.is_active else "inactive"
     return Diagnosis(*health.assess(), {"state": state, **values})

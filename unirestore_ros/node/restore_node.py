@@ -16,7 +16,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
 from unirestore_ros.msgs.publishing import Topic
-from unirestore_ros.node.diagnostics import UNCONFIGURED, diagnostic
+from unirestore_ros.node.diagnostics import UNCONFIGURED, diagnostic, with_namesakes
 from unirestore_ros.node.parameters import Parameters, fixed_while_configured
 from unirestore_ros.node.pipeline import Pipeline
 from unirestore_ros.node.process import run_command
@@ -145,11 +145,17 @@ class RestoreNode(LifecycleNode):
         response.message = error or f"read {self._settings.bundle}"
         return response
 
+    def _count_namesakes(self) -> int:
+        """Count the nodes of the graph with this node's name and namespace, itself included."""
+        own = self.get_name(), self.get_namespace()
+        return self.get_node_names_and_namespaces().count(own)
+
     def _publish_diagnostics(self) -> None:
         diagnosis = UNCONFIGURED
         if self._pipeline is not None:
             diagnosis = self._pipeline.diagnose(self._is_active)
-        status = diagnostic(self.get_fully_qualified_name(), *diagnosis)
+        name = self.get_fully_qualified_name()
+        status = diagnostic(name, *with_namesakes(diagnosis, self._count_namesakes(), name))
         array = DiagnosticArray(status=[status])
         array.header.stamp = self.get_clock().now().to_msg()
         if self._diagnostics is not None:
