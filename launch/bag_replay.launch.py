@@ -4,9 +4,8 @@ ros2 launch unirestore_ros bag_replay.launch.py bag:=drive
 ros2 launch unirestore_ros bag_replay.launch.py bag:=drive loop:=true display:=true
 ros2 launch unirestore_ros bag_replay.launch.py --show-args
 
-The frames are scaled to the size that the bundle takes, aspect kept, and cropped at the centre
-(size:=). When the bag has ended, everything stops and the table is printed; `report:=FILE` writes
-it as JSON too.
+The frames are played as recorded, or (size:=) scaled, aspect kept, and cropped at the centre. When
+the bag has ended, everything stops and the table is printed; `report:=FILE` writes it as JSON too.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         "size",
-        default_value="bundle",
-        description="size of the frames: bundle (what it takes), recorded, or WIDTHxHEIGHT",
+        default_value="recorded",
+        description="size of the frames: recorded, or WIDTHxHEIGHT",
     ),
     DeclareLaunchArgument("rate", default_value="1.0", description="speed, 1.0 is as recorded"),
     DeclareLaunchArgument(
@@ -127,9 +126,7 @@ def player(arguments: dict[str, str], cameras: list[BagCamera], topics: list[str
     if arguments["topic"]:
         infos = [camera.info_topic for camera in cameras if camera.info_topic]
         words += ["--topics", *(camera.topic for camera in cameras), *infos]
-    if arguments["size"] == "bundle":
-        words += ["--bundle", arguments["bundle"] or "tiny"]
-    elif arguments["size"] != "recorded":
+    if arguments["size"] != "recorded":
         words += ["--size", arguments["size"]]
     words += {"present": ["--restamp"], "clock": ["--clock"], "recorded": []}[arguments["stamps"]]
     words += ["--loop"] if arguments["loop"] == "true" else []

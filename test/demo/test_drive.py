@@ -45,27 +45,26 @@ def test_input_is_played_as_it_is(
     pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    bag = record_input(open_source(pictures), tmp_path / "bag", SIZE, 5.0, 0, "pictures")
+    bag = record_input(open_source(pictures), tmp_path / "bag", 5.0, 0, "pictures")
     assert len(bag) == 4
-    assert image(bag, CAMERA.image_topic, 0).shape == (48, 64, 3)
+    assert image(bag, CAMERA.image_topic, 0).shape == (120, 160, 3)
     assert not bag.has_clean
     assert [at - bag.times_ns[0] for at in bag.times_ns] == [0, 200 * MS, 400 * MS, 600 * MS]
     assert bag.slowing(5.0) == 1.0
-    assert "scaled from 160x120 to 64x48, the bundle's input size" in caplog.text
 
 
 def test_limit_is_kept_and_reported(
     pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    bag = record_input(open_source(pictures), tmp_path / "bag", SIZE, 5.0, 3, "pictures")
+    bag = record_input(open_source(pictures), tmp_path / "bag", 5.0, 3, "pictures")
     assert len(bag) == 3
     assert "the first 3 of 4 frames" in caplog.text
 
 
 def test_degraded_input_keeps_its_clean_frames(pictures: Path, tmp_path: Path) -> None:
     source = open_source(pictures)
-    bag = record_input(source, tmp_path / "bag", SIZE, 5.0, 0, "fog", degradation("fog", 3))
+    bag = record_input(source, tmp_path / "bag", 5.0, 0, "fog", degradation("fog", 3))
     assert bag.has_clean
     clean = image(bag, CAMERA.clean_topic, 1)
     expected = driving.degrade(
@@ -111,7 +110,7 @@ def test_a_fast_recording_is_slowed_evenly(
 ) -> None:
     caplog.set_level(logging.INFO)
     source = Source(0, 30, 50, 100)
-    bag = record_input(source, tmp_path / "bag", SIZE, 5.0, 0, "grey")
+    bag = record_input(source, tmp_path / "bag", 5.0, 0, "grey")
     assert bag.rate_hz == pytest.approx(30.0)
     assert bag.slowing(5.0) == pytest.approx(6.0)
     assert "30 frames/s are played at 5, 6 times slower than recorded (--rate)" in caplog.text
@@ -128,7 +127,7 @@ def test_stretches_are_runs_of_one_name() -> None:
 
 def test_source_without_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="no frame"):
-        record_input(Source(), tmp_path / "bag", SIZE, 5.0, 0, "x")
+        record_input(Source(), tmp_path / "bag", 5.0, 0, "x")
     assert list(tmp_path.iterdir()) == []
 
 

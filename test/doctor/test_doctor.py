@@ -118,8 +118,8 @@ def test_bundle_that_does_not_load_is_an_error_with_the_fix(tmp_path: Path) -> N
     bundle = tmp_path / "broken"
     bundle.mkdir()
     (bundle / "manifest.json").write_text("{}")
-    finding, size = network.check_bundle(str(bundle))
-    assert (finding.level, size) == (ERROR, None)
+    finding = network.check_bundle(str(bundle))
+    assert finding.level == ERROR
     assert str(bundle) in finding.found
     assert "build" in finding.advice
 

@@ -25,8 +25,8 @@ namespace, rate = sys.argv[1], float(sys.argv[2])
 best = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 rclpy.init(args=[])
 driver = Node("driver", namespace=namespace)
-frame = Image(height=36, width=48, encoding="bgr8", step=144)
-frame.data.frombytes(bytes(36 * 144))
+frame = Image(height=72, width=96, encoding="bgr8", step=288)
+frame.data.frombytes(bytes(72 * 288))
 odd = Image(height=36, width=48, encoding="mono12", step=96)
 odd.data.frombytes(bytes(36 * 96))
 topics = {"good": frame, "odd": odd, "quiet": None}
@@ -63,7 +63,7 @@ def findings(namespace: str) -> list[Finding]:
     """Run the check until discovery has found everything, which takes longer on a busy machine."""
     end = time.monotonic() + 90
     while True:
-        found = check_graph(1.0, {(48, 36)})
+        found = check_graph(1.0)
         mine = [one for one in found if namespace in one.found]
         if len(mine) == 5 and all("no frame" not in one.found for one in mine[:2]):
             return mine
@@ -77,7 +77,7 @@ def test_each_camera_has_its_rate_encoding_and_advice(
     by_topic = {one.found.split(" ")[0]: one for one in findings if one.check == "camera"}
     good = by_topic[f"{namespace}/good"]
     assert good.level == OK and f"{namespace}/driver" in good.found
-    assert good.found.endswith("bgr8, 48x36")
+    assert good.found.endswith("bgr8, 96x72")
     rate = float(good.found.split(" Hz")[0].split(" ")[-1])
     assert 0 < rate < 2 * RATE_HZ
     odd, quiet = by_topic[f"{namespace}/odd"], by_topic[f"{namespace}/quiet"]
@@ -119,15 +119,15 @@ def camera(**changes: Any) -> dict[str, Any]:
     return values | changes
 
 
-def test_a_size_that_no_bundle_takes_comes_with_the_command() -> None:
-    assert check_camera(camera(), {(640, 480)}, 3.0).level == OK
-    finding = check_camera(camera(), {(480, 360)}, 3.0)
+def test_a_size_that_no_bundle_takes_is_named() -> None:
+    assert check_camera(camera(), 3.0).level == OK
+    finding = check_camera(camera(width=640, height=100), 3.0)
     assert finding.level == NOTE
-    assert "build engines/tiny.yaml --size 640x480" in finding.advice
+    assert "the longer side is over 4 times the shorter" in finding.advice
 
 
 def test_broken_frames_and_compressed_ones() -> None:
-    assert check_camera(camera(problem="cut short"), set(), 3.0).level == NOTE
+    assert check_camera(camera(problem="cut short"), 3.0).level == NOTE
     kind = "sensor_msgs/msg/CompressedImage"
-    finding = check_camera(camera(kind=kind, encoding="bgr8; jpeg compressed bgr8"), set(), 3.0)
+    finding = check_camera(camera(kind=kind, encoding="bgr8; jpeg compressed bgr8"), 3.0)
     assert finding.level == OK and "input_transport:=compressed" in finding.found

@@ -19,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from unirestore_ros.engine.backends.parts import dimension_sizes
 from unirestore_ros.engine.manifest import PARTS, BackendInfo, HeadInfo, Manifest
 from unirestore_ros.engine.writing import folder_written_beside, write_bundle
 
@@ -31,14 +32,15 @@ BACKENDS = tuple(name for name in ("onnxruntime", "torch") if importlib.util.fin
 RUNNABLE = (*BACKENDS, *(["openvino"] if importlib.util.find_spec("openvino") else []))
 """OpenVINO runs what the bundle holds for ONNX Runtime."""
 TASKS = ("perception", "segmentation", "detection")
-FRAME = ("frame", TensorProto.UINT8, (1, HEIGHT, WIDTH, 3))
-WORKING = ("working", TensorProto.FLOAT, (1, HEIGHT, WIDTH, 3))
-STEM = ("stem", TensorProto.FLOAT, (1, CHANNELS, H, W))
+_SIDES, _MAP_SIDES = ("height/1", "width/1"), (f"height/{STRIDE}", f"width/{STRIDE}")
+FRAME = ("frame", TensorProto.UINT8, (1, *_SIDES, 3))
+WORKING = ("working", TensorProto.FLOAT, (1, *_SIDES, 3))
+STEM = ("stem", TensorProto.FLOAT, (1, CHANNELS, *_MAP_SIDES))
 GATE = ("gate", TensorProto.FLOAT, (1, 1, CHANNELS))
 PROMPT = ("prompt", TensorProto.FLOAT, (1, 1, CHANNELS))
-IMAGE = ("image", TensorProto.UINT8, (1, HEIGHT, WIDTH, 3))
-FEATURES = ("features", TensorProto.FLOAT, (1, H, W, CHANNELS))
-Tensor = tuple[str, int, tuple[int, ...]]
+IMAGE = ("image", TensorProto.UINT8, (1, *_SIDES, 3))
+FEATURES = ("features", TensorProto.FLOAT, (1, *_MAP_SIDES, CHANNELS))
+Tensor = tuple[str, int, tuple[int | str, ...]]
 
 _random = np.random.default_rng(2)
 WEIGHT = _random.normal(size=(CHANNELS, 3, 1, 1)).astype(np.float32)
@@ -142,13 +144,14 @@ def manifest() -> Manifest:
         recipe="engines/miniature.yaml",
         weights_sha256="ab" * 32,
         steps=1,
-        input_size=(WIDTH, HEIGHT),
         working_size=(WIDTH, HEIGHT),
-        aspect_error=0.0,
+        shorter_side=None,
+        multiple=16,
+        least_side=16,
         strides=(8, 4, 2),
         channels=(16, CHANNELS, 4),
         stride=STRIDE,
-        feature_shape=(H, W, CHANNELS),
+        feature_channels=CHANNELS,
         prompt_shape=(1, CHANNELS),
         tasks=TASKS,
         detail_gain=False,
@@ -203,12 +206,26 @@ def exported_with_torch() -> Path:
 def save_program(path: Path, part: torch.nn.Module, inputs: Sequence[Tensor]) -> None:
     """A module that takes its inputs by name and gives its outputs by name."""
     import torch
+    from torch.export import Dim
 
-    given = {
-        name: torch.zeros(shape, dtype=torch.uint8 if kind == TensorProto.UINT8 else torch.float32)
-        for name, kind, shape in inputs
-    }
-    torch.export.save(torch.export.export(part, (), given), path)
+    rows, columns = Dim("rows", min=2, max=16), Dim("columns", min=2, max=16)
+    given, shapes = {}, {}
+    for name, kind, shape in inputs:
+        dtype = torch.uint8 if kind == TensorProto.UINT8 else torch.float32
+        given[name] = torch.zeros(fixed(shape), dtype=dtype)
+        shapes[name] = {
+            axis: 16 // int(side.partition("/")[2]) * (rows if "height" in side else columns)
+            for axis, side in enumerate(shape)
+            if isinstance(side, str)
+        }
+    dynamic = shapes if any(shapes.values()) else None
+    torch.export.save(torch.export.export(part, (), given, dynamic_shapes=dynamic), path)
+
+
+def fixed(shape: tuple[int | str, ...]) -> tuple[int, ...]:
+    """The shape with symbolic sides as those of a frame of WIDTH x HEIGHT."""
+    sides = dimension_sizes((WIDTH, HEIGHT))
+    return tuple(side if isinstance(side, int) else sides[side] for side in shape)
 
 
 def save_parts(folder: Path) -> None:

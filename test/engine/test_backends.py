@@ -114,7 +114,7 @@ Change = Callable[[ModuleType, Path], None]
 
 
 def _decoder_reads_what_nobody_makes(miniature: ModuleType, folder: Path) -> None:
-    depth = ("depth", *miniature.IMAGE[1:])
+    depth = ("depth", miniature.IMAGE[1], miniature.fixed(miniature.IMAGE[2]))
     nodes: list[Any] = [("Identity", "depth", "image", {})]
     save(miniature, folder / "decoder.onnx", nodes, [depth, miniature.PROMPT], [miniature.IMAGE])
 
@@ -139,8 +139,9 @@ def _decoder_gives_another_name(miniature: ModuleType, folder: Path) -> None:
 
 def _trunk_reads_two_things(miniature: ModuleType, folder: Path) -> None:
     nodes: list[Any] = [("Add", "stem gate", "sum", {})]
-    inputs = [miniature.STEM, ("gate", *miniature.STEM[1:])]
-    save(miniature, folder / "trunk.onnx", nodes, inputs, [("sum", *miniature.STEM[1:])])
+    kind = miniature.STEM[1], miniature.fixed(miniature.STEM[2])
+    inputs = [("stem", *kind), ("gate", *kind)]
+    save(miniature, folder / "trunk.onnx", nodes, inputs, [("sum", *kind)])
 
 
 def _trunk_makes_an_open_shape(miniature: ModuleType, folder: Path) -> None:
@@ -213,8 +214,8 @@ def test_a_part_that_fails_says_which(tmp_path: Path, miniature: ModuleType) -> 
         constants = {
             "table": np.zeros(2, np.float32),
             "zero": np.float32(0),
-            "stem_shape": np.array(miniature.STEM[2]),
-            "gate_shape": np.array(miniature.GATE[2]),
+            "stem_shape": np.array(miniature.fixed(miniature.STEM[2])),
+            "gate_shape": np.array(miniature.fixed(miniature.GATE[2])),
         }
         outputs = [miniature.WORKING, miniature.STEM, miniature.GATE]
         miniature.save_graph(path, nodes + extra, [miniature.FRAME], outputs, constants)
@@ -244,7 +245,7 @@ def test_there_is_a_core_to_run_on() -> None:
         ("adapter", ["WIDE"], {"features": "FEATURES"}, "its input stem is .* but comes as "),
         ("adapter", ["STEM"], {"features": "STEM"}, "features is .* must be float32 of shape"),
         ("decoder", ["FRAME"], {"picture": "IMAGE"}, "image is not among its picture"),
-        ("trunk", ["STEM"], {"sum": "STEM"}, "frame is not among its stem"),
+        ("trunk", ["STEM"], {"sum": "STEM"}, "its input stem is none of frame"),
     ],
 )
 def test_programs_that_cannot_be_wired_are_refused(
@@ -262,7 +263,7 @@ def test_programs_that_cannot_be_wired_are_refused(
         "DEPTH": ("depth", *miniature.IMAGE[1:]),
         "WIDE": ("stem", TensorProto.FLOAT, (1, 12, 16, 8)),
     }
-    shapes = {name: getattr(miniature, kind)[2] for name, kind in outputs.items()}
+    shapes = {name: miniature.fixed(getattr(miniature, kind)[2]) for name, kind in outputs.items()}
     dtype = torch.uint8 if "IMAGE" in outputs.values() else torch.float32
 
     class Zeros(torch.nn.Module):
@@ -274,6 +275,7 @@ def test_programs_that_cannot_be_wired_are_refused(
     with folder_written_beside(folder) as beside:
         miniature.save_parts(beside)
         given = [kinds[name] if name in kinds else getattr(miniature, name) for name in inputs]
+        given = [(name, kind, miniature.fixed(shape)) for name, kind, shape in given]
         (beside / "torch" / f"{part}.pt2").unlink()
         miniature.save_program(beside / "torch" / f"{part}.pt2", Zeros(), given)
         prompts = {task: miniature.PROMPTS[task] for task in miniature.TASKS}

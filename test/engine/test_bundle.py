@@ -27,19 +27,20 @@ FILES = (
 )
 UNCOMPILED = {"version": None, "gpu": None, "compute_capability": None}
 CHANGES: dict[str, Any] = {
-    "format_version": 2,
+    "format_version": 3,
     "name": "other",
     "model": "sd-turbo",
     "recipe": "engines/other.yaml",
     "weights_sha256": "cd" * 32,
     "steps": 2,
-    "input_size": [64, 50],
     "working_size": [64, 56],
-    "aspect_error": 0.5,
+    "shorter_side": 64,
+    "multiple": 32,
+    "least_side": 8,
     "strides": [8, 4, 1],
     "channels": [16, 9, 4],
     "stride": 8,
-    "feature_shape": [12, 16, 7],
+    "feature_channels": 7,
     "prompt_shape": [1, 7],
     "tasks": ["segmentation", "perception", "detection"],
     "detail_gain": True,
@@ -54,18 +55,18 @@ CHANGES: dict[str, Any] = {
 """Another valid value for every field."""
 CONTRADICTIONS: dict[str, Any] = {
     "format_version": CHANGES["format_version"],
-    "aspect_error": CHANGES["aspect_error"],
     "working_size": [64, 49],
     "channels": [16, 8],
     "stride": 16,
-    "feature_shape": [12, 16, 9],
+    "feature_channels": 9,
+    "multiple": 12,
     "prompt_shape": CHANGES["prompt_shape"],
     "tasks": ["perception", "detection"],
     "backends": {"onnxruntime": CHANGES["backends"]["onnxruntime"]},
     "heads": {"detection": {"stride": 4, "classes": ["car"]}},
 }
 """Values that do not fit the other fields or the files."""
-NAMED = {"working_size": "aspect_error", "prompt_shape": "shape (1, 7)", "tasks": "tasks"}
+NAMED = {"prompt_shape": "shape (1, 7)", "tasks": "tasks"}
 """What the refusal says where that is not the changed field's name."""
 
 
@@ -212,7 +213,7 @@ def test_writing_what_does_not_fit_is_refused(
     manifest = dataclasses.replace(miniature.manifest(), **{field: value})
     prompts = {task: miniature.PROMPTS[task] for task in miniature.TASKS}
 
-    with pytest.raises(ValueError, match=r"heads|tasks|shape|steps"):
+    with pytest.raises(ValueError, match=r"heads|tasks|shape|steps|feature_channels"):
         write_bundle(tmp_path, manifest, prompts)
     assert not (tmp_path / "manifest.json").exists()
 

@@ -35,7 +35,7 @@ def tolerance(engine: Engine) -> float:
 def test_it_says_what_it_is(
     engine: Engine, bundle_folder: Path, backend: str, miniature: ModuleType
 ) -> None:
-    assert engine.input_size == (miniature.WIDTH, miniature.HEIGHT)
+    assert engine.sizes.frame == (miniature.WIDTH, miniature.HEIGHT)
     assert engine.tasks == miniature.TASKS
     assert engine.backend == backend
     assert engine.feature_shape == (miniature.H, miniature.W, miniature.CHANNELS)
@@ -110,21 +110,25 @@ def test_a_read_only_frame_is_taken(engine: Engine, frame: Frame) -> None:
     engine.run_trunk(view)
 
 
-def test_another_size_is_refused_with_the_command(engine: Engine) -> None:
-    with pytest.raises(
-        ValueError,
-        match=r"takes 64x48, the frame is 80x60: "
-        r"python -m unirestore_ros build engines/miniature.yaml --size 80x60",
-    ):
-        engine.run_trunk(np.zeros((60, 80, 3), np.uint8))
+def test_frames_out_of_range_are_refused_with_the_reason(engine: Engine) -> None:
+    for shape, reason in (((12, 12), "sides must be from 16"), ((16, 80), "over 4 times")):
+        with pytest.raises(ValueError, match=reason):
+            engine.run_trunk(np.zeros((*shape, 3), np.uint8))
+        assert reason in (engine.refusal(shape[1], shape[0]) or "")
+    assert engine.refusal(640, 480) is None
 
 
 def test_other_frames_are_refused(engine: Engine, frame: Frame) -> None:
     for wrong in (frame.astype(np.float32), frame[..., :1], frame[..., 0], frame[None]):
         with pytest.raises(ValueError, match=r"a frame is \(H, W, 3\) uint8"):
             engine.run_trunk(wrong)
-    with pytest.raises(ValueError, match="C-contiguous"):
-        engine.run_trunk(frame[:, ::-1])
+
+
+def test_a_frame_need_not_be_contiguous(engine: Engine, frame: Frame) -> None:
+    engine.run_trunk(np.ascontiguousarray(frame[:, ::-1]))
+    expected = results(engine, engine.tasks)
+    engine.run_trunk(frame[:, ::-1])
+    assert results(engine, engine.tasks) == expected
 
 
 def test_wrong_calls_are_refused(engine: Engine, frame: Frame) -> None:
@@ -190,7 +194,7 @@ def test_neither_torch_nor_ros_is_imported(bundle_folder: Path) -> None:
         "for name in ('onnxruntime', 'openvino'):\n"
         "    assert name not in sys.modules, name + ' is loaded before it is chosen'\n"
         "engine = unirestore_ros.engine.open_engine(sys.argv[1])\n"
-        "heavy = {'torch', 'onnx', 'rclpy', 'cv2', 'unirestore_ros.model'}\n"
+        "heavy = {'torch', 'onnx', 'rclpy', 'unirestore_ros.model'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(

@@ -19,8 +19,7 @@ def engine() -> Iterator[Engine]:
 
 
 def test_heads_read_what_the_adapter_gives(engine: Engine) -> None:
-    width, height = engine.input_size
-    engine.run_trunk(np.full((height, width, 3), 128, np.uint8))
+    engine.run_trunk(np.full((360, 480, 3), 128, np.uint8))
     shape = engine.feature_shape
     segmentation = Head(engine.bundle, "segmentation")
     made = segmentation.run(engine.adapt("segmentation"))
@@ -34,8 +33,17 @@ def test_heads_read_what_the_adapter_gives(engine: Engine) -> None:
 
 def test_features_of_another_shape_are_refused(engine: Engine) -> None:
     head = Head(engine.bundle, "segmentation")
-    with pytest.raises(ValueError, match="not \\(2, 3, 4\\): give it the bundle"):
+    with pytest.raises(ValueError, match="48 channels, not \\(2, 3, 4\\): give it the bundle"):
         head.run(np.zeros((2, 3, 4), np.float32))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (322, 200), (1920, 1080)])
+def test_maps_of_any_size_are_taken(engine: Engine, size: tuple[int, int]) -> None:
+    width, height = size
+    engine.run_trunk(np.full((height, width, 3), 128, np.uint8))
+    features = engine.adapt("detection")
+    made = Head(engine.bundle, "detection").run(features)
+    assert made["boxes"].shape == (*features.shape[:2], 4)
 
 
 def test_a_task_without_a_head_is_named(engine: Engine) -> None:

@@ -185,4 +185,4 @@ def test_the_real_run_time_has_the_version_that_is_compared(compiled: Path) -> N
     from unirestore_ros.engine.backends.tensorrt_versions import VERSION
 
     with pytest.raises(BundleError, match=f"for 10.3.0, here is {VERSION}"):
-        TensorRTBackend(read_bundle(compiled))
+        TensorRTBackend(read_bundle(compiled), 0, (64, 48))

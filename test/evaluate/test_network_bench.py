@@ -92,8 +92,8 @@ def test_the_fast_network_is_the_network(net: UniRestore) -> None:
     frame = torch.randint(0, 256, (1, 64, 128, 3), dtype=torch.uint8)
     images = []
     for network in (net, fast_network(net, "fp32")):
-        trunk = Trunk(network, torch.float32, (128, 64), (128, 64), 1)
-        decoder = Decoder(network, torch.float32, (128, 64), (128, 64))
+        trunk = Trunk(network, torch.float32, 1)
+        decoder = Decoder(network, torch.float32)
         given = dict(zip(trunk.outputs, trunk(frame), strict=True))
         given["prompt"] = net.prompts["seg"][None]
         images.append(decoder(*(given[name] for name in decoder.inputs)).int())

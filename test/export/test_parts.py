@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from unirestore_ros.engine import open_engine
 from unirestore_ros.export.bundle import Variant, build
 from unirestore_ros.export.export import exported
+from unirestore_ros.export.parts import Spatial
 from unirestore_ros.export.recipe import RecipeError, read_recipe
 from unirestore_ros.export.rewrites import FoldedAdapter, FoldedNAFBlock, folded
 from unirestore_ros.model import TINY, UniRestore
@@ -28,7 +30,6 @@ ENGINES = Path(__file__).parents[2] / "engines"
 SHIPPED = ENGINES / "tiny"
 RECIPE = """
 weights: weights.safetensors
-input_size: [160, 128]
 working_size: [{width}, {height}]
 steps: 2
 stride: 8
@@ -117,7 +118,7 @@ def test_shipped_bundle_was_built_from_the_shipped_weights_and_recipe() -> None:
     from unirestore_ros.files import sha256_of
 
     assert engine.bundle.manifest.weights_sha256 == sha256_of(recipe.weights)
-    assert engine.input_size == recipe.input_size
+    assert engine.bundle.manifest.working_size == recipe.working_size
     assert engine.tasks[0] == "perception"
 
 
@@ -146,7 +147,7 @@ def test_a_decoder_with_a_gain_gives_it_at_the_working_size(tmp_path: Path) -> N
     torch.nn.init.normal_(network.detail.conv_out.weight)
     save_weights(network, tmp_path / "weights.safetensors", torch.float32)
     recipe = tmp_path / "small.yaml"
-    recipe.write_text(RECIPE.format(width=160, height=120).replace("128]", "120]"))
+    recipe.write_text(RECIPE.format(width=160, height=120))
     bundle = build(recipe, variant=Variant(measure=False, backend="onnxruntime"))
     assert bundle.manifest.detail_gain
     frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -164,13 +165,13 @@ def test_a_decoder_with_a_gain_gives_it_at_the_working_size(tmp_path: Path) -> N
     images = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
     z0, skips = network.encode(pad_to_multiple(images, 16))
     _, expected = network.decode_with_gain(network.denoise(z0, 2), skips, "ir")
-    assert expected is not None and gain.shape == (1, 120, 160, 1) and gain.min() >= 0
-    np.testing.assert_allclose(gain[0, ..., 0], expected[0, 0, :120], rtol=1e-3, atol=1e-3)
+    assert expected is not None and gain.shape == (1, 128, 160, 1) and gain.min() >= 0
+    np.testing.assert_allclose(gain[0, ..., 0], expected[0, 0], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
 @torch.inference_mode()
-def test_a_smaller_working_size_adds_the_enlarged_difference(tmp_path: Path) -> None:
+def test_a_larger_frame_gets_the_enlarged_difference(tmp_path: Path) -> None:
     folder = build(write_recipe(tmp_path, 80, 64), variant=Variant(measure=False)).folder
     frame = np.random.default_rng(0).integers(0, 256, (128, 160, 3), dtype=np.uint8)
     network = load_weights(tmp_path / "weights.safetensors")
@@ -179,7 +180,7 @@ def test_a_smaller_working_size_adds_the_enlarged_difference(tmp_path: Path) -> 
         return torch.nn.functional.interpolate(x, size=size, mode="bilinear")
 
     full = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
-    working = resize(full, (64, 80))
+    working = (resize(full, (64, 80)) * 255).round() / 255
     difference = network.restore(working, "ir", steps=2) - working
     expected = (full + resize(difference, (128, 160))).clamp(0, 1)[0] * 255
     levels = expected.round().byte().permute(1, 2, 0).numpy()
@@ -191,12 +192,14 @@ def test_a_smaller_working_size_adds_the_enlarged_difference(tmp_path: Path) -> 
         engine.run_trunk(frame)
         assert_levels_agree(engine.decode("perception"), levels)
         assert engine.feature_shape == (8, 10, 96)
+        assert engine.feature_pitch == (16, 16)
         np.testing.assert_allclose(engine.adapt("segmentation"), features, atol=1e-4)
 
 
 def test_constants_are_folded_and_what_is_not_read_is_gone() -> None:
     class Part(torch.nn.Module):
         inputs, outputs = ("x",), ("y", "z")
+        spatial: ClassVar[dict[str, Spatial]] = {}
 
         def __init__(self) -> None:
             super().__init__()
@@ -208,7 +211,7 @@ def test_constants_are_folded_and_what_is_not_read_is_gone() -> None:
 
     part = Part()
     x = torch.rand(2, 3)
-    program = exported(part, {"x": x})
+    program = exported(part, {"x": x}, 16)
     assert list(program.state_dict) == ["folded0", "folded1"]
     results = program.module()(x=x)
     torch.testing.assert_close(results["y"], part(x)[0])
@@ -222,7 +225,7 @@ def test_constants_are_folded_and_what_is_not_read_is_gone() -> None:
         ("steps: 2", "steps: two", "steps must be a whole number"),
         ("steps: 2", "steps: 2\ncolour: red", "colour is not a field"),
         ("[torch, onnxruntime]", "[abacus]", "abacus is not known"),
-        ("[160, 128]", "128", r"input_size must be \[width, height\]"),
+        ("[64, 48]", "128", r"working_size must be \[width, height\]"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_its_field(

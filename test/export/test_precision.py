@@ -28,7 +28,6 @@ def recipe(precision: str = "bf16", stride: int = 4) -> Recipe:
         name="small",
         file=Path("engines/small.yaml"),
         weights=ENGINES / "weights" / "tiny.safetensors",
-        input_size=SIZE,
         working_size=SIZE,
         steps=1,
         stride=stride,
@@ -48,7 +47,7 @@ def tiny() -> UniRestore:
 @torch.inference_mode()
 def test_tiny_in_half_is_close_to_fp32(tiny: UniRestore, precision: str, explicit: bool) -> None:
     plan = Plan(tiny, recipe())
-    frame = torch.from_numpy(frames_for(SIZE, None)[0])[None]
+    frame = torch.from_numpy(frames_for(SIZE, 64, None)[0])[None]
     prompt = plan.prompts["segmentation"][None]
     results = {}
     for name in ("fp32", precision):
@@ -82,7 +81,7 @@ def test_a_shuffled_upsampling_is_the_same_function() -> None:
 @torch.inference_mode()
 def test_the_written_out_attention_is_the_same_function(narrow: UniRestore) -> None:
     plan = Plan(narrow, recipe())
-    frame = torch.from_numpy(frames_for(SIZE, None)[1])[None]
+    frame = torch.from_numpy(frames_for(SIZE, 64, None)[1])[None]
     fused, written = (plan.part("trunk", "fp32", explicit)(frame) for explicit in (False, True))
     for ours, theirs in zip(written, fused, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
@@ -115,7 +114,7 @@ def test_a_range_that_fp16_cannot_hold_is_kept_out_of_it(tiny: UniRestore) -> No
         return module
 
     prompts = [plan.prompts["perception"][None]]
-    measured = choose_precision("fp16", make, prompts, frames_for(SIZE, None)[:1])
+    measured = choose_precision("fp16", make, prompts, frames_for(SIZE, 64, None)[:1])
     assert measured.precision == {"trunk": "fp16", "decoder": "fp16", "adapter": "bf16"}
     trunk, adapter = (measured.largest[part] or 0.0 for part in ("trunk", "adapter"))
     assert adapter > 8000 > trunk > 1

@@ -21,7 +21,7 @@ from unirestore_ros.engine.backends.cuda_driver import CudaError, device
 from unirestore_ros.engine.manifest import BackendInfo
 from unirestore_ros.export.bundle import Variant, build
 from unirestore_ros.export.export import exported_parts, save_onnx
-from unirestore_ros.export.parts import Part
+from unirestore_ros.export.parts import Part, Spatial
 from unirestore_ros.export.plan import Plan
 from unirestore_ros.export.precision import DTYPES
 from unirestore_ros.export.recipe import Recipe
@@ -29,7 +29,7 @@ from unirestore_ros.export.tensorrt_operators import problems_of
 from unirestore_ros.model import UniRestore
 
 ENGINES = Path(__file__).parents[2] / "engines"
-INPUT, WORKING = (128, 64), (64, 64)
+WORKING = (128, 64)
 
 
 def plan_of(network: UniRestore) -> Plan:
@@ -37,7 +37,6 @@ def plan_of(network: UniRestore) -> Plan:
         name="small",
         file=Path("engines/small.yaml"),
         weights=Path("none"),
-        input_size=INPUT,
         working_size=WORKING,
         steps=1,
         stride=4,
@@ -51,6 +50,7 @@ class Attentive(Part):
 
     inputs = ("z0",)
     outputs = ("control", "state", "stem")
+    spatial: Mapping[str, Spatial] = {"z0": Spatial(2, 8), "stem": Spatial(2, 8)}
 
     def __init__(self, network: UniRestore, dtype: torch.dtype) -> None:
         super().__init__()
@@ -68,14 +68,13 @@ class Attentive(Part):
 
 
 def graph_of(parts: Mapping[str, Part], given: Mapping[str, torch.Tensor], folder: Path) -> None:
-    save_onnx(exported_parts(parts, given), folder, check=problems_of)
+    save_onnx(exported_parts(parts, given, 64), folder, parts, check=problems_of)
 
 
 RECIPE = f"""
 model: tiny
 weights: {ENGINES / "weights" / "tiny.safetensors"}
-input_size: [128, 64]
-working_size: [64, 64]
+working_size: [128, 64]
 steps: 1
 stride: 4
 precision: fp16
@@ -86,8 +85,7 @@ backends: [tensorrt]
 
 @pytest.mark.slow
 def test_an_export_of_tiny_keeps_to_what_tensorrt_takes(tmp_path: Path) -> None:
-    """All parts, with an input larger than the working size: every resize is there. A graph with
-    anything else would be refused by the build."""
+    """All parts. A graph with anything else would be refused by the build."""
     recipe = tmp_path / "small.yaml"
     recipe.write_text(RECIPE)
     bundle = build(recipe, variant=Variant(precision="bf16", measure=False, onnx_only=True))
@@ -124,7 +122,7 @@ def test_compiling_where_there_is_no_gpu_is_refused_before_the_export(tmp_path: 
 def test_attention_in_half_keeps_to_what_tensorrt_takes(narrow: UniRestore, tmp_path: Path) -> None:
     network = plan_of(narrow).part("trunk", "bf16").network
     part = Attentive(network, DTYPES["bf16"]).eval()
-    graph_of({"attentive": part}, {"z0": torch.randn(1, 4, 8, 8)}, tmp_path / "graphs")
+    graph_of({"attentive": part}, {"z0": torch.randn(1, 4, 16, 24)}, tmp_path / "graphs")
     graph = onnx.load(tmp_path / "graphs" / "attentive.onnx").graph
     types = {v.name: v.type.tensor_type.elem_type for v in graph.value_info}
     softmax = [node.input[0] for node in graph.node if node.op_type == "Softmax"]
@@ -142,15 +140,18 @@ def test_the_graph_for_tensorrt_computes_what_the_network_does(
     """In fp32, in ONNX Runtime; weights beside the graph, as they are past 2 GB."""
     network = plan_of(narrow).part("trunk", "fp32").network
     part = Attentive(network, torch.float32).eval()
-    z0 = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    save_onnx(exported_parts({"attentive": part}, {"z0": z0}), tmp_path / "graphs", 1000)
+    z0 = torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(0))
+    parts = {"attentive": part}
+    save_onnx(exported_parts(parts, {"z0": z0}, 64), tmp_path / "graphs", parts, 1000)
     weights = (tmp_path / "graphs" / "attentive.onnx.data").stat()
     assert weights.st_size > 100_000 and weights.st_mode & 0o044 == 0o044
     session = ort.InferenceSession(str(tmp_path / "graphs" / "attentive.onnx"))
     plain = Attentive(narrow, torch.float32)
-    for ours, expected in zip(session.run(None, {"z0": z0.numpy()}), plain(z0), strict=True):
-        scale = np.abs(expected.numpy()).max()
-        np.testing.assert_allclose(ours / scale, expected.numpy() / scale, atol=2e-5)
+    for latent in (z0, z0[..., :8, :16]):  # another size than that of the export
+        made = session.run(None, {"z0": latent.numpy()})
+        for ours, expected in zip(made, plain(latent), strict=True):
+            scale = np.abs(expected.numpy()).max()
+            np.testing.assert_allclose(ours / scale, expected.numpy() / scale, atol=2e-5)
 
 
 def graph(

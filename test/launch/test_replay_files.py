@@ -95,17 +95,16 @@ def test_image_features_and_what_consumers_publish_are_watched(replay: ModuleTyp
     assert replay.watched_topics("", fewer) == ["/net/image", "/net/detection/features"]
 
 
-def test_the_player_scales_to_the_bundle_unless_told(replay: ModuleType) -> None:
+def test_the_player_plays_as_recorded_unless_told(replay: ModuleType) -> None:
     def words(**said: str) -> list[str]:
         return words_of(
             replay.player(arguments(replay, bag="drive", **said), [ALONE], ["/watched"])
         )
 
     assert words() == [
-        *("play", "drive", "--rate", "1.0", "--bundle", "tiny", "--restamp"),
+        *("play", "drive", "--rate", "1.0", "--restamp"),
         *("--wait-for", "/camera/image_raw", "/watched"),
     ]
-    assert "--size" not in words(size="recorded") and "--bundle" not in words(size="recorded")
     other = words(size="64x48", stamps="clock", loop="true", topic="/camera/image_raw")
     assert other[2:-3] == [
         *("--rate", "1.0", "--topics", "/camera/image_raw", "/camera/camera_info"),

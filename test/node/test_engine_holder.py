@@ -42,10 +42,10 @@ def test_open(holder: EngineHolder) -> None:
     assert holder.state.missing(("segmentation", "detection")) is None
 
 
-def test_another_size_is_named_with_the_command(holder: EngineHolder) -> None:
-    assert holder.state.why_not(frame(80, 60)) == (
-        "frames are 80x60, the bundle miniature takes 64x48:"
-        " python -m unirestore_ros build engines/miniature.yaml --size 80x60"
+def test_a_size_out_of_range_is_named_with_the_reason(holder: EngineHolder) -> None:
+    assert holder.state.why_not(frame(80, 60)) is None
+    assert holder.state.why_not(frame(80, 16)) == (
+        "frames are 80x16: the longer side is over 4 times the shorter"
     )
 
 
@@ -85,8 +85,9 @@ def test_the_drivers_prompt_is_needed(tmp_path: Path) -> None:
 
 def test_a_new_bundle_takes_the_place(holder: EngineHolder, tmp_path: Path) -> None:
     holder.open(named(write_miniature(tmp_path / "larger", size=(80, 64))))
-    assert holder.state.why_not(frame(80, 64)) is None
-    assert holder.state.why_not(frame()) is not None
+    assert holder.state.bundle == "miniature"
+    assert holder.state.folder == str(tmp_path / "larger")
+    assert holder.state.sizes is not None and holder.state.sizes.working_size == (80, 64)
 
 
 def test_outputs_come_in_the_order_in_which_they_were_asked_for(holder: EngineHolder) -> None:

@@ -31,7 +31,7 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def frames(engine: Engine) -> list[DemoFrame]:
     """One of each stretch."""
-    return list(demo_frames(5, engine.input_size))
+    return list(demo_frames(5))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from bag_maker import (
-    CENTRE,
     FOCAL,
     IMAGE,
     MS,
@@ -235,25 +234,26 @@ def test_a_compressed_camera_gets_a_compressed_image(restore: Restore, tmp_path:
     }
 
 
-def test_another_size_is_refused_with_the_command_unless_it_may_be_fitted(
-    restore: Restore, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
+def test_a_camera_of_any_size_keeps_it(restore: Restore, tmp_path: Path) -> None:
     maker = BagMaker(tmp_path / "drive")
     with maker.writer:
         maker.image(CAMERA, START_NS, street(0, (160, 90)))
         maker.info("/camera/camera_info", START_NS, START_NS)
-    assert restore(tmp_path / "drive", tmp_path / "out") == 1
-    assert "sends 160x90" in caplog.text and "--size 160x90" in caplog.text
-    assert restore(tmp_path / "drive", tmp_path / "out", "--fit") == 0
-    assert "scaled from 160x90 to 85x48 and cropped at the centre" in caplog.text
+    assert restore(tmp_path / "drive", tmp_path / "out") == 0
     (image,) = read(tmp_path / "out", "/unirestore/image")
-    assert (image.width, image.height) == (64, 48)
+    assert (image.width, image.height) == (160, 90)
     (info,) = read(tmp_path / "out", "/unirestore/camera_info")
-    assert (info.width, info.height) == (64, 48)
-    # To 85 columns, then 10 of them off on the left.
-    assert info.k[0] == pytest.approx(FOCAL * 85 / 160)
-    assert info.k[2] == pytest.approx((CENTRE[0] + 0.5) * 85 / 160 - 0.5 - 10)
+    assert info.k[0] == FOCAL
+
+
+def test_a_size_out_of_range_is_refused_with_the_reason(
+    restore: Restore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    maker = BagMaker(tmp_path / "drive")
+    with maker.writer:
+        maker.image(CAMERA, START_NS, street(0, (160, 20)))
+    assert restore(tmp_path / "drive", tmp_path / "out") == 1
+    assert f"{CAMERA}: frames are 160x20: the longer side is over 4 times" in caplog.text
 
 
 def test_frames_that_cannot_be_read_are_copied_and_reported(
@@ -266,14 +266,14 @@ def test_frames_that_cannot_be_read_are_copied_and_reported(
             maker.header(START_NS, "camera"), 48, 64, "bgr8", 0, 192, np.zeros(9, np.uint8)
         )
         maker.write(CAMERA, IMAGE, START_NS + MS, message)
-        maker.image(CAMERA, START_NS + 2 * MS, street(0, (32, 24)))
+        maker.image(CAMERA, START_NS + 2 * MS, street(0, (32, 12)))
     assert restore(tmp_path / "drive", tmp_path / "out", "--tasks", "") == 0
     counts = itertools.groupby(sorted(each[0] for each in messages(tmp_path / "out")))
     assert {topic: len(list(each)) for topic, each in counts} == {
         CAMERA: 3,
         "/unirestore/image": 1,
     }
-    assert "9 bytes of data" in caplog.text and "its size is 32x24" in caplog.text
+    assert "9 bytes of data" in caplog.text and "frames are 32x12" in caplog.text
 
 
 @pytest.mark.parametrize(

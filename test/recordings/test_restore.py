@@ -66,24 +66,27 @@ def test_a_video_keeps_rate_and_length(tmp_path: Path) -> None:
     capture.release()
 
 
-def test_another_size_is_refused_with_the_command_and_leaves_nothing(
+def test_images_of_any_size_keep_it(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    sizes = {"a.png": (480, 360), "b.png": (640, 480), "c.png": (322, 200), "d.png": (960, 540)}
+    for name, size in sizes.items():
+        cv2.imwrite(str(source / name), street(1, size))
+    assert main([str(source), str(tmp_path / "out")]) == 0
+    for name, (width, height) in sizes.items():
+        assert cv2.imread(str(tmp_path / "out" / name)).shape == (height, width, 3)
+
+
+def test_a_size_out_of_range_is_refused_with_the_reason_and_leaves_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = tmp_path / "in"
     source.mkdir()
     cv2.imwrite(str(source / "a.png"), street(1))
-    cv2.imwrite(str(source / "b.png"), street(1, (640, 480)))
+    cv2.imwrite(str(source / "b.png"), street(1, (640, 100)))
     assert main([str(source), str(tmp_path / "out")]) == 1
-    assert "image 2 is 640x480" in caplog.text and "--size 640x480" in caplog.text
+    assert "image 2: frames are 640x100: the longer side is over 4 times" in caplog.text
     assert left_in(tmp_path) == ["in"]
-
-
-def test_fit_scales_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
-    cv2.imwrite(str(tmp_path / "in.png"), street(1, (960, 540)))
-    assert main([str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--fit"]) == 0
-    assert cv2.imread(str(tmp_path / "out.png")).shape == (360, 480, 3)
-    assert "scaled from 960x540 to 640x360 and cropped" in caplog.text
 
 
 @pytest.mark.parametrize(

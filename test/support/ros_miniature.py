@@ -55,9 +55,9 @@ def write_miniature(
     with folder_written_beside(folder) as beside:
         parts = beside / "onnxruntime"
         parts.mkdir()
-        _save(parts / "trunk.onnx", _trunk(size))
-        _save(parts / "decoder.onnx", _decoder(size))
-        _save(parts / "adapter.onnx", _adapter(size))
+        _save(parts / "trunk.onnx", _trunk())
+        _save(parts / "decoder.onnx", _decoder())
+        _save(parts / "adapter.onnx", _adapter())
         prompts = {task: np.full((1, 1), LEVELS[task], np.float32) for task in tasks}
         write_bundle(beside, _manifest(tuple(tasks), size), prompts)
     return folder
@@ -70,14 +70,15 @@ def _manifest(tasks: tuple[str, ...], size: tuple[int, int]) -> Manifest:
         recipe="engines/miniature.yaml",
         weights_sha256="ab" * 32,
         steps=1,
-        input_size=size,
         working_size=size,
-        aspect_error=0.0,
+        shorter_side=None,
+        multiple=16,
+        least_side=16,
         detail_gain=False,
         strides=(8, 4, 2),
         channels=(CHANNELS, CHANNELS, CHANNELS),
         stride=STRIDE,
-        feature_shape=(size[1] // STRIDE, size[0] // STRIDE, CHANNELS),
+        feature_channels=CHANNELS,
         prompt_shape=(1, 1),
         tasks=tasks,
         precision=dict.fromkeys(PARTS, "fp32"),
@@ -87,7 +88,9 @@ def _manifest(tasks: tuple[str, ...], size: tuple[int, int]) -> Manifest:
     )
 
 
-Tensor = tuple[str, int, tuple[int, ...]]
+Tensor = tuple[str, int, tuple[int | str, ...]]
+_IMAGE_SHAPE = (1, "height/1", "width/1", 3)
+"""Symbolic sides, by the names that the backends pin."""
 Node = tuple[str, str, str, dict[str, object]]
 """Operator, inputs, outputs (names parted by spaces), attributes."""
 
@@ -117,7 +120,7 @@ def _failing(code: int) -> dict[str, NDArray[np.generic]]:
     }
 
 
-def _trunk(size: tuple[int, int]) -> onnx.GraphProto:
+def _trunk() -> onnx.GraphProto:
     """Levels as float, after as many products of matrices as the first pixel's red says."""
     constants = {
         **_failing(TRUNK_FAILS),
@@ -137,8 +140,8 @@ def _trunk(size: tuple[int, int]) -> onnx.GraphProto:
         ("Add", "raw nothing", "sound", {}),
         ("Add", "sound zero", "levels", {}),
     ]
-    frame = ("frame", TensorProto.UINT8, _image_shape(size))
-    return _graph(nodes, [frame], [("levels", TensorProto.FLOAT, _image_shape(size))], constants)
+    frame = ("frame", TensorProto.UINT8, _IMAGE_SHAPE)
+    return _graph(nodes, [frame], [("levels", TensorProto.FLOAT, _IMAGE_SHAPE)], constants)
 
 
 def _work() -> onnx.GraphProto:
@@ -152,7 +155,7 @@ def _work() -> onnx.GraphProto:
     return _graph(nodes, inputs, [("still", TensorProto.BOOL, ()), ("next", *square)], {})
 
 
-def _decoder(size: tuple[int, int]) -> onnx.GraphProto:
+def _decoder() -> onnx.GraphProto:
     nodes = [
         *_CORNER,
         *_FAIL,
@@ -164,11 +167,11 @@ def _decoder(size: tuple[int, int]) -> onnx.GraphProto:
         ("Cast", "clipped", "image", {"to": TensorProto.UINT8}),
     ]
     values = {"white": np.float32(255), "black": np.float32(0), **_failing(DECODER_FAILS)}
-    image = ("image", TensorProto.UINT8, _image_shape(size))
-    return _graph(nodes, _part_inputs(size), [image], values)
+    image = ("image", TensorProto.UINT8, _IMAGE_SHAPE)
+    return _graph(nodes, _part_inputs(), [image], values)
 
 
-def _adapter(size: tuple[int, int]) -> onnx.GraphProto:
+def _adapter() -> onnx.GraphProto:
     pool = {"kernel_shape": [STRIDE] * 2, "strides": [STRIDE] * 2}
     nodes = [
         *_CORNER,
@@ -180,21 +183,17 @@ def _adapter(size: tuple[int, int]) -> onnx.GraphProto:
         ("Add", "rows level", "shifted", {}),
         ("Add", "shifted zero", "features", {}),
     ]
-    shape = (1, size[1] // STRIDE, size[0] // STRIDE, CHANNELS)
+    shape = (1, f"height/{STRIDE}", f"width/{STRIDE}", CHANNELS)
     features = ("features", TensorProto.FLOAT, shape)
-    return _graph(nodes, _part_inputs(size), [features], _failing(ADAPTER_FAILS))
+    return _graph(nodes, _part_inputs(), [features], _failing(ADAPTER_FAILS))
 
 
-def _part_inputs(size: tuple[int, int]) -> list[Tensor]:
+def _part_inputs() -> list[Tensor]:
     return [
-        ("frame", TensorProto.UINT8, _image_shape(size)),
-        ("levels", TensorProto.FLOAT, _image_shape(size)),
+        ("frame", TensorProto.UINT8, _IMAGE_SHAPE),
+        ("levels", TensorProto.FLOAT, _IMAGE_SHAPE),
         ("prompt", TensorProto.FLOAT, (1, 1, 1)),
     ]
-
-
-def _image_shape(size: tuple[int, int]) -> tuple[int, int, int, int]:
-    return (1, size[1], size[0], 3)
 
 
 def _graph(

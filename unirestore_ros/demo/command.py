@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> Report:
     prefix = "unirestore_demo_"
     with signals_as_exits(), tempfile.TemporaryDirectory(prefix=prefix) as name:
         work = Path(name)
-        bag = _record_frames(arguments, bundle.manifest.input_size, work / "frames")
+        bag = _record_frames(arguments, bundle.manifest.working_size, work / "frames")
         parameters = [f"backend:={arguments.backend}", *arguments.param]
         tasks = [task for task in MACHINE_TASKS if task in bundle.manifest.tasks]
         play = Play(bag, bundle.folder, parameters, tasks, work, arguments.rate)
@@ -111,7 +111,7 @@ def _record_frames(arguments: argparse.Namespace, size: Size, folder: Path) -> D
     _log.info("playing %s", source.description)
     limit = DEFAULT_LIMIT if arguments.frames is None else arguments.frames
     stretch = arguments.degrade or arguments.input.name
-    return record_input(source, folder, size, arguments.rate, limit, stretch, degrade)
+    return record_input(source, folder, arguments.rate, limit, stretch, degrade)
 
 
 def _measure(frames: Frames, record: Record) -> list[StretchReport]:

@@ -75,7 +75,6 @@ class DriveBag:
 def record_input(
     source: Source,
     folder: Path,
-    size: Size,
     rate: float,
     limit: int,
     stretch: str,
@@ -85,15 +84,9 @@ def record_input(
     length = source.length
     if limit:
         length = limit if length is None else min(length, limit)
+    size = _first_size(source)
     check_space(folder.parent, length, size)
-    frames = new_frames(
-        source,
-        size,
-        degrade,
-        limit=limit,
-        default_rate=rate,
-        size_name="the bundle's input size",
-    )
+    frames = new_frames(source, size, degrade, limit=limit, default_rate=rate)
     times = make_bag(frames, folder, CAMERA, time.time_ns(), STORAGE)
     if not times:
         raise RecordingError(f"{source.description}: there is no frame in it")
@@ -108,6 +101,13 @@ def record_input(
             slowing,
         )
     return bag
+
+
+def _first_size(source: Source) -> Size:
+    """Size of the first frame, which all of a bag's frames must have."""
+    for frame in source.frames():
+        return frame.image.shape[1], frame.image.shape[0]
+    raise RecordingError(f"{source.description}: there is no frame in it")
 
 
 def record_drive(folder: Path, size: Size, count: int) -> DriveBag:

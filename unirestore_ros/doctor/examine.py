@@ -56,9 +56,9 @@ def examine(bundles: Sequence[str] = (), listen_s: float = LISTEN_S) -> list[Fin
 
     ``listen_s``: how long to receive from cameras on the ROS graph; 0 leaves the graph out.
     """
-    loaded, sizes = network.check_bundles(bundles)
+    loaded = network.check_bundles(bundles)
     ros = check_ros()
-    graph = check_graph(listen_s, sizes) if listen_s and ros[0].level != ERROR else []
+    graph = check_graph(listen_s) if listen_s and ros[0].level != ERROR else []
     return [
         machine.check_machine(),
         *ros,

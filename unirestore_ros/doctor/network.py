@@ -41,7 +41,7 @@ from unirestore_ros.engine import BundleError, open_engine
 start = time.perf_counter()
 try:
     with open_engine(sys.argv[1]) as engine:
-        width, height = engine.input_size
+        width, height = engine.sizes.frame
         engine.run_trunk(numpy.zeros((height, width, 3), numpy.uint8))
         engine.decode(engine.tasks[0])
         print(json.dumps({
@@ -121,36 +121,31 @@ def _version(wheel: str) -> str | None:
         return None
 
 
-def check_bundles(others: Sequence[str] = ()) -> tuple[list[Finding], set[Size]]:
-    """Load each installed bundle and those named, as the node would, and run one frame.
-
-    Also returns the sizes (width, height) of frames that they take.
-    """
+def check_bundles(others: Sequence[str] = ()) -> list[Finding]:
+    """Load each installed bundle and those named, as the node would, and run one frame."""
     found = [*map(str, installed_bundles(engine_folders())), *others]
     if not found:
         advice = "python -m unirestore_ros build engines/tiny.yaml"
-        return [Finding("bundle", ERROR, "there is none", advice)], set()
-    checked = [check_bundle(bundle) for bundle in found]
-    return [finding for finding, _ in checked], {size for _, size in checked if size is not None}
+        return [Finding("bundle", ERROR, "there is none", advice)]
+    return [check_bundle(bundle) for bundle in found]
 
 
-def check_bundle(bundle: str) -> tuple[Finding, Size | None]:
-    """Load a bundle, given its folder or name; also return the size of frames where it loads."""
+def check_bundle(bundle: str) -> Finding:
+    """Load a bundle, given its folder or name, and run one frame."""
     check = "bundle"
     try:
         answer = probe(_LOAD_CODE, bundle)
     except ProbeError as error:
         advice = f"run it alone to see more: doctor {bundle}"
-        return Finding(check, ERROR, f"{bundle} does not load: {error}", advice), None
+        return Finding(check, ERROR, f"{bundle} does not load: {error}", advice)
     if "problem" in answer:
-        return Finding(check, ERROR, answer["problem"], answer["fix"] or ""), None
-    size = answer["width"], answer["height"]
+        return Finding(check, ERROR, answer["problem"], answer["fix"] or "")
     heads = f", heads for {', '.join(answer['heads'])}" if answer["heads"] else ""
     found = (
-        f"{bundle} runs on {answer['backend']}, takes {size[0]}x{size[1]} for"
+        f"{bundle} runs on {answer['backend']}, works at {answer['width']}x{answer['height']} for"
         f" {', '.join(answer['tasks'])}{heads}; first frame after {answer['seconds']:.1f} s"
     )
-    return Finding(check, OK, found), size
+    return Finding(check, OK, found)
 
 
 def installed_bundles(folders: Iterable[Path]) -> list[Path]:

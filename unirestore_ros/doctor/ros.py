@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding, ProbeError, probe
+from unirestore_ros.engine.working_size import frame_refusal
 from unirestore_ros.msgs.encodings import ENCODINGS
 from unirestore_ros.msgs.transport import (
     BUILTIN_TRANSPORTS,
@@ -96,13 +97,8 @@ def segment_sizes(path: Path) -> list[int]:
     return [int(text) for text in texts if text.strip().isdigit()]
 
 
-def check_graph(
-    seconds: float, sizes: Collection[Size], environment: Mapping[str, str] = os.environ
-) -> list[Finding]:
-    """Receive from the cameras for some seconds, and look for QoS that keeps nodes apart.
-
-    ``sizes``: (width, height) of frames that the bundles here take.
-    """
+def check_graph(seconds: float, environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Receive from the cameras for some seconds, and look for QoS that keeps nodes apart."""
     try:
         graph = probe(_GRAPH_CODE, str(seconds))
     except ProbeError as error:
@@ -122,11 +118,11 @@ def check_graph(
     if not graph["cameras"]:
         advice = "start the camera driver, in the same ROS_DOMAIN_ID and with the same middleware"
         return [Finding(_GRAPH, NOTE, f"{found}; no topic of images", advice), *qos]
-    cameras = [check_camera(camera, sizes, seconds) for camera in graph["cameras"]]
+    cameras = [check_camera(camera, seconds) for camera in graph["cameras"]]
     return [Finding(_GRAPH, OK, found), *cameras, *qos]
 
 
-def check_camera(camera: Mapping[str, Any], sizes: Collection[Size], seconds: float) -> Finding:
+def check_camera(camera: Mapping[str, Any], seconds: float) -> Finding:
     """Check what came on one topic, which has the fields of ``graph.CameraTopic``."""
     topic = f"{camera['topic']} of {', '.join(camera['publishers'])}"
     if not camera["measured"]:
@@ -150,10 +146,6 @@ def check_camera(camera: Mapping[str, Any], sizes: Collection[Size], seconds: fl
         known = ", ".join(ENCODINGS)
         advice = f"it would pass through unrestored: have the driver send one of {known}"
         return Finding(_CAMERA, NOTE, found, advice)
-    if (width, height) not in sizes:
-        advice = (
-            "no bundle here takes that size, it would pass through unrestored: python -m"
-            f" unirestore_ros build engines/tiny.yaml --size {width}x{height}"
-        )
-        return Finding(_CAMERA, NOTE, found, advice)
+    if problem := frame_refusal((width, height)):
+        return Finding(_CAMERA, NOTE, found, f"it would pass through unrestored: {problem}")
     return Finding(_CAMERA, OK, found)

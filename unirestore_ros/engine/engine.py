@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from unirestore_ros.engine.backends import AUTO, Backend, open_backend
 from unirestore_ros.engine.bundle import Bundle, find_bundle, read_bundle, retry_if_replaced
+from unirestore_ros.engine.detail import DetailKeeper
+from unirestore_ros.engine.working_size import FrameSizes, Size
 
 
 class EngineOutput(NamedTuple):
@@ -24,6 +26,11 @@ class EngineOutput(NamedTuple):
 class Engine:
     """Runs the parts of a bundle: the trunk once a frame, then what is wanted of each task.
 
+    Frames may have any size that ``refusal`` has nothing against. The parts are pinned to one
+    working size at a time: ``run_trunk`` pins them anew for a frame of another size, which takes
+    from a third of a second to seconds. Who cannot wait asks ``is_ready_for`` and calls ``pin``
+    while something else is shown.
+
     One thread at a time. Wrong calls raise ValueError, a failing backend InferenceError.
     """
 
@@ -31,21 +38,55 @@ class Engine:
         self.bundle = bundle
         self.backend, self.precision = backend.name, backend.precision
         self._parts: Backend | None = backend
+        self._detail = DetailKeeper(bundle.manifest.sizes.sizes_for(bundle.manifest.working_size))
+        self._features: dict[str, NDArray[np.float32]] = {}
         self._has_frame = False
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """(width, height) of the frames that the bundle takes."""
-        return self.bundle.manifest.input_size
 
     @property
     def tasks(self) -> tuple[str, ...]:
         return self.bundle.manifest.tasks
 
     @property
+    def sizes(self) -> FrameSizes:
+        """Size of the frames that the engine is pinned to, and their working size."""
+        return self._detail.sizes
+
+    @property
     def feature_shape(self) -> tuple[int, int, int]:
-        """(h, w, c) of every feature map."""
-        return self.bundle.manifest.feature_shape
+        """(h, w, c) of the feature maps of the frames that the engine is pinned to."""
+        return self.bundle.manifest.feature_shape(self.sizes)
+
+    @property
+    def feature_pitch(self) -> tuple[float, float]:
+        """Width and height of a feature map's pixel, in pixels of the frame."""
+        return self.sizes.feature_pitch(self.bundle.manifest.stride)
+
+    def refusal(self, width: int, height: int) -> str | None:
+        """Say in one line why frames of this size are not taken; None where they are."""
+        try:
+            self.bundle.manifest.sizes.sizes_for((width, height))
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def is_ready_for(self, width: int, height: int) -> bool:
+        """Tell whether ``run_trunk`` takes a frame of this size without pinning the parts anew."""
+        sizes = self.bundle.manifest.sizes.sizes_for((width, height))
+        return sizes.padded == self._open_parts().size
+
+    def pin(self, width: int, height: int) -> None:
+        """Get ready for frames of this size. Where it fails, the engine stays as it was.
+
+        ValueError where they are refused; BundleError where a part does not take their working
+        size.
+        """
+        parts = self._open_parts()
+        if self.sizes.frame == (width, height):
+            return
+        detail = DetailKeeper(self.bundle.manifest.sizes.sizes_for((width, height)))
+        if detail.sizes.padded != parts.size:
+            parts.pin(detail.sizes.padded)
+        self._detail, self._features, self._has_frame = detail, {}, False
 
     def run(
         self, frame: NDArray[np.uint8], outputs: Iterable[EngineOutput]
@@ -60,23 +101,33 @@ class Engine:
             yield output, compute(output.task)
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
-        """Take in a frame, (H, W, 3) uint8 RGB, C-contiguous. It is copied: the caller's buffer is
-        free as soon as this returns."""
+        """Take in a frame, (H, W, 3) uint8 RGB. It is copied: the caller's buffer is free as soon
+        as this returns."""
         parts = self._open_parts()
-        self._check_frame(frame)
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(f"a frame is (H, W, 3) uint8, not {frame.shape} {frame.dtype}")
         self._has_frame = False
-        parts.run_trunk(frame)
+        self.pin(frame.shape[1], frame.shape[0])
+        parts.run_trunk(self._detail.reduce(frame))
         self._has_frame = True
 
     def decode(self, task: str) -> NDArray[np.uint8]:
-        """The last frame restored for a task: (H, W, 3) uint8 RGB, read-only, valid until the next
-        ``decode``."""
-        return self._parts_for(task).decode(task)
+        """Restore the last frame for a task: (H, W, 3) uint8 RGB of the frame's size, read-only,
+        valid until the next ``decode``."""
+        return self._detail.picture(*self._parts_for(task).decode(task))
 
     def adapt(self, task: str) -> NDArray[np.float32]:
-        """Features of the last frame for a task: (h, w, c), read-only, valid until the next
-        ``adapt`` of that task."""
-        return self._parts_for(task).adapt(task)
+        """Compute features of the last frame for a task: (h, w, c) float32, read-only, valid until
+        the next ``adapt`` of that task."""
+        features = self._parts_for(task).adapt(task)
+        height, width, _ = self.feature_shape
+        cropped = features[:height, :width]
+        if not cropped.flags.c_contiguous:
+            kept = self._features.setdefault(task, np.empty(cropped.shape, np.float32))
+            np.copyto(kept, cropped)
+            cropped = kept.view()
+            cropped.flags.writeable = False
+        return cropped
 
     def close(self) -> None:
         """Free the parts; results that were handed out stay valid.
@@ -111,31 +162,28 @@ class Engine:
             raise ValueError("run_trunk comes first")
         return parts
 
-    def _check_frame(self, frame: NDArray[np.uint8]) -> None:
-        width, height = self.input_size
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(f"a frame is (H, W, 3) uint8, not {frame.shape} {frame.dtype}")
-        if frame.shape != (height, width, 3):
-            size = f"{frame.shape[1]}x{frame.shape[0]}"
-            raise ValueError(
-                f"the bundle {self.bundle.name} takes {width}x{height}, the frame is {size}: "
-                f"{self.bundle.build_command('--size', size)}"
-            )
-        if not frame.flags.c_contiguous:
-            raise ValueError("the frame must be C-contiguous")
-
 
 def open_engine(
-    bundle: str | Path, backend: str = AUTO, device_id: int = 0, threads: int = 0
+    bundle: str | Path,
+    backend: str = AUTO,
+    device_id: int = 0,
+    threads: int = 0,
+    frame_size: Size | None = None,
 ) -> Engine:
     """Verify a bundle, given its folder or name, and load it. ``threads`` 0: one a physical core.
 
+    ``frame_size``: (width, height) of the frames to get ready for; None: the bundle's working size.
     BundleError says in one line which field or file is at fault, and the command that fixes it.
     """
     folder = find_bundle(bundle)
 
     def open_now() -> Engine:
         found = read_bundle(folder)
-        return Engine(found, open_backend(found, backend, device_id, threads))
+        rule = found.manifest.sizes
+        size = rule.sizes_for(frame_size or found.manifest.working_size).padded
+        engine = Engine(found, open_backend(found, backend, device_id, threads, size))
+        if frame_size is not None:
+            engine.pin(*frame_size)
+        return engine
 
     return retry_if_replaced(folder, open_now)

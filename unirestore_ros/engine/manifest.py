@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from unirestore_ros.engine import fields
+from unirestore_ros.engine.working_size import FrameSizes, Size, SizeRule
 from unirestore_ros.tasks import check_task_name, long_name
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PARTS = ("trunk", "decoder", "adapter")
 BACKENDS = ("tensorrt", "torch", "onnxruntime")
 """In the order in which ``auto`` tries them."""
@@ -23,7 +24,6 @@ PROMPTS_FILE = "prompts.safetensors"
 MAX_CHANNELS = 128
 """Of a published feature map: OpenCV 5's limit."""
 MAX_FEATURE_BYTES = 8 << 20
-_MAX_SIDE = 16384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,18 +57,22 @@ class Manifest:
     """Path of the recipe below the repository: what ``build`` makes this bundle from."""
     weights_sha256: str
     steps: int
-    input_size: tuple[int, int]
-    working_size: tuple[int, int]
-    aspect_error: float
-    """How far the working size squeezes a pixel: see ``aspect_error``."""
+    working_size: Size
+    """The working size that the bundle was measured with; its pixels are the budget of others."""
+    shorter_side: int | None
+    """Of every working size, where the model prescribes it; None: the budget alone counts."""
+    multiple: int
+    """What the network divides by: working sizes are padded to multiples of it."""
+    least_side: int
+    """Of a frame, in pixels: under it the model has nothing left to normalise over."""
     strides: tuple[int, ...]
     """The strides at which the model has an adapter, coarsest first."""
     channels: tuple[int, ...]
     """The model's feature channels at each of ``strides``, before a projection."""
     stride: int
     """The stride that the adapter was built at."""
-    feature_shape: tuple[int, int, int]
-    """(h, w, c) of every published feature map."""
+    feature_channels: int
+    """Channels of every published feature map."""
     prompt_shape: tuple[int, int]
     """(T, C)."""
     tasks: tuple[str, ...]
@@ -97,16 +101,35 @@ class Manifest:
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
+    @property
+    def sizes(self) -> SizeRule:
+        """How the working size of a frame is chosen."""
+        return SizeRule(
+            self.working_size,
+            self.shorter_side,
+            max(self.strides),
+            self.multiple,
+            self.least_side,
+        )
+
+    def feature_shape(self, sizes: FrameSizes) -> tuple[int, int, int]:
+        """Return (h, w, c) of the feature maps that are published for such frames."""
+        width, height = sizes.feature_size(self.stride)
+        return height, width, self.feature_channels
+
     def check_consistent(self) -> None:
         """The fields must fit each other; ValueError starts with the name of one that does not."""
-        expected = aspect_error(self.input_size, self.working_size)
-        if abs(self.aspect_error - expected) > 1e-6:
-            raise ValueError(f"aspect_error: must be {expected:.6f}, is {self.aspect_error}")
         if any(side % max(self.strides) for side in self.working_size):
             raise ValueError(
                 f"working_size: sides must be multiples of {max(self.strides)}, "
                 f"are {self.working_size}"
             )
+        if self.multiple % max(self.strides):
+            raise ValueError(f"multiple: must be one of {max(self.strides)}, is {self.multiple}")
+        try:
+            self.sizes.sizes_for(self.working_size)
+        except ValueError as error:
+            raise ValueError(f"working_size: {error}") from error
         self._check_features()
         self._check_backends()
         self._check_files()
@@ -116,17 +139,13 @@ class Manifest:
             raise ValueError(f"channels: must be one for each of {self.strides}")
         if self.stride not in self.strides:
             raise ValueError(f"stride: must be one of {self.strides}, is {self.stride}")
+        most = self.channels[self.strides.index(self.stride)]
+        if self.feature_channels > most:
+            raise ValueError(f"feature_channels: at most {most}, is {self.feature_channels}")
         width, height = self.working_size
-        shape = (height // self.stride, width // self.stride)
-        most = min(MAX_CHANNELS, self.channels[self.strides.index(self.stride)])
-        if self.feature_shape[:2] != shape or self.feature_shape[2] > most:
-            raise ValueError(
-                f"feature_shape: must be {shape} with at most {most} channels, "
-                f"is {self.feature_shape}"
-            )
-        size = 4 * shape[0] * shape[1] * self.feature_shape[2]
+        size = 4 * (width // self.stride) * (height // self.stride) * self.feature_channels
         if size > MAX_FEATURE_BYTES:
-            raise ValueError(f"feature_shape: {size} bytes are over {MAX_FEATURE_BYTES}")
+            raise ValueError(f"feature_channels: {size} bytes a map are over {MAX_FEATURE_BYTES}")
 
     def _check_backends(self) -> None:
         for name, info in self.backends.items():
@@ -159,11 +178,6 @@ class Manifest:
             for path in (f"{backend}/{part}{suffix}" for suffix in suffixes for part in PARTS):
                 if path not in self.files:
                     raise ValueError(f"files: {path} is missing")
-
-
-def aspect_error(input_size: tuple[int, int], working_size: tuple[int, int]) -> float:
-    """Relative difference between the two aspect ratios; sizes are (width, height)."""
-    return abs((working_size[0] / working_size[1]) / (input_size[0] / input_size[1]) - 1.0)
 
 
 def _names(names: Any) -> str:
@@ -215,7 +229,7 @@ _SLUG = fields.text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "a name of letters, digi
 _PATH_WORD = r"(?!\.\.?(?:/|$))[A-Za-z0-9._-]+"
 _PATH = fields.text(rf"{_PATH_WORD}(/{_PATH_WORD})*", "a path inside the folder")
 _SHA256 = fields.text(r"[0-9a-f]{64}", "64 hexadecimal digits")
-_SIZE = fields.array(fields.whole(1, _MAX_SIDE), 2)
+_SIZE = fields.array(fields.whole(1, 4096), 2)
 
 _READ = fields.record(
     {
@@ -225,13 +239,14 @@ _READ = fields.record(
         "recipe": fields.text(rf"{_PATH_WORD}(/{_PATH_WORD})*\.yaml", "the path of a .yaml"),
         "weights_sha256": _SHA256,
         "steps": fields.whole(1, 4),
-        "input_size": _SIZE,
         "working_size": _SIZE,
-        "aspect_error": fields.number(0.0, 10.0),
+        "shorter_side": fields.optional(fields.whole(64, 1088)),
+        "multiple": fields.whole(1, 256),
+        "least_side": fields.whole(1, 1024),
         "strides": fields.array(fields.whole(1, 64), distinct=True),
         "channels": fields.array(fields.whole(1, 4096)),
         "stride": fields.whole(1, 64),
-        "feature_shape": fields.array(fields.whole(1, _MAX_SIDE), 3),
+        "feature_channels": fields.whole(1, MAX_CHANNELS),
         "prompt_shape": fields.array(fields.whole(1, 4096), 2),
         "tasks": fields.array(_task, distinct=True),
         "detail_gain": fields.flag,

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import unirestore_ros
 from unirestore_ros.engine import BundleError
 from unirestore_ros.engine.bundle import find_bundle
-from unirestore_ros.export.command import frame_size
 from unirestore_ros.files import written_beside
 
 if TYPE_CHECKING:
@@ -58,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--strides", default="8,4,2", help="(default: %(default)s)")
     group.add_argument("--precisions", default="fp32,bf16", help="(default: %(default)s)")
     return parser
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """640x480 -> (640, 480), for argparse."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"must be like 640x480, is {text!r}")
+    return int(width), int(height)
 
 
 def _bench(arguments: argparse.Namespace) -> None:

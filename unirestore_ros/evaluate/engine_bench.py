@@ -41,10 +41,10 @@ def measure_engine(
     for task in outputs:
         if task not in engine.tasks:
             raise ValueError(f"{bundle} has no task {task!r}: choose from {engine.tasks}")
-    if size is not None and size != engine.input_size:
-        width, height = engine.input_size
-        raise ValueError(f"{bundle} takes {width}x{height}, not {size[0]}x{size[1]}: build another")
-    frame = next(iter(demo_frames(5, engine.input_size))).degraded
+    size = size or engine.bundle.manifest.working_size
+    if problem := engine.refusal(*size):
+        raise ValueError(problem)
+    frame = next(iter(demo_frames(5, size))).degraded
     published = PublishedWay(load_weights(weights))
     images = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
     tasks = [short_name(task) for task in outputs]

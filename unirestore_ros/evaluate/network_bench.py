@@ -236,10 +236,10 @@ class _Parts:
 
     def __init__(self, network: UniRestore, precision: str, plan: Plan) -> None:
         self._plan, self.precision = plan, precision
-        dtype, size = DTYPES[precision], plan.size
-        self._trunk = Trunk(network, dtype, size, size, steps=1).eval()
-        self._decoder = Decoder(network, dtype, size, size).eval()
-        self._adapters = {s: Adapter(network, dtype, size, s).eval() for s in plan.strides}
+        dtype = DTYPES[precision]
+        self._trunk = Trunk(network, dtype, steps=1).eval()
+        self._decoder = Decoder(network, dtype).eval()
+        self._adapters = {s: Adapter(network, dtype, s).eval() for s in plan.strides}
         self._prompts = {
             task: network.prompts[short_name(task)].detach()[None] for task in plan.outputs
         }

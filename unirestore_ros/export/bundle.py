@@ -18,10 +18,12 @@ from unirestore_ros.export.compile import check_compiler, compile_bundle
 from unirestore_ros.export.export import Programs, exported_parts, save_onnx, save_programs
 from unirestore_ros.export.heads import export_heads
 from unirestore_ros.export.measure import Frame, Measured, frames_for
+from unirestore_ros.export.parts import Part
 from unirestore_ros.export.plan import Plan
-from unirestore_ros.export.recipe import HALF, Recipe, check_backends, for_size, read_recipe
+from unirestore_ros.export.recipe import HALF, Recipe, check_backends, read_recipe
 from unirestore_ros.export.tensorrt_operators import problems_of
 from unirestore_ros.files import folder_written_beside, sha256_of
+from unirestore_ros.model.unirestore import LEAST_SIDE
 from unirestore_ros.model.weights import load_weights
 
 _VERSIONS = {"tensorrt": None, "torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
@@ -33,8 +35,6 @@ _log = logging.getLogger(__name__)
 class Variant:
     """How a bundle is to differ from its recipe, and what it is measured on."""
 
-    size: tuple[int, int] | None = None
-    """(width, height) of the frames."""
     backend: str | None = None
     precision: str | None = None
     frames: Path | None = None
@@ -54,13 +54,13 @@ def build(recipe_file: Path, out: Path | None = None, variant: Variant | None = 
     variant = variant or Variant()
     recipe = read_recipe(recipe_file)
     network = load_weights(recipe.weights)
-    recipe = _varied(recipe, variant, max(network.config.tfa.strides))
+    recipe = _varied(recipe, variant)
     compiles = "tensorrt" in recipe.backends and not variant.onnx_only
     if compiles:
         check_compiler(variant.device_id)
     plan = Plan(network, recipe)
     folder = out if out is not None else recipe.file.with_name(recipe.name)
-    frames = frames_for(recipe.input_size, variant.frames)
+    frames = frames_for(recipe.working_size, network.config.multiple, variant.frames)
     bundle = write_from(plan, sha256_of(recipe.weights), folder, frames, variant.measure)
     if compiles:
         options = (variant.device_id, variant.workspace, variant.timing_cache)
@@ -84,19 +84,17 @@ def write_from(
         _export(plan, measured, beside)
         prompts = {task: prompt.numpy() for task, prompt in plan.prompts.items()}
         manifest = _manifest(plan, measured, weights_sha256)
-        heads = export_heads(plan.recipe, weights_sha256, manifest.feature_shape, beside / "heads")
+        heads = export_heads(plan.recipe, weights_sha256, plan.channels, beside / "heads")
         write_bundle(beside, dataclasses.replace(manifest, heads=heads), prompts)
     return read_bundle(folder)
 
 
-def _varied(recipe: Recipe, variant: Variant, multiple: int) -> Recipe:
+def _varied(recipe: Recipe, variant: Variant) -> Recipe:
     if variant.backend is not None:
         recipe = dataclasses.replace(recipe, backends=(variant.backend,))
     if variant.precision is not None:
         recipe = dataclasses.replace(recipe, precision=variant.precision)
     check_backends(recipe)
-    if variant.size is not None and variant.size != recipe.input_size:
-        recipe = for_size(recipe, variant.size, multiple)
     return recipe
 
 
@@ -105,34 +103,36 @@ def _export(plan: Plan, measured: Measured, folder: Path) -> None:
     in_half = any(precision in HALF for precision in measured.precision.values())
 
     @functools.cache
-    def programs(explicit: bool) -> Programs:
+    def programs(explicit: bool) -> tuple[Programs, dict[str, Part]]:
         parts = plan.parts(measured.precision, explicit)
-        return exported_parts(parts, plan.sample(parts["trunk"]))
+        sample = plan.sample(parts["trunk"])
+        return exported_parts(parts, sample, plan.config.multiple), parts
 
     for backend in plan.recipe.backends:
         if backend == "torch":
-            save_programs(programs(False), folder / backend)
+            save_programs(programs(False)[0], folder / backend)
         else:
             check = problems_of if backend == "tensorrt" else None
-            save_onnx(programs(in_half), folder / backend, check=check)
+            graphs, parts = programs(in_half)
+            save_onnx(graphs, folder / backend, parts, check=check)
 
 
 def _manifest(plan: Plan, measured: Measured, weights_sha256: str) -> Manifest:
     recipe, config = plan.recipe, plan.config
-    width, height = recipe.working_size
     return Manifest(
         name=recipe.name,
         model=config.name,
         recipe=f"engines/{recipe.file.name}",
         weights_sha256=weights_sha256,
         steps=recipe.steps,
-        input_size=recipe.input_size,
         working_size=recipe.working_size,
-        aspect_error=recipe.aspect_error,
+        shorter_side=recipe.shorter_side,
+        multiple=config.multiple,
+        least_side=LEAST_SIDE,
         strides=config.tfa.strides,
         channels=config.tfa.feature_channels,
         stride=recipe.stride,
-        feature_shape=(height // recipe.stride, width // recipe.stride, plan.channels),
+        feature_channels=plan.channels,
         prompt_shape=(config.tfa.prompt_length, config.skip_channels[-1]),
         tasks=tuple(plan.prompts),
         detail_gain=config.detail_gain,

@@ -24,9 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     except (BundleError, ValueError, OSError) as error:
         sys.stderr.write(f"build: {error}\n")
         return 1
-    width, height = bundle.manifest.input_size
+    width, height = bundle.manifest.working_size
     tasks = ", ".join(bundle.manifest.tasks)
-    sys.stdout.write(f"{bundle.folder}: {width}x{height}, tasks {tasks}\n")
+    sys.stdout.write(f"{bundle.folder}: working size {width}x{height}, tasks {tasks}\n")
     return 0
 
 
@@ -36,7 +36,6 @@ def _parser() -> argparse.ArgumentParser:
         "source", type=Path, help="a recipe (.yaml); or a bundle, to compile or to add to"
     )
     parser.add_argument("--out", type=Path, help="the bundle's folder (default: beside the recipe)")
-    parser.add_argument("--size", type=frame_size, metavar="WxH", help="for frames of another size")
     parser.add_argument("--backend", choices=BUILDABLE, help="only this one of the recipe's")
     parser.add_argument("--precision", choices=("fp32", *HALF), help="the one preferred")
     parser.add_argument("--frames", type=Path, help="images to measure ranges on, in a folder")
@@ -47,14 +46,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--timing-cache", type=Path, help="file of TensorRT's kernel timings")
     parser.add_argument("--add-prompt", metavar="NAME=FILE", help="a new task: its prompt")
     return parser
-
-
-def frame_size(text: str) -> tuple[int, int]:
-    """640x480 -> (640, 480), for argparse."""
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise argparse.ArgumentTypeError(f"must be like 640x480, is {text!r}")
-    return int(width), int(height)
 
 
 def _make(arguments: argparse.Namespace) -> Bundle:
@@ -79,7 +70,6 @@ def _build(arguments: argparse.Namespace) -> Bundle:
     from unirestore_ros.export.bundle import Variant, build
 
     variant = Variant(
-        size=arguments.size,
         backend=arguments.backend,
         precision=arguments.precision,
         frames=arguments.frames,

@@ -38,7 +38,8 @@ def compile_bundle(
     )
     with folder_written_beside(folder) as beside:
         link_files(bundle, beside, lambda path: not path.endswith(ENGINE_SUFFIX))
-        Compiler(workspace, cache).compile_parts(beside / "tensorrt")
+        sizes = bundle.manifest.sizes.extremes()
+        Compiler(workspace, cache, sizes).compile_parts(beside / "tensorrt")
         write_bundle(beside, manifest, bundle.prompts)
     return read_bundle(folder)
 

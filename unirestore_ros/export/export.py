@@ -6,16 +6,20 @@ of the network go.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, fx, nn
+from torch.export import Dim
 
-from unirestore_ros.export.parts import Part
+from unirestore_ros.engine.working_size import LARGEST
+from unirestore_ros.export.parts import Part, Spatial
 
 OPSET = 20
 """GELU is one node from 20 on; ONNX Runtime takes it from 1.17."""
@@ -27,22 +31,48 @@ _log = logging.getLogger(__name__)
 Programs = Mapping[str, torch.export.ExportedProgram]
 
 
-def exported_parts(parts: Mapping[str, Part], given: Mapping[str, Tensor]) -> Programs:
-    """By part: a program that takes and gives tensors by name, and holds no more than it reads."""
+def exported_parts(
+    parts: Mapping[str, Part], given: Mapping[str, Tensor], multiple: int
+) -> Programs:
+    """Export parts for any height and width that are multiples of ``multiple``.
+
+    By part: a program that takes and gives tensors by name, and holds no more than it reads.
+    """
     programs = {}
     for part, module in parts.items():
         _log.info("exporting %s", part)
-        programs[part] = exported(module, given)
+        programs[part] = exported(module, given, multiple)
     return programs
 
 
 @torch.no_grad()
-def exported(part: Part, given: Mapping[str, Tensor]) -> torch.export.ExportedProgram:
+def exported(
+    part: Part, given: Mapping[str, Tensor], multiple: int
+) -> torch.export.ExportedProgram:
     inputs = {name: given[name].clone() for name in part.inputs}
-    whole = torch.export.export(Named(part, part.inputs, part.outputs).eval(), (), inputs)
-    program = torch.export.export(with_folded_constants(whole), (), inputs)
+    shapes = _dynamic_shapes(part, multiple)
+    named = Named(part, part.inputs, part.outputs).eval()
+    whole = torch.export.export(named, (), inputs, dynamic_shapes=shapes)
+    folded = with_folded_constants(whole)
+    program = torch.export.export(folded, (), inputs, dynamic_shapes=shapes)
     program.example_inputs = None  # tensors as large as a frame's features
     return program
+
+
+def _dynamic_shapes(part: Part, multiple: int) -> dict[str, dict[int, Any]]:
+    """Height and width of each input as multiples of what the frame's are multiples of."""
+    width, height = (side // multiple for side in LARGEST)
+    least = max(8 // multiple, 2)  # torch.export takes a size of 1 for a constant
+    rows, columns = Dim("rows", min=least, max=height), Dim("columns", min=least, max=width)
+    shapes: dict[str, dict[int, Any]] = {}
+    for name in part.inputs:
+        shapes[name] = {}
+        if name in part.spatial:
+            axis, stride = part.spatial[name]
+            factor = multiple // stride
+            sides = (rows, columns) if factor == 1 else (factor * rows, factor * columns)
+            shapes[name] = {axis: sides[0], axis + 1: sides[1]}
+    return shapes
 
 
 def save_programs(programs: Programs, folder: Path) -> None:
@@ -55,6 +85,7 @@ def save_programs(programs: Programs, folder: Path) -> None:
 def save_onnx(
     programs: Programs,
     folder: Path,
+    parts: Mapping[str, Part],
     external_from: int = EXTERNAL_FROM,
     check: Callable[[onnx.ModelProto], list[str]] | None = None,
 ) -> None:
@@ -78,9 +109,22 @@ def save_onnx(
         )
         assert converted is not None
         model = without_origins(converted.model_proto)
+        _name_dimensions(model.graph, parts[part].spatial)
         if check is not None and (problems := check(model)):
             raise ValueError(f"{part}: not for this backend:\n  " + "\n  ".join(problems))
         _save(model, folder / f"{part}.onnx", external_from)
+
+
+def _name_dimensions(graph: onnx.GraphProto, spatial: Mapping[str, Spatial]) -> None:
+    """Call the sides of inputs and outputs `height/4` and so on, by which backends pin them."""
+    for value in (*graph.input, *graph.output):
+        if value.name in spatial:
+            axis, stride = spatial[value.name]
+            sides = value.type.tensor_type.shape.dim
+            sides[axis].dim_param = f"height/{stride}"
+            sides[axis + 1].dim_param = f"width/{stride}"
+    for value in graph.value_info:  # in terms of the exporter's own names
+        value.type.tensor_type.ClearField("shape")
 
 
 def _save(model: onnx.ModelProto, file: Path, external_from: int) -> None:
@@ -164,14 +208,22 @@ def _drop_unread_tensors(module: fx.GraphModule) -> None:
 
 
 class Named(nn.Module):
-    """A part that takes its inputs by name and gives its outputs by name."""
+    """A part that takes its inputs by name and gives its outputs by name.
+
+    ``forward`` has a signature of its own for each part: torch.export reads names from it.
+    """
 
     def __init__(self, part: nn.Module, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
         super().__init__()
-        self.part, self.inputs, self.outputs = part, inputs, outputs
+        self.part = part
 
-    def forward(self, **given: Tensor) -> dict[str, Tensor]:
-        results = self.part(*(given[name] for name in self.inputs))
-        if isinstance(results, Tensor):
-            results = (results,)
-        return dict(zip(self.outputs, results, strict=True))
+        def forward(*tensors: Tensor, **given: Tensor) -> dict[str, Tensor]:
+            results = self.part(*tensors, *(given[name] for name in inputs[len(tensors) :]))
+            if isinstance(results, Tensor):
+                results = (results,)
+            return dict(zip(outputs, results, strict=True))
+
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters = [inspect.Parameter(name, kind) for name in inputs]
+        forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        self.forward = forward

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from unirestore_ros.engine.manifest import HeadInfo
 from unirestore_ros.export.export import exported_parts, save_onnx
-from unirestore_ros.export.parts import Part
+from unirestore_ros.export.parts import Part, Spatial
 from unirestore_ros.export.recipe import Recipe, RecipeError
 from unirestore_ros.model.heads import (
     DetectionNetwork,
@@ -19,13 +20,15 @@ from unirestore_ros.model.heads import (
     load_head,
 )
 
-FeatureShape = tuple[int, int, int]
+_SAMPLE = (24, 32)
+"""Height and width of the map that the heads are exported with; they take any."""
 
 
 class SegmentationGraph(Part):
     """Features (1, h, w, c) -> logits (1, h, w, K) of the classes."""
 
     inputs, outputs = ("features",), ("logits",)
+    spatial: Mapping[str, Spatial] = {"features": Spatial(1, 1), "logits": Spatial(1, 1)}
 
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
@@ -40,6 +43,7 @@ class DetectionGraph(Part):
     (1, h, w, 4): left, top, right, bottom in cells of the feature map."""
 
     inputs, outputs = ("features",), ("scores", "boxes")
+    spatial: Mapping[str, Spatial] = dict.fromkeys(("features", "scores", "boxes"), Spatial(1, 1))
 
     def __init__(self, network: DetectionNetwork) -> None:
         super().__init__()
@@ -55,17 +59,18 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def export_heads(
-    recipe: Recipe, weights_sha256: str, shape: FeatureShape, folder: Path
+    recipe: Recipe, weights_sha256: str, channels: int, folder: Path
 ) -> dict[str, HeadInfo]:
     """Write the heads that the recipe names into a new folder; what the manifest says of them."""
     heads: dict[str, Head] = {}
     infos: dict[str, HeadInfo] = {}
     for task, file in recipe.heads.items():
-        heads[task], origin = _head_for(recipe, task, file, weights_sha256, shape[2])
+        heads[task], origin = _head_for(recipe, task, file, weights_sha256, channels)
         infos[task] = HeadInfo(origin.stride, origin.classes)
     if heads:
         graphs = {task: graph_of(head) for task, head in heads.items()}
-        save_onnx(exported_parts(graphs, {"features": torch.zeros(1, *shape)}), folder)
+        sample = {"features": torch.zeros(1, *_SAMPLE, channels)}
+        save_onnx(exported_parts(graphs, sample, 1), folder, graphs)
     return infos
 
 

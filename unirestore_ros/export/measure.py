@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from unirestore_ros.engine.detail import pad_to_multiple
 from unirestore_ros.engine.manifest import PARTS
+from unirestore_ros.engine.working_size import Size
 from unirestore_ros.evaluate.metrics import float_psnr
 from unirestore_ros.export.parts import Part
 from unirestore_ros.export.recipe import RecipeError
@@ -55,18 +57,20 @@ class Measured:
     decibels: dict[str, float | None]
 
 
-def frames_for(size: tuple[int, int], folder: Path | None) -> list[Frame]:
-    """RGB frames (H, W, 3) of that (width, height): images of a folder, evenly spread over it, or
-    degraded frames of the synthetic drive."""
+def frames_for(size: Size, multiple: int, folder: Path | None) -> list[Frame]:
+    """Return RGB frames (H, W, 3) of a working size (width, height), padded to ``multiple``: images
+    of a folder, evenly spread over it, or degraded frames of the synthetic drive."""
     if folder is None:
-        return [frame.degraded for frame in demo_frames(FRAMES, size)]
+        frames = [frame.degraded for frame in demo_frames(FRAMES, size)]
+        return [pad_to_multiple(frame, multiple) for frame in frames]
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not files:
         raise RecipeError(f"{folder}: there is no .png or .jpg in it to measure on")
-    return [_read(file, size) for file in files[:: max(len(files) // FRAMES, 1)][:FRAMES]]
+    chosen = files[:: max(len(files) // FRAMES, 1)][:FRAMES]
+    return [pad_to_multiple(_read(file, size), multiple) for file in chosen]
 
 
-def _read(file: Path, size: tuple[int, int]) -> Frame:
+def _read(file: Path, size: Size) -> Frame:
     image = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if image is None:
         raise RecipeError(f"{file}: it is not an image")

@@ -7,17 +7,16 @@ its outputs on the device. Names of inputs and outputs are the contract with ``e
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from unirestore_ros.engine.backends.parts import GAIN
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.detail import fused
 from unirestore_ros.model.tfa import Gates
-from unirestore_ros.model.unirestore import LEVELS, pad_to_multiple
-
-Size = tuple[int, int]
+from unirestore_ros.model.unirestore import LEVELS
 
 SKIPS = tuple(f"skip{i}" for i in range(LEVELS))
 """Finest first, as the encoder makes them."""
@@ -28,8 +27,19 @@ def gate_names(levels: int) -> tuple[str, ...]:
     return tuple(f"tfa{i}_{field}" for i in range(levels) for field in Gates._fields)
 
 
+class Spatial(NamedTuple):
+    """Where a tensor has its height (its width follows), and at which stride of the frame."""
+
+    axis: int
+    stride: int
+
+
+BETWEEN = {"stem": Spatial(2, 8), **{name: Spatial(2, 2 << i) for i, name in enumerate(SKIPS)}}
+"""The spatial tensors that the trunk gives to the others."""
+
+
 class Part(nn.Module):
-    """A graph to export; its inputs and outputs by name, in order.
+    """A graph to export, for any size; its inputs and outputs by name, in order.
 
     ``dtype`` is that of its convolutions: features of another part come in it, or are cast to it.
     """
@@ -37,77 +47,55 @@ class Part(nn.Module):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     dtype: torch.dtype
+    spatial: Mapping[str, Spatial]
+    """By input and output, as far as they have height and width."""
 
 
 class Trunk(Part):
-    """Frame (1, H, W, 3) uint8 RGB -> decoder stem, skips, gates; and the frame at the working
-    size (1, 3, h, w) in [0, 1] where that is smaller."""
+    """Frame (1, H, W, 3) uint8 RGB, H and W multiples of ``config.multiple`` -> decoder stem, skips
+    and gates."""
 
-    inputs = ("frame",)
+    inputs, outputs = ("frame",), ("stem", *SKIPS, *gate_names(LEVELS))
 
-    def __init__(
-        self,
-        network: UniRestore,
-        dtype: torch.dtype,
-        input_size: Size,
-        working_size: Size,
-        steps: int,
-    ) -> None:
+    def __init__(self, network: UniRestore, dtype: torch.dtype, steps: int) -> None:
         super().__init__()
         self.network, self.dtype, self.steps = network, dtype, steps
-        self.input_size, self.working_size = input_size, working_size
-        working = () if input_size == working_size else ("working",)
-        self.outputs = ("stem", *SKIPS, *gate_names(LEVELS), *working)
+        self.spatial = {"frame": Spatial(1, 1), **BETWEEN}
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        full = _to_unit(frame)
-        image = full
-        if self.input_size != self.working_size:
-            image = _shrunk(full, self.working_size)
+        # The cast comes first: TensorRT takes bytes as an input that is cast, and nowhere else.
+        image = frame.float().permute(0, 3, 1, 2) / 255
         net = self.network
-        z0, skips = net.encode(pad_to_multiple(image, net.config.multiple))
+        z0, skips = net.encode(image)
         stem = net.autoencoder.from_latent(net.denoise(z0, self.steps))
         gates = [value for level in net.gates(skips) for value in level]
-        working = () if image is full else (image,)
-        return (stem, *skips, *gates, *working)
+        return (stem, *skips, *gates)
 
 
 class Decoder(Part):
     """Trunk outputs and a prompt (1, T, C) -> restored image (1, H, W, 3) uint8 RGB; and, of a
-    network that predicts it, the detail gain (1, h, w, 1) float32 at the working size.
+    network that predicts it, the detail gain (1, H, W, 1) float32."""
 
-    At a smaller working size the image is enlarged, and what the reduction lost of the frame is put
-    back, times the gain.
-    """
+    inputs = ("stem", *SKIPS, *gate_names(LEVELS), "prompt")
 
-    def __init__(
-        self, network: UniRestore, dtype: torch.dtype, input_size: Size, working_size: Size
-    ) -> None:
+    def __init__(self, network: UniRestore, dtype: torch.dtype) -> None:
         super().__init__()
         self.network, self.dtype = network, dtype
-        self.input_size, self.working_size = input_size, working_size
-        self.outputs = ("image",) if network.detail is None else ("image", "detail_gain")
-        frames = () if input_size == working_size else ("frame", "working")
-        self.inputs = ("stem", *SKIPS, *gate_names(LEVELS), "prompt", *frames)
+        self.outputs = ("image",) if network.detail is None else ("image", GAIN)
+        self.spatial = {**BETWEEN, "image": Spatial(1, 1), GAIN: Spatial(1, 1)}
 
     def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         given = dict(zip(self.inputs, tensors, strict=True))
         stem, skips, gates = _features_and_gates(given, LEVELS, self.dtype)
         features = self.network.features_from(stem, skips, gates, given["prompt"])
-        width, height = self.working_size
-        image = self.network.autoencoder.to_image(features)[..., :height, :width].float()
+        image = self.network.autoencoder.to_image(features).float()
+        levels = torch.round(image.clamp(0, 1) * 255).permute(0, 2, 3, 1).to(torch.uint8)
         gain = self.network.gain_from(features, skips)
-        if gain is not None:
-            gain = gain[..., :height, :width].float()
-        if "working" in given:
-            image = fused(image, gain, _to_unit(given["frame"]), given["working"])
-        if gain is None:
-            return _to_bytes(image)
-        return _to_bytes(image), gain.permute(0, 2, 3, 1)
+        return levels if gain is None else (levels, gain.float().permute(0, 2, 3, 1))
 
 
 class Adapter(Part):
-    """Trunk outputs and a prompt (1, T, C) -> features (1, h, w, c) float32 at one stride.
+    """Trunk outputs and a prompt (1, T, C) -> features (1, H/s, W/s, c) float32 at one stride s.
 
     ``projection``: a 1x1 convolution that ends it where the model's features are wider than a
     published map may be.
@@ -119,7 +107,6 @@ class Adapter(Part):
         self,
         network: UniRestore,
         dtype: torch.dtype,
-        working_size: Size,
         stride: int,
         projection: nn.Conv2d | None = None,
     ) -> None:
@@ -127,7 +114,7 @@ class Adapter(Part):
         self.network, self.dtype = network, dtype
         self.projection = None if projection is None else copy.deepcopy(projection).to(dtype)
         self.levels = network.level_of(stride) + 1
-        self.crop = (working_size[1] // stride, working_size[0] // stride)
+        self.spatial = {**BETWEEN, "features": Spatial(1, stride)}
         self.inputs = ("stem", *SKIPS[-self.levels :], *gate_names(self.levels), "prompt")
 
     def forward(self, *tensors: Tensor) -> Tensor:
@@ -136,8 +123,7 @@ class Adapter(Part):
         features = self.network.adapt_from(stem, skips, gates, given["prompt"])
         if self.projection is not None:
             features = self.projection(features)
-        height, width = self.crop
-        return features[..., :height, :width].permute(0, 2, 3, 1).contiguous().float()
+        return features.permute(0, 2, 3, 1).contiguous().float()
 
 
 def _features_and_gates(
@@ -151,28 +137,3 @@ def _features_and_gates(
         for i in range(0, len(names), fields)
     ]
     return given["stem"].to(dtype), skips, gates
-
-
-def _to_unit(frame: Tensor) -> Tensor:
-    """The cast comes first: TensorRT takes bytes as an input that is cast, and nowhere else."""
-    return frame.float().permute(0, 3, 1, 2) / 255
-
-
-def _to_bytes(image: Tensor) -> Tensor:
-    levels = torch.round(image.float().clamp(0, 1) * 255)
-    return levels.permute(0, 2, 3, 1).to(torch.uint8)
-
-
-def _shrunk(image: Tensor, size: Size) -> Tensor:
-    """Average over whole pixels as far as that goes: linear interpolation alone reads two pixels
-    of each row and column, and passes the others over."""
-    width, height = size
-    factors = (image.shape[-2] // height, image.shape[-1] // width)
-    if all(side % factor == 0 for side, factor in zip(image.shape[-2:], factors, strict=True)):
-        image = F.avg_pool2d(image, factors) if max(factors) > 1 else image
-    return image if image.shape[-2:] == (height, width) else _resize(image, size)
-
-
-def _resize(image: Tensor, size: Size) -> Tensor:
-    width, height = size
-    return F.interpolate(image, size=(height, width), mode="bilinear", align_corners=False)

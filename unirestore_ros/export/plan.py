@@ -50,12 +50,11 @@ class Plan:
 
     def part(self, part: str, precision: str, explicit: bool = True) -> Part:
         network, recipe, dtype = self._cast(precision, explicit), self.recipe, DTYPES[precision]
-        sizes = (recipe.input_size, recipe.working_size)
         if part == "trunk":
-            return Trunk(network, dtype, *sizes, recipe.steps).eval()
+            return Trunk(network, dtype, recipe.steps).eval()
         if part == "decoder":
-            return Decoder(network, dtype, *sizes).eval()
-        return Adapter(network, dtype, recipe.working_size, recipe.stride, self.projection).eval()
+            return Decoder(network, dtype).eval()
+        return Adapter(network, dtype, recipe.stride, self.projection).eval()
 
     def parts(self, precision: Mapping[str, str], explicit: bool) -> dict[str, Part]:
         return {part: self.part(part, precision[part], explicit) for part in PARTS}
@@ -71,7 +70,8 @@ class Plan:
     @torch.inference_mode()
     def sample(self, trunk: Part) -> dict[str, Tensor]:
         """A tensor for every input of every part, made by running the trunk on a seeded frame."""
-        width, height = self.recipe.input_size
+        multiple = self.config.multiple
+        width, height = (-(-side // multiple) * multiple for side in self.recipe.working_size)
         generator = torch.Generator().manual_seed(0)
         frame = torch.randint(0, 256, (1, height, width, 3), generator=generator, dtype=torch.uint8)
         prompt = next(iter(self.prompts.values()))[None]

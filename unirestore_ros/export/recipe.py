@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from unirestore_ros.engine.manifest import BACKENDS, aspect_error
+from unirestore_ros.engine.manifest import BACKENDS
 
 BUILDABLE = ("tensorrt", "torch", "onnxruntime")
 """The backends that this version builds for."""
@@ -29,11 +29,13 @@ class Recipe:
     name: str
     file: Path
     weights: Path
-    input_size: tuple[int, int]
     working_size: tuple[int, int]
+    """Its pixels are the budget of every working size; parts are measured at it."""
     steps: int
     stride: int
     backends: tuple[str, ...]
+    shorter_side: int | None = None
+    """Of every working size; None: the budget alone counts."""
     precision: str = "fp32"
     """The one preferred: a part whose range or error does not allow it gets another."""
     model: str | None = None
@@ -42,25 +44,6 @@ class Recipe:
     """Long names; None: all that the weights have a prompt for."""
     heads: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     """Weights of the feature heads by task, paths beside the recipe; the recipe may have none."""
-
-    @property
-    def aspect_error(self) -> float:
-        return aspect_error(self.input_size, self.working_size)
-
-
-def for_size(recipe: Recipe, size: tuple[int, int], multiple: int) -> Recipe:
-    """The recipe for frames of another size (width, height), under a name of its own.
-
-    The working size is the frame's, each side rounded to a multiple of the coarsest stride.
-    """
-    width, height = size
-    working = (_rounded(width, multiple), _rounded(height, multiple))
-    name = f"{recipe.name}-{width}x{height}"
-    return dataclasses.replace(recipe, name=name, input_size=size, working_size=working)
-
-
-def _rounded(side: int, multiple: int) -> int:
-    return max(round(side / multiple), 1) * multiple
 
 
 def read_recipe(file: Path) -> Recipe:
@@ -75,8 +58,8 @@ def read_recipe(file: Path) -> Recipe:
     return _checked(file, values)
 
 
-_REQUIRED = {"weights", "input_size", "working_size", "steps", "stride", "backends"}
-_OPTIONAL = {"precision", "model", "tasks", "heads"}
+_REQUIRED = {"weights", "working_size", "steps", "stride", "backends"}
+_OPTIONAL = {"shorter_side", "precision", "model", "tasks", "heads"}
 
 
 def _checked(file: Path, values: dict[str, Any]) -> Recipe:
@@ -89,11 +72,13 @@ def _checked(file: Path, values: dict[str, Any]) -> Recipe:
         name=file.stem,
         file=file,
         weights=file.parent / str(values["weights"]),
-        input_size=_size(file, "input_size", values["input_size"]),
         working_size=_size(file, "working_size", values["working_size"]),
         steps=_whole(file, "steps", values["steps"]),
         stride=_whole(file, "stride", values["stride"]),
         backends=_names(file, "backends", values["backends"]),
+        shorter_side=_whole(file, "shorter_side", values["shorter_side"])
+        if "shorter_side" in values
+        else None,
         precision=values.get("precision", "fp32"),
         model=values.get("model"),
         tasks=_names(file, "tasks", values["tasks"]) if "tasks" in values else None,

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
+from unirestore_ros.engine.backends.parts import dimension_sizes
 from unirestore_ros.engine.backends.tensorrt_backend import log_level
 from unirestore_ros.engine.backends.tensorrt_versions import VERSION, strongly_typed, trt
 from unirestore_ros.engine.manifest import ENGINE_SUFFIX, PARTS
+from unirestore_ros.engine.working_size import Size
 from unirestore_ros.export.progress import BuildProgress
 from unirestore_ros.files import written_beside
 
@@ -25,8 +28,12 @@ class Compiler:
     """``workspace``: bytes that a kernel may use beside its tensors, None: what the device has.
     ``timing_cache``: a file of kernel timings, read where it is there and written back."""
 
-    def __init__(self, workspace: int | None, timing_cache: Path) -> None:
+    def __init__(
+        self, workspace: int | None, timing_cache: Path, sizes: tuple[Size, Size, Size]
+    ) -> None:
+        """``sizes``: the least, the usual and the largest padded working size (width, height)."""
         self._workspace, self._timing_cache = workspace, timing_cache
+        self._dimensions = [dimension_sizes(size) for size in sizes]
         self._logger = _Logger()
 
     def compile_parts(self, folder: Path) -> None:
@@ -52,6 +59,7 @@ class Compiler:
         config.clear_flag(trt.BuilderFlag.TF32)
         if self._workspace is not None:
             config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self._workspace)
+        config.add_optimization_profile(self._profile(builder, network))
         self._read_timings(config)
         progress = BuildProgress(onnx_file.stem)
         monitor = _Monitor(progress)
@@ -68,6 +76,19 @@ class Compiler:
             )
         self._write_timings(config)
         return bytes(serialized)
+
+    def _profile(self, builder: Any, network: Any) -> trt.IOptimizationProfile:
+        """Let each input take every working size, fastest at the usual one."""
+        profile = builder.create_optimization_profile()
+        for tensor in (network.get_input(i) for i in range(network.num_inputs)):
+            names = [tensor.get_dimension_name(i) for i in range(len(tensor.shape))]
+            if -1 in tuple(tensor.shape):
+                shapes = [
+                    [sides.get(name, side) for name, side in zip(names, tensor.shape, strict=True)]
+                    for sides in self._dimensions
+                ]
+                profile.set_shape(tensor.name, *shapes)
+        return profile
 
     def _read_timings(self, config: trt.IBuilderConfig) -> None:
         content = self._timing_cache.read_bytes() if self._timing_cache.is_file() else b""

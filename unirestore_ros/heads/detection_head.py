@@ -99,9 +99,10 @@ class DetectionHead(HeadNode):
         self._driver_image.update(wanted and self.settings.background == "picture")
 
     def on_features(self, message: Image, outputs: dict[str, Array]) -> None:
-        size, least = self.head.manifest.input_size, self.settings.least_score / 100
+        sizes, least = self.frame_sizes(message), self.settings.least_score / 100
+        size, pitch = sizes.frame, sizes.feature_pitch(self.head.manifest.stride)
         scores, boxes = outputs["scores"], outputs["boxes"]
-        found = decode_detections(scores, boxes, self.head.classes, size, least)
+        found = decode_detections(scores, boxes, self.head.classes, size, least, pitch)
         self._markers.publish(make_markers(found, message.header))
         if self._vision and self._detections and self._detections.get_subscription_count():
             self._detections.publish(make_vision_detections(self._vision, found, message.header))
@@ -156,11 +157,13 @@ def decode_detections(
     classes: Sequence[str],
     image_size: tuple[int, int],
     least_score: float,
+    pitch: tuple[float, float] | None = None,
 ) -> list[Detection]:
     """Turn the head's outputs into boxes, best first, at most ``MAX_DETECTIONS``.
 
     ``scores`` (h, w, K), from 0 to 1 at objects' centres, 0 elsewhere; ``boxes`` (h, w, 4): left,
-    top, right, bottom in cells; ``image_size``: width and height in pixels. Of boxes of one class
+    top, right, bottom in cells; ``image_size``: width and height in pixels; ``pitch``: width and
+    height of a cell in pixels, None where the map covers the image. Of boxes of one class
     that overlap, the best is kept.
     """
     height, width = scores.shape[:2]
@@ -168,7 +171,7 @@ def decode_detections(
     found = scores[rows, columns, kinds]
     order = np.argsort(-found, kind="stable")[: 4 * MAX_DETECTIONS]
     limits = np.array([image_size[0], image_size[1]] * 2, np.float32)
-    scale = limits / np.array([width, height] * 2, np.float32)
+    scale = np.array(pitch * 2 if pitch else limits / ([width, height] * 2), np.float32)
     corners = np.clip(boxes[rows, columns][order] * scale, 0, limits).astype(np.float32)
     found, kinds = found[order], kinds[order]
     sizes = corners[:, 2:] - corners[:, :2]

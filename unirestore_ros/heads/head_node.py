@@ -15,11 +15,12 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
 from unirestore_ros.engine import BundleError
 from unirestore_ros.engine.bundle import find_bundle, read_bundle, retry_if_replaced
 from unirestore_ros.engine.head import Array, Head
+from unirestore_ros.engine.working_size import FrameSizes, Size
 from unirestore_ros.msgs.parameter_struct import (
     Change,
     NodeParameters,
@@ -98,6 +99,8 @@ class HeadNode(Node):
         self.head = Head(bundle, task, self.settings.threads)
         self._outputs: list[Publisher] = []
         self._features = self.input(f"unirestore/{task}/features", self._on_message)
+        self._camera_info = self.input("unirestore/camera_info", self._on_camera_info, CameraInfo)
+        self._image_size: Size | None = None
         # Not on the node's clock, which stands still while a simulation is paused.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_UPDATE_EVERY_S, self.update_subscriptions, clock=clock)
@@ -107,11 +110,36 @@ class HeadNode(Node):
         """Publish what the head's outputs say about the frame; subclasses write this."""
         raise NotImplementedError
 
-    def input(self, topic: str, callback: Callable[[Image], None]) -> OnDemandSubscription:
+    def input(
+        self, topic: str, callback: Callable[[Any], None], kind: type = Image
+    ) -> OnDemandSubscription:
         """Make a subscription that exists while its ``update(True)`` says so."""
         name = self.resolve_topic_name(topic)
         reliability = self.settings.input_reliability
-        return OnDemandSubscription(self, Image, name, callback, reliability, raw=False)
+        return OnDemandSubscription(self, kind, name, callback, reliability, raw=False)
+
+    def frame_sizes(self, features: Image) -> FrameSizes:
+        """Return the camera's image size and how the feature map lies on it.
+
+        The size is that of the camera's CameraInfo; without one, that at which the network works.
+        """
+        manifest = self.head.manifest
+        stride = manifest.stride
+        size = self._image_size or (features.width * stride, features.height * stride)
+        try:
+            sizes = manifest.sizes.sizes_for(size)
+        except ValueError:
+            sizes = None
+        if sizes is None or sizes.feature_size(stride) != (features.width, features.height):
+            working = features.width * stride, features.height * stride
+            return FrameSizes(size, working, working)
+        return sizes
+
+    def _on_camera_info(self, info: CameraInfo) -> None:
+        width, height = info.roi.width or info.width, info.roi.height or info.height
+        if width and height:
+            binned = width // max(info.binning_x, 1), height // max(info.binning_y, 1)
+            self._image_size = binned
 
     def output(self, kind: type, topic: str) -> Publisher:
         publisher: Publisher = self.create_publisher(kind, f"~/{topic}", OUTPUT_QOS)
@@ -122,6 +150,7 @@ class HeadNode(Node):
         """Subscribe or unsubscribe, as subscribers and publishers have come and gone."""
         wanted = any(publisher.get_subscription_count() for publisher in self._outputs)
         self._features.update(wanted)
+        self._camera_info.update(wanted)
         if wanted and not self._features.is_open:
             self.get_logger().warning(
                 f"nobody publishes {self._features.topic}: start restore_node, with the task among"

@@ -48,9 +48,19 @@ class SegmentationHead(HeadNode):
         self._image = self.output(Image, "image")
         self._colours = palette(self.head.classes)
 
+    def _enlarged_size(self, features: Image) -> tuple[int, int] | None:
+        """Size of the whole map in pixels of the image, over which its last row and column may
+        reach; None for labels of the map's own size."""
+        if not self.settings.full_size:
+            return None
+        across, down = self.frame_sizes(features).feature_pitch(self.head.manifest.stride)
+        return round(features.width * across), round(features.height * down)
+
     def on_features(self, message: Image, outputs: dict[str, Array]) -> None:
-        size = self.head.manifest.input_size if self.settings.full_size else None
-        labels = likeliest_classes(outputs["logits"], size)
+        labels = likeliest_classes(outputs["logits"], self._enlarged_size(message))
+        if self.settings.full_size:
+            width, height = self.frame_sizes(message).frame
+            labels = np.ascontiguousarray(labels[:height, :width])
         if self._labels.get_subscription_count():
             answer = image_message(labels, "mono8")
             answer.header = message.header

@@ -48,16 +48,19 @@ def shifted_window_means(x: Tensor) -> Tensor:
     window that is shifted up misses the last row, one shifted down the first; likewise columns.
     """
     height, width = x.shape[-2:]
-    missed_row = torch.tensor([height - 1, 0, 0], device=x.device)
-    missed_column = torch.tensor([width - 1, 0, 0], device=x.device)
-    misses = torch.tensor([1.0, 0.0, 1.0], device=x.device, dtype=x.dtype)
     rows, columns = x.sum(dim=-1), x.sum(dim=-2)
     total = rows.sum(dim=-1)[..., None, None]
-    row = (rows.index_select(-1, missed_row) * misses)[..., :, None]
-    column = (columns.index_select(-1, missed_column) * misses)[..., None, :]
-    corner = x.index_select(-2, missed_row).index_select(-1, missed_column)
-    corner = corner * misses[:, None] * misses
+    # Slices, not indices made from the sizes: graphs are exported for any size.
+    row = _last_none_first(rows)[..., :, None]
+    column = _last_none_first(columns)[..., None, :]
+    corner = _last_none_first(_last_none_first(x).mT).mT
     return (total - row - column + corner).flatten(-2) / (height * width)
+
+
+def _last_none_first(x: Tensor) -> Tensor:
+    """(..., n) -> (..., 3): the last value, 0, the first."""
+    first, last = x[..., :1], x[..., -1:]
+    return torch.cat([last, torch.zeros_like(first), first], dim=-1)
 
 
 class TaskFeatureAdapter(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -221,7 +222,7 @@ class FrameMessages:
         self._rgb = ScratchImage()
         self._bgr = ScratchImage()
         self._info = self._scaled = CameraInfo()
-        self._sizes = (0, 0), (0, 0)
+        self._sizes: tuple[Any, ...] = ()
 
     def rgb(self, frame: CameraFrame) -> Pixels:
         """RGB (H,W,3) uint8, valid until the next call; MalformedMessage where it does not
@@ -246,11 +247,16 @@ class FrameMessages:
         return with_header(info, frame.header())
 
     def feature_info(
-        self, frame: CameraFrame, info: CameraInfo, map_size: tuple[int, int]
+        self,
+        frame: CameraFrame,
+        info: CameraInfo,
+        map_size: tuple[int, int],
+        pitch: tuple[float, float] | None = None,
     ) -> CameraInfo:
-        """The CameraInfo of this frame's feature maps; ``map_size`` is (width, height)."""
+        """The CameraInfo of this frame's feature maps; ``map_size`` is (width, height), ``pitch``
+        that of a map's pixel in pixels of the frame (None: the map covers the frame)."""
         # The camera's calibration is scaled once, not for each frame and task: it rarely changes.
-        sizes = (frame.width, frame.height), map_size
+        sizes = (frame.width, frame.height), map_size, pitch
         if self._info is not info or self._sizes != sizes:
             self._info, self._sizes = info, sizes
             self._scaled = scaled_to(info, *sizes)

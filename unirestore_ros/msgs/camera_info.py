@@ -61,16 +61,22 @@ def with_header(info: CameraInfo, header: Header) -> CameraInfo:
 
 
 def scaled_to(
-    info: CameraInfo, image_size: tuple[int, int], map_size: tuple[int, int]
+    info: CameraInfo,
+    image_size: tuple[int, int],
+    map_size: tuple[int, int],
+    pitch: tuple[float, float] | None = None,
 ) -> CameraInfo:
-    """CameraInfo of a map that covers the image; sizes are (width, height) in pixels.
+    """CameraInfo of a map of the image; sizes are (width, height) in pixels.
+
+    ``pitch``: width and height of a map's pixel in pixels of the image; None where the map covers
+    the image, no more and no less.
 
     ``info`` describes the whole sensor; the image is its region of interest, binned. The result
     describes the map alone, so its binning and region of interest are left empty. Coordinates are
     of pixel centres: pixel u of n covers [u, u+1) / n of the view, hence the halves.
     """
-    across = map_size[0] / (image_size[0] * max(info.binning_x, 1))
-    down = map_size[1] / (image_size[1] * max(info.binning_y, 1))
+    wide, high = pitch or (image_size[0] / map_size[0], image_size[1] / map_size[1])
+    across, down = 1 / (wide * max(info.binning_x, 1)), 1 / (high * max(info.binning_y, 1))
     to_map = np.array(
         [
             [across, 0.0, (0.5 - info.roi.x_offset) * across - 0.5],

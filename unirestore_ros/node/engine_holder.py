@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from unirestore_ros.engine import BundleError, Engine, open_engine
+from unirestore_ros.engine.working_size import FrameSizes, SizeRule
 from unirestore_ros.msgs.camera_frame import CameraFrame
 from unirestore_ros.node.parameters import Parameters
 from unirestore_ros.tasks import DRIVERS_TASK
@@ -21,25 +22,26 @@ class EngineState:
     folder: str = ""
     backend: str = ""
     tasks: tuple[str, ...] = ()
-    input_size: tuple[int, int] = (0, 0)
-    """(width, height) in pixels of the frames that it takes."""
-    map_size: tuple[int, int] = (0, 0)
-    """(width, height) of its feature maps."""
-    resize_command: str = ""
-    """Builds the bundle for frames of another size, which is to be appended."""
+    sizes: SizeRule | None = None
+    """At which size it works on frames, and which sizes of frames it refuses."""
+    stride: int = 1
+    """Of its feature maps."""
 
     def why_not(self, frame: CameraFrame) -> str | None:
         """Why this frame cannot be restored, in one line; None where it can."""
         if frame.unsupported is not None or self.problem is not None:
             return frame.unsupported or self.problem
-        if (frame.width, frame.height) == self.input_size:
-            return None
-        size = f"{frame.width}x{frame.height}"
-        takes = "{}x{}".format(*self.input_size)
-        return (
-            f"frames are {size}, the bundle {self.bundle} takes {takes}:"
-            f" {self.resize_command} {size}"
-        )
+        try:
+            self.sizes_of(frame)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def sizes_of(self, frame: CameraFrame) -> FrameSizes:
+        """Return the frame's working size and geometry of features; ValueError where refused."""
+        if self.sizes is None:
+            raise ValueError("there is no engine")
+        return self.sizes.sizes_for((frame.width, frame.height))
 
     def missing(self, tasks: Iterable[str]) -> str | None:
         """What to do about tasks that the bundle has no prompt for; None where it has all."""
@@ -102,14 +104,12 @@ def _open_engine(parameters: Parameters) -> Engine:
 
 
 def _state_of(engine: Engine) -> EngineState:
-    height, width, _ = engine.feature_shape
     return EngineState(
         problem=None,
         bundle=engine.bundle.name,
         folder=str(engine.bundle.folder),
         backend=engine.backend,
         tasks=engine.tasks,
-        input_size=engine.input_size,
-        map_size=(width, height),
-        resize_command=engine.bundle.build_command("--size"),
+        sizes=engine.bundle.manifest.sizes,
+        stride=engine.bundle.manifest.stride,
     )

@@ -152,9 +152,11 @@ class Pipeline:
         make, info = self._restore_messages, self._camera_info
         infos: dict[str, CameraInfo] = {}
         if info is not None:
+            sizes = state.sizes_of(frame)
+            maps = sizes.feature_size(state.stride), sizes.feature_pitch(state.stride)
             for topic in (f"{task}/{CAMERA_INFO}" for task in tasks):
                 if topic in demand:
-                    infos[topic] = make.feature_info(frame, info, state.map_size)
+                    infos[topic] = make.feature_info(frame, info, *maps)
             if CAMERA_INFO in demand:
                 infos[CAMERA_INFO] = make.camera_info(frame, info)
         return FrameJob(frame, demand, demand.engine_outputs(tasks), infos)
@@ -312,10 +314,9 @@ class Pipeline:
     def _log_bundle(self) -> None:
         engine = self._holder.state
         if engine.problem is None:
-            size = "{}x{}".format(*engine.input_size)
             self._logger.info(
-                f"bundle {engine.folder} ({engine.backend}, {size},"
-                f" tasks {', '.join(engine.tasks)}) restores {self._input.topic}"
+                f"bundle {engine.folder} ({engine.backend}, tasks {', '.join(engine.tasks)})"
+                f" restores {self._input.topic}"
             )
         if missing := engine.missing(self._parameters.tasks):
             self._logger.error(missing)

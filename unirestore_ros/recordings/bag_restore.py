@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import math
 import shutil
 import time
 from collections import Counter
@@ -25,7 +26,7 @@ from unirestore_ros.engine import Engine, open_engine
 from unirestore_ros.files import written_beside
 from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.msgs.encodings import ENCODINGS
-from unirestore_ros.recordings import RecordingError, images
+from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.cameras import find_cameras, in_namespaces, read_names
 from unirestore_ros.recordings.fitting import read_info
 from unirestore_ros.recordings.frames import FrameRestorer
@@ -187,13 +188,13 @@ def _is_done(out: Path, job: Job) -> bool:
 
 def _check_room(job: Job, engine: Engine, folder: Path) -> None:
     """Raise RecordingError where the disk will not hold segments and bag; JPEGs are not counted."""
-    height, width, channels = engine.feature_shape
-    image_bytes = 0
+    manifest, image_bytes = engine.bundle.manifest, 0
     for output in job.outputs:
         camera = job.cameras[output.camera]
-        size = engine.input_size if job.fit else camera.size
+        size = camera.size
         if output.what == "features":
-            image_bytes += camera.messages * height * width * channels * 4
+            shape = manifest.feature_shape(manifest.sizes.sizes_for(size))
+            image_bytes += camera.messages * math.prod(shape) * 4
         elif output.what in ("image", "task_image"):
             image_bytes += camera.messages * size[0] * size[1] * ENCODINGS["bgr8"].channels
     need = 2 * image_bytes + sum(files_of(job.folder).values())
@@ -209,8 +210,6 @@ def _announce(job: Job, engine: Engine, done: int) -> None:
     for camera in job.cameras:
         node = next(output.topic for output in job.outputs if job.cameras[output.camera] is camera)
         _log.info("%s: %d frames -> %s ...", camera.topic, camera.messages, node)
-        if job.fit:
-            _log.info("%s: %s", camera.topic, images.describe_fit(camera.size, engine.input_size))
     if done:
         _log.info("going on after %d frames that are restored already", done)
 

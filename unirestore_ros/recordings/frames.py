@@ -9,7 +9,7 @@ from sensor_msgs.msg import CameraInfo
 from unirestore_ros.engine import Engine
 from unirestore_ros.msgs.camera_frame import CameraFrame, FrameImage, FrameMessages, read_frame
 from unirestore_ros.msgs.cdr import MalformedMessage
-from unirestore_ros.recordings.fitting import fitted_info, fitted_message, info_bytes
+from unirestore_ros.recordings.fitting import info_bytes
 from unirestore_ros.recordings.job import Job, Output
 from unirestore_ros.recordings.workspace import SKIPPED, Record
 from unirestore_ros.tasks import DRIVERS_TASK
@@ -37,17 +37,11 @@ class FrameRestorer:
         """
         try:
             frame = read_frame(data, self._job.cameras[camera].compressed, 0.0, number)
-            source = frame.width, frame.height
             if (why := self._why_not(frame)) is not None:
                 return [_skipped(number, why)]
-            if source != self._engine.input_size:
-                fitted = fitted_message(frame, self._engine.input_size)
-                frame = read_frame(fitted, False, 0.0, number)
             rgb = self._make.rgb(frame)
         except MalformedMessage as error:
             return [_skipped(number, str(error))]
-        if info is not None:
-            info = fitted_info(info, source, self._engine.input_size)
         self._engine.run_trunk(rgb)
         return [
             Record(number, output, content)
@@ -55,12 +49,7 @@ class FrameRestorer:
         ]
 
     def _why_not(self, frame: CameraFrame) -> str | None:
-        if frame.unsupported is not None:
-            return frame.unsupported
-        if self._job.fit or (frame.width, frame.height) == self._engine.input_size:
-            return None
-        width, height = self._engine.input_size
-        return f"its size is {frame.width}x{frame.height}, the bundle takes {width}x{height}"
+        return frame.unsupported or self._engine.refusal(frame.width, frame.height)
 
     def _messages(
         self, frame: CameraFrame, camera: int, info: CameraInfo | None
@@ -89,7 +78,8 @@ class FrameRestorer:
         if output.what == "camera_info":
             return info_bytes(self._make.camera_info(frame, info))
         height, width, _ = self._engine.feature_shape
-        return info_bytes(self._make.feature_info(frame, info, (width, height)))
+        pitch = self._engine.feature_pitch
+        return info_bytes(self._make.feature_info(frame, info, (width, height), pitch))
 
 
 def _skipped(number: int, reason: str) -> Record:

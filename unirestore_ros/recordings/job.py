@@ -53,7 +53,6 @@ class Options:
     node: str = "unirestore"
     tasks: tuple[str, ...] | None = None
     outputs: tuple[str, ...] = ()
-    fit: bool = False
     jpeg_quality: int = 90
     storage: str = ""
     every_s: float = 10.0
@@ -99,7 +98,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=(),
         help=f"any of {','.join(OUTPUTS)} (image or compressed, as the camera; features)",
     )
-    add("--fit", action="store_true", help="scale and crop frames to the bundle's size")
     add("--jpeg-quality", type=int, default=90, choices=range(1, 101), metavar="1..100")
     add("--storage", choices=STORAGES, default="", help="of the result (as the input's)")
     add(
@@ -137,7 +135,6 @@ class Job:
     cameras: tuple[BagCamera, ...]
     outputs: tuple[Output, ...]
     storage: str
-    fit: bool
     jpeg_quality: int
     bundle: str
     backend: str
@@ -158,7 +155,6 @@ class Job:
             "cameras": [[camera.topic, camera.namespace] for camera in self.cameras],
             "outputs": [[output.topic, output.what] for output in self.outputs],
             "storage": self.storage,
-            "fit": self.fit,
             "jpeg_quality": self.jpeg_quality,
             "bundle": self.bundle,
             "backend": self.backend,
@@ -182,9 +178,8 @@ def differences(one: str, other: str) -> list[str]:
 def make_job(
     folder: Path, cameras: Sequence[BagCamera], engine: Engine, options: Options, storage: str
 ) -> Job:
-    """Make the job; RecordingError where the bundle has no such task, or does not take a camera's
-    size."""
-    _check_sizes(cameras, engine, options.fit)
+    """Make the job; RecordingError where the bundle has no such task or refuses a camera's size."""
+    _check_sizes(cameras, engine)
     tasks = _tasks(engine, options.tasks)
     outputs = [
         output
@@ -196,23 +191,16 @@ def make_job(
         cameras=tuple(cameras),
         outputs=tuple(outputs),
         storage=storage,
-        fit=options.fit,
         jpeg_quality=options.jpeg_quality,
         bundle=sha256_of(engine.bundle.folder / HASH_FILE),
         backend=engine.backend,
     )
 
 
-def _check_sizes(cameras: Sequence[BagCamera], engine: Engine, fit: bool) -> None:
+def _check_sizes(cameras: Sequence[BagCamera], engine: Engine) -> None:
     for camera in cameras:
-        if camera.size != engine.input_size and not fit:
-            sends, takes = ("{}x{}".format(*size) for size in (camera.size, engine.input_size))
-            command = engine.bundle.build_command("--size", sends)
-            raise RecordingError(
-                f"{camera.topic} sends {sends}, the bundle {engine.bundle.name} takes {takes}:"
-                f" build one for it ({command}), or add --fit to have the frames scaled and"
-                f" cropped to {takes}"
-            )
+        if problem := engine.refusal(*camera.size):
+            raise RecordingError(f"{camera.topic}: {problem}")
 
 
 def _tasks(engine: Engine, wanted: Sequence[str] | None) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rosbags.interfaces import Connection, Qos
 from rosgraph_msgs.msg import Clock
 
-from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.node.process import keep_image_buffers, ros_node
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.arrivals import message_class
@@ -65,9 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="shift the stamps of headers to the present; equal ones stay equal",
     )
-    fit = parser.add_mutually_exclusive_group()
-    fit.add_argument("--size", type=size_of, metavar="WxH", help="scale and crop the cameras to it")
-    fit.add_argument("--bundle", metavar="NAME", help="... to the size that this bundle takes")
+    add("--size", type=size_of, metavar="WxH", help="scale and crop the cameras to it")
     add("--wait-for", nargs="+", default=[], metavar="TOPIC", help="begin once they are subscribed")
     add("--wait-limit", type=float, default=60.0, metavar="SECONDS", help="... or after that (60)")
 
@@ -88,8 +85,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
         pace = Pace(arguments.rate, arguments.restamp, arguments.clock, arguments.loop)
         size: Size | None = arguments.size
-        if arguments.bundle is not None:
-            size = read_bundle(find_bundle(arguments.bundle)).manifest.input_size
         fitter = None if size is None else Fitter(reader, size, playlist.topics)
         player = Player(node, playlist, pace, fitter)
         wait_for_listeners(node, arguments.wait_for, arguments.wait_limit, player.hold, stopped)

@@ -18,9 +18,6 @@ from unirestore_ros.engine import BundleError, Engine, InferenceError, open_engi
 from unirestore_ros.files import folder_written_beside, written_beside
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.images import (
-    Size,
-    describe_fit,
-    fit_image,
     swap_red_and_blue,
     write_image,
     write_video,
@@ -53,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
                 arguments.bundle, arguments.backend, arguments.device_id, arguments.threads
             ) as engine,
         ):
-            count = restore(engine, arguments.input, arguments.out, arguments.task, arguments.fit)
+            count = restore(engine, arguments.input, arguments.out, arguments.task)
     except (RecordingError, BundleError, InferenceError, OSError) as error:
         _log.error("restore: %s", error)
         return 1
@@ -70,7 +67,6 @@ def _parser() -> argparse.ArgumentParser:
     add("input", type=Path, metavar="IN", help="an image, a folder of images or a video")
     add("out", type=Path, metavar="OUT", help="image, folder or .mp4 to write")
     add("--task", default=DEFAULT_TASK, help=f"whose prompt decodes ({DEFAULT_TASK})")
-    add("--fit", action="store_true", help="scale and crop to the size that the bundle takes")
     add_engine_arguments(parser)
     return parser
 
@@ -91,11 +87,10 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, default=0, metavar="N", help="of the CPU; 0: one a core")
 
 
-def restore(engine: Engine, source: Path, out: Path, task: str, fit: bool) -> int:
+def restore(engine: Engine, source: Path, out: Path, task: str) -> int:
     """Restore what ``source`` is to ``out``, which must be absent or a file; returns how many.
 
-    RecordingError where it cannot be read or written, or has a size that the bundle does not take
-    and ``fit`` is false.
+    RecordingError where it cannot be read or written, or has a size that is refused.
     """
     if task not in engine.tasks:
         raise RecordingError(
@@ -103,7 +98,7 @@ def restore(engine: Engine, source: Path, out: Path, task: str, fit: bool) -> in
         )
     opened = _open(source)
     _check_suffix(out, opened, source)
-    images = _restored_images(engine, opened, task, fit)
+    images = _restored_images(engine, opened, task)
     count = 0
     if opened.fps is not None:
         with written_beside(out) as path:
@@ -139,25 +134,14 @@ def _check_suffix(out: Path, opened: Source, source: Path) -> None:
         raise RecordingError(f"{out} must end in {' or '.join(suffixes)}")
 
 
-def _restored_images(engine: Engine, source: Source, task: str, fit: bool) -> Iterator[np.ndarray]:
+def _restored_images(engine: Engine, source: Source, task: str) -> Iterator[np.ndarray]:
     """Restore each frame, with a progress bar, to (H, W, 3) uint8 BGR."""
-    takes = engine.input_size
-    seen: Size | None = None
+    count = 0
     frames = tqdm(source.frames(), "restoring", source.length, unit="frame")
-    for number, frame in enumerate(frames, 1):
-        size = frame.image.shape[1], frame.image.shape[0]
-        if size != takes and not fit:
-            sizes = ["{}x{}".format(*each) for each in (size, takes)]
-            command = engine.bundle.build_command("--size", sizes[0])
-            raise RecordingError(
-                f"{source.description}: image {number} is {sizes[0]}, the bundle"
-                f" {engine.bundle.name} takes {sizes[1]}: build one for it ({command}), or"
-                f" add --fit to have it scaled and cropped to {sizes[1]}"
-            )
-        if size != seen:
-            seen = size
-            _log.info("%s", describe_fit(size, takes))
-        engine.run_trunk(swap_red_and_blue(fit_image(frame.image, takes)))
+    for count, frame in enumerate(frames, 1):
+        if problem := engine.refusal(frame.image.shape[1], frame.image.shape[0]):
+            raise RecordingError(f"{source.description}: image {count}: {problem}")
+        engine.run_trunk(swap_red_and_blue(frame.image))
         yield swap_red_and_blue(engine.decode(task))
-    if seen is None:
+    if not count:
         raise RecordingError(f"{source.description}: there is no frame in it")

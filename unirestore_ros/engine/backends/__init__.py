@@ -13,6 +13,7 @@ from unirestore_ros.engine.backends import cuda_driver
 from unirestore_ros.engine.backends.cuda_driver import compile_command, device_for
 from unirestore_ros.engine.bundle import Bundle, BundleError
 from unirestore_ros.engine.manifest import BACKENDS
+from unirestore_ros.engine.working_size import Size
 
 AUTO = "auto"
 NAMED_ONLY = ("openvino",)
@@ -37,22 +38,31 @@ class Backend(Protocol):
     name: str
     precision: Mapping[str, str]
     """By part: what it computes in."""
+    size: Size
+    """The padded working size (width, height) that the parts are pinned to."""
+
+    def pin(self, size: Size) -> None:
+        """Pin the parts to another padded working size; where that fails, nothing changes."""
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
-        """Take in an RGB frame (H, W, 3), which is copied, and run what no prompt touches."""
+        """Take in an RGB frame (h, w, 3) of ``size``, which is copied, and run what no prompt
+        touches."""
 
-    def decode(self, task: str) -> NDArray[np.uint8]:
-        """RGB image (H, W, 3) of the last frame; valid until the next ``decode``."""
+    def decode(self, task: str) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        """Compute the last frame's RGB image (h, w, 3) and, where the network predicts it, the
+        detail gain (h, w, 1); valid until the next ``decode``."""
 
     def adapt(self, task: str) -> NDArray[np.float32]:
-        """Features (h, w, c) of the last frame; valid until the task's next ``adapt``."""
+        """Compute features (h/s, w/s, c) of the last frame; valid until the task's next
+        ``adapt``."""
 
     def close(self) -> None:
         """Free what would otherwise stay until Python's garbage collector finds it."""
 
 
-def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int) -> Backend:
-    """Load the parts with the backend of that name, or with the first that ``auto`` finds."""
+def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int, size: Size) -> Backend:
+    """Load the parts with the backend of that name, or with the first that ``auto`` finds, pinned
+    to a padded working size."""
     name = choose_backend(bundle, backend, device_id)
     if missing := missing_package(name):
         raise BundleError(
@@ -63,18 +73,18 @@ def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int) -> 
         device_for(bundle, device_id)  # before TensorRT is touched: without a driver it crashes
         from unirestore_ros.engine.backends.tensorrt_backend import TensorRTBackend
 
-        return TensorRTBackend(bundle, device_id)
+        return TensorRTBackend(bundle, device_id, size)
     if name == "torch":
         from unirestore_ros.engine.backends.torch_backend import TorchBackend
 
-        return TorchBackend(bundle, device_id, threads)
+        return TorchBackend(bundle, device_id, threads, size)
     if name == "openvino":
         from unirestore_ros.engine.backends.openvino_backend import OpenVinoBackend
 
-        return OpenVinoBackend(bundle, threads)
+        return OpenVinoBackend(bundle, threads, size)
     from unirestore_ros.engine.backends.onnx_runtime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle, device_id, threads)
+    return OnnxRuntimeBackend(bundle, device_id, threads, size)
 
 
 def choose_backend(bundle: Bundle, requested: str, device_id: int = 0) -> str:

@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from unirestore_ros.engine.backends.parts import (
+    GAIN,
     PartFile,
     TensorSpec,
-    feature_spec,
-    frame_spec,
+    check_adapter,
+    check_decoder,
+    check_trunk,
+    dimension_sizes,
+    edge_specs,
     physical_cores,
-    prompt_spec,
 )
 from unirestore_ros.engine.bundle import Bundle, InferenceError
 from unirestore_ros.engine.manifest import PARTS
+from unirestore_ros.engine.working_size import Size
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES: Mapping[str, str] = {
@@ -48,47 +52,52 @@ _log = logging.getLogger(__name__)
 
 
 class OnnxRuntimeBackend:
-    """Everything is allocated and bound when it is opened: the trunk writes to fixed tensors, which
-    decoder and adapter read by name, through one binding for each task."""
+    """Everything is allocated and bound when a size is pinned: the trunk writes to fixed tensors,
+    which decoder and adapter read by name, through one binding for each task."""
 
     name = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, device_id: int = 0, threads: int = 0) -> None:
-        self.precision = bundle.manifest.precision
-        device = _Device(device_id)
-        trunk, decoder, adapter = (_Part(bundle, part, device, threads) for part in PARTS)
-        self._trunk, self._decoder, self._adapter = trunk, decoder, adapter
-        image_spec, features_spec = frame_spec(bundle), feature_spec(bundle)
-        trunk.file.check_output("frame", trunk.inputs, image_spec)
-        decoder.file.check_output("image", decoder.outputs, image_spec)
-        adapter.file.check_output("features", adapter.outputs, features_spec)
-        specs = {"frame": image_spec}
-        trunk.file.check_inputs(trunk.inputs, specs)
-        specs |= {"prompt": prompt_spec(bundle), **trunk.outputs}
-        decoder.file.check_inputs(decoder.inputs, specs)
-        adapter.file.check_inputs(adapter.inputs, specs)
+    def __init__(self, bundle: Bundle, device_id: int, threads: int, size: Size) -> None:
+        self._bundle, self.precision = bundle, bundle.manifest.precision
+        self._device = _Device(device_id)
+        self._graphs = [_Graph(bundle, part, self._device, threads) for part in PARTS]
+        self._prompts = {
+            task: self._device.upload(prompt[None]) for task, prompt in bundle.prompts.items()
+        }
+        self.pin(size)
 
-        self._frame = device.allocate(image_spec)
-        made = {name: device.allocate(spec) for name, spec in trunk.outputs.items()}
-        self._trunk_binding = trunk.bind({"frame": self._frame}, made)
-        shared = {**made, "frame": self._frame}
-        image, self._image = _host_tensor(image_spec)
+    def pin(self, size: Size) -> None:
+        edges = edge_specs(self._bundle, size)
+        trunk, decoder, adapter = (graph.pinned(size) for graph in self._graphs)
+        specs = check_trunk(trunk, edges)
+        check_decoder(decoder, edges, specs)
+        check_adapter(adapter, edges, specs)
+
+        tensors = {name: self._device.allocate(spec) for name, spec in trunk.outputs.items()}
+        tensors["frame"] = self._device.allocate(edges.image)
+        self._trunk_binding = trunk.bind(tensors, tensors)
+        decoded = {name: _host_tensor(spec) for name, spec in edges.decoded.items()}
+        self._image = decoded["image"][1]
+        self._gain = decoded[GAIN][1] if GAIN in decoded else None
+        outputs = {name: value for name, (value, _) in decoded.items()}
         self._decodings: dict[str, ort.IOBinding] = {}
         self._adaptings: dict[str, ort.IOBinding] = {}
         self._features: dict[str, NDArray[np.float32]] = {}
-        for task, prompt in bundle.prompts.items():
-            sources = {**shared, "prompt": device.upload(prompt[None])}
-            features, self._features[task] = _host_tensor(features_spec)
-            self._decodings[task] = decoder.bind(sources, {"image": image})
+        for task, prompt in self._prompts.items():
+            sources = {**tensors, "prompt": prompt}
+            features, self._features[task] = _host_tensor(edges.features)
+            self._decodings[task] = decoder.bind(sources, outputs)
             self._adaptings[task] = adapter.bind(sources, {"features": features})
+        self._frame, self.size = tensors["frame"], size
+        self._trunk, self._decoder, self._adapter = trunk, decoder, adapter
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
         self._frame.update_inplace(frame[None])
         self._trunk.run(self._trunk_binding)
 
-    def decode(self, task: str) -> NDArray[np.uint8]:
+    def decode(self, task: str) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         self._decoder.run(self._decodings[task])
-        return self._image
+        return self._image, self._gain
 
     def adapt(self, task: str) -> NDArray[np.float32]:
         self._adapter.run(self._adaptings[task])
@@ -105,9 +114,9 @@ class _Device:
         self._number = number
         self._cuda = _CUDA in ort.get_available_providers()
 
-    def load(self, path: str, options: ort.SessionOptions) -> ort.InferenceSession:
+    def load(self, graph: bytes | str, options: ort.SessionOptions) -> ort.InferenceSession:
         cuda = [(_CUDA, {"device_id": self._number})] if self._cuda else []
-        session = ort.InferenceSession(path, options, [*cuda, _CPU])
+        session = ort.InferenceSession(graph, options, [*cuda, _CPU])
         if self._cuda and _CUDA not in session.get_providers():
             _log.warning("ONNX Runtime's CUDA provider does not start here: running on the CPU")
             self._cuda = False
@@ -124,35 +133,59 @@ class _Device:
         return value
 
 
-class _Part:
-    """A graph, its session, and the tensors that it declares, by name."""
+class _Graph:
+    """A part's file, read once: a bundle may be replaced before the next size is pinned."""
 
     def __init__(self, bundle: Bundle, part: str, device: _Device, threads: int) -> None:
         self.file = PartFile(bundle, f"onnxruntime/{part}.onnx")
+        self._device, self._threads = device, threads
+        path = bundle.folder / self.file.path
+        # Weights beside the graph, as large models have them, are found through its path only.
+        beside = path.with_suffix(".onnx.data")
+        self._content = str(path) if beside.is_file() else path.read_bytes()
+
+    def pinned(self, size: Size) -> _Part:
+        options = session_options(self._threads)
+        sides = dimension_sizes(size)
+        for name, side in sides.items():
+            options.add_free_dimension_override_by_name(name, side)
         try:
-            path = str(bundle.folder / self.file.path)
-            self._session = device.load(path, session_options(threads))
+            return _Part(self.file, self._device.load(self._content, options), sides)
         except ORT_ERRORS as error:
-            built = bundle.manifest.backends["onnxruntime"].version
+            built = self.file.bundle.manifest.backends["onnxruntime"].version
             self.file.refuse(f"onnxruntime {ort.__version__} (built with {built}) says: {error}")
-        self.inputs = self._specs(self._session.get_inputs())
-        self.outputs = self._specs(self._session.get_outputs())
+
+
+class _Part:
+    """The session of a graph that is pinned to a size, and the tensors that it declares."""
+
+    def __init__(
+        self, file: PartFile, session: ort.InferenceSession, sides: Mapping[str, int]
+    ) -> None:
+        self.file, self._session, self._sides = file, session, sides
+        self.inputs = self._specs(session.get_inputs())
+        self.outputs = self._specs(session.get_outputs())
 
     def _specs(self, nodes: Sequence[ort.NodeArg]) -> dict[str, TensorSpec]:
+        """Of inputs or outputs; where ONNX Runtime infers no side, its name tells it."""
+        specs = {}
         for node in nodes:
-            if node.type not in _DTYPES or not all(isinstance(side, int) for side in node.shape):
+            shape = tuple(self._sides.get(side, side) for side in node.shape)
+            if node.type not in _DTYPES or not all(isinstance(side, int) for side in shape):
                 self.file.refuse(f"{node.name} must be of fixed shape, is {node.type} {node.shape}")
-        return {node.name: TensorSpec(_DTYPES[node.type], tuple(node.shape)) for node in nodes}
+            specs[node.name] = TensorSpec(_DTYPES[node.type], shape)
+        return specs
 
     def bind(
         self, sources: Mapping[str, ort.OrtValue], outputs: Mapping[str, ort.OrtValue]
     ) -> ort.IOBinding:
-        """Connect every input to the source of its name, and the outputs given."""
+        """Connect every input to the source of its name, and outputs to the tensors of theirs."""
         binding = self._session.io_binding()
         for name in self.inputs:
             binding.bind_ortvalue_input(name, sources[name])
         for name, value in outputs.items():
-            binding.bind_ortvalue_output(name, value)
+            if name in self.outputs:
+                binding.bind_ortvalue_output(name, value)
         return binding
 
     def run(self, binding: ort.IOBinding) -> None:

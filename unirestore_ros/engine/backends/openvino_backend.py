@@ -9,22 +9,26 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
 from unirestore_ros.engine.backends.parts import (
+    GAIN,
     PartFile,
     TensorSpec,
-    feature_spec,
-    frame_spec,
+    TensorSpecs,
+    check_adapter,
+    check_decoder,
+    check_trunk,
+    edge_specs,
     physical_cores,
-    prompt_spec,
 )
 from unirestore_ros.engine.bundle import Bundle, InferenceError
 from unirestore_ros.engine.manifest import PARTS
+from unirestore_ros.engine.working_size import Size
 
 _CPU = "CPU"
 _HINTS = {"bf16": "bf16", "fp32": "f32"}
@@ -34,47 +38,53 @@ _FEATURES = ("stem", "skip")
 
 
 class OpenVinoBackend:
-    """Everything is allocated and wired when it is opened: decoder and adapter read what the trunk
-    writes, in place. A task's prompt, and where its features go, are set before each run."""
+    """Everything is allocated and connected when a size is pinned: decoder and adapter read what
+    the trunk writes, in place. A task's prompt, and where its features go, are set before each run.
+    """
 
     name = "openvino"
 
-    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, threads: int, size: Size) -> None:
         """In bfloat16 where OpenVINO says that the processor has it, else in float32."""
         precision = "bf16" if "BF16" in _capabilities() else "fp32"
         self.precision: Mapping[str, str] = dict.fromkeys(PARTS, precision)
-        trunk, decoder, adapter = (_Part(bundle, part, precision, threads) for part in PARTS)
-        image, features = frame_spec(bundle), feature_spec(bundle)
-        trunk.file.check_output("frame", trunk.inputs, image)
-        decoder.file.check_output("image", decoder.outputs, image)
-        adapter.file.check_output("features", adapter.outputs, features)
-        specs = {"frame": image}
-        trunk.file.check_inputs(trunk.inputs, specs)
-        specs |= {"prompt": prompt_spec(bundle), **trunk.outputs}
-        decoder.file.check_inputs(decoder.inputs, specs)
-        adapter.file.check_inputs(adapter.inputs, specs)
-
-        self._frame, self._image = _Buffer(image), _Buffer(image)
-        self._features = {task: _Buffer(features) for task in bundle.prompts}
+        self._bundle = bundle
+        self._graphs = [_Graph(bundle, part, precision, threads) for part in PARTS]
         self._prompts = {
             task: ov.Tensor(np.ascontiguousarray(prompt[None]))
             for task, prompt in bundle.prompts.items()
         }
+        self.pin(size)
+
+    def pin(self, size: Size) -> None:
+        edges = edge_specs(self._bundle, size)
+        trunk_graph, decoder_graph, adapter_graph = self._graphs
+        trunk = trunk_graph.pinned({"frame": edges.image})
+        specs = check_trunk(trunk, edges)
+        decoder, adapter = decoder_graph.pinned(specs), adapter_graph.pinned(specs)
+        check_decoder(decoder, edges, specs)
+        check_adapter(adapter, edges, specs)
+
+        self._frame = _Buffer(edges.image)
+        self._decoded = {name: _Buffer(spec) for name, spec in edges.decoded.items()}
+        self._features = {task: _Buffer(edges.features) for task in self._prompts}
         self._trunk, self._decoder, self._adapter = trunk, decoder, adapter
         trunk.set({"frame": self._frame.tensor})
         shared = {"frame": self._frame.tensor, **trunk.made()}
-        decoder.set({**shared, "image": self._image.tensor})
+        decoder.set({**shared, **{name: b.tensor for name, b in self._decoded.items()}})
         adapter.set(shared)
+        self.size = size
         self._warm_up()
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
         self._frame.memory[0] = frame
         self._trunk.run()
 
-    def decode(self, task: str) -> NDArray[np.uint8]:
+    def decode(self, task: str) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         self._decoder.set({"prompt": self._prompts[task]})
         self._decoder.run()
-        return self._image.view
+        gain = self._decoded[GAIN].view if GAIN in self._decoded else None
+        return self._decoded["image"].view, gain
 
     def adapt(self, task: str) -> NDArray[np.float32]:
         features = self._features[task]
@@ -86,8 +96,8 @@ class OpenVinoBackend:
         """Nothing to do: requests and tensors are freed with this object."""
 
     def _warm_up(self) -> None:
-        """Kernels take their memory in the first run. Then what compiling left goes: 17 MB of
-        `tiny`'s."""
+        """Run every part once: kernels take their memory in the first run. Then return to the
+        system what compiling left: 17 MB of `tiny`'s."""
         task = next(iter(self._prompts))
         self._trunk.run()
         self.decode(task)
@@ -106,20 +116,46 @@ class _Buffer:
         self.view.flags.writeable = False
 
 
-class _Part:
-    """A compiled graph, the tensors that it declares, by name, and the one request that runs it."""
+class _Graph:
+    """A part's graph, read once and compiled for each size that is pinned."""
 
     def __init__(self, bundle: Bundle, part: str, precision: str, threads: int) -> None:
         self.file = PartFile(bundle, f"onnxruntime/{part}.onnx")
+        self._precision, self._threads = precision, threads
         try:
-            graph = _core().read_model(bundle.folder / self.file.path)
-            self.inputs, self.outputs = self._specs(graph.inputs), self._specs(graph.outputs)
-            if precision == "bf16":
-                graph = _with_features_in_bfloat16(graph)
-            compiled = _core().compile_model(graph, _CPU, _options(precision, threads))
-            self._request = compiled.create_infer_request()
+            self._graph = _core().read_model(bundle.folder / self.file.path)
         except RuntimeError as error:
-            self.file.refuse(f"OpenVINO {ov.__version__} says: {error}")
+            self._refuse(error)
+
+    def pinned(self, sources: TensorSpecs) -> _Part:
+        """Compile the graph for inputs of these shapes."""
+        try:
+            graph = self._graph.clone()
+            shapes = {
+                port.any_name: list(sources[port.any_name].shape)
+                for port in graph.inputs
+                if port.any_name in sources and port.partial_shape.is_dynamic
+            }
+            if shapes:
+                graph.reshape(shapes)
+            return _Part(self.file, graph, self._precision, self._threads)
+        except RuntimeError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: RuntimeError) -> NoReturn:
+        self.file.refuse(f"OpenVINO {ov.__version__} says: {error}")
+
+
+class _Part:
+    """A graph compiled for one size, its tensors by name, and the one request that runs it."""
+
+    def __init__(self, file: PartFile, graph: ov.Model, precision: str, threads: int) -> None:
+        self.file = file
+        self.inputs, self.outputs = self._specs(graph.inputs), self._specs(graph.outputs)
+        if precision == "bf16":
+            graph = _with_features_in_bfloat16(graph)
+        compiled = _core().compile_model(graph, _CPU, _options(precision, threads))
+        self._request = compiled.create_infer_request()
 
     def _specs(self, ports: Sequence[Any]) -> dict[str, TensorSpec]:
         for port in ports:

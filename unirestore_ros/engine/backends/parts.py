@@ -6,10 +6,15 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from unirestore_ros.engine.bundle import Bundle, BundleError
+from unirestore_ros.engine.working_size import Size
 
+GAIN = "detail_gain"
+"""Name of the decoder's second output."""
+DIMENSION_PARTS = (1, 2, 4, 8, 16, 32, 64)
+"""What sides of the tensors between the parts are fractions of the frame's."""
 _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
@@ -39,8 +44,8 @@ class PartFile:
             f"bundle {self.bundle.folder}: {self.path}: {problem}", self.bundle.build_command()
         )
 
-    def check_output(self, name: str, tensors: TensorSpecs, wanted: TensorSpec) -> None:
-        """Check that the part has an output (or input) of that name, as the manifest has it."""
+    def check_tensor(self, name: str, tensors: TensorSpecs, wanted: TensorSpec) -> None:
+        """Check that the part has an input or output of that name, as the manifest has it."""
         if name not in tensors:
             self.refuse(f"{name} is not among its {', '.join(tensors) or 'tensors'}")
         if tensors[name] != wanted:
@@ -55,20 +60,80 @@ class PartFile:
                 self.refuse(f"its input {name} is {wanted}, but comes as {sources[name]}")
 
 
-def frame_spec(bundle: Bundle) -> TensorSpec:
-    """Of frames and images: (1, H, W, 3) uint8 RGB."""
-    width, height = bundle.manifest.input_size
-    return TensorSpec("uint8", (1, height, width, 3))
+class LoadedPart(Protocol):
+    """A part of a bundle as a backend has loaded it, pinned to a working size."""
+
+    @property
+    def file(self) -> PartFile: ...
+
+    @property
+    def inputs(self) -> TensorSpecs: ...
+
+    @property
+    def outputs(self) -> TensorSpecs: ...
 
 
-def feature_spec(bundle: Bundle) -> TensorSpec:
-    """Of feature maps: (1, h, w, c) float32."""
-    return TensorSpec("float32", (1, *bundle.manifest.feature_shape))
+@dataclasses.dataclass(frozen=True)
+class EdgeSpecs:
+    """The tensors that a backend exchanges with the engine, at a padded working size."""
+
+    image: TensorSpec
+    """Of frame and image: (1, h, w, 3) uint8 RGB."""
+    gain: TensorSpec | None
+    """(1, h, w, 1) float32; None where the decoder predicts no detail gain."""
+    features: TensorSpec
+    """(1, h/s, w/s, c) float32."""
+    prompt: TensorSpec
+    """(1, T, C) float32."""
+
+    @property
+    def decoded(self) -> dict[str, TensorSpec]:
+        """The decoder's outputs by name."""
+        return {"image": self.image} | ({GAIN: self.gain} if self.gain else {})
 
 
-def prompt_spec(bundle: Bundle) -> TensorSpec:
-    """Of prompts: (1, T, C) float32."""
-    return TensorSpec("float32", (1, *bundle.manifest.prompt_shape))
+def edge_specs(bundle: Bundle, size: Size) -> EdgeSpecs:
+    """Return what the parts must take and give at a padded working size (width, height)."""
+    manifest, (width, height) = bundle.manifest, size
+    stride = manifest.stride
+    shape = (1, height // stride, width // stride, manifest.feature_channels)
+    return EdgeSpecs(
+        TensorSpec("uint8", (1, height, width, 3)),
+        TensorSpec("float32", (1, height, width, 1)) if manifest.detail_gain else None,
+        TensorSpec("float32", shape),
+        TensorSpec("float32", (1, *manifest.prompt_shape)),
+    )
+
+
+def check_trunk(trunk: LoadedPart, edges: EdgeSpecs) -> dict[str, TensorSpec]:
+    """Check what the trunk reads; return all that decoder and adapter may read, by name."""
+    trunk.file.check_tensor("frame", trunk.inputs, edges.image)
+    trunk.file.check_inputs(trunk.inputs, {"frame": edges.image})
+    return {"frame": edges.image, "prompt": edges.prompt, **trunk.outputs}
+
+
+def check_decoder(decoder: LoadedPart, edges: EdgeSpecs, sources: TensorSpecs) -> None:
+    for name, spec in edges.decoded.items():
+        decoder.file.check_tensor(name, decoder.outputs, spec)
+    decoder.file.check_inputs(decoder.inputs, sources)
+
+
+def check_adapter(adapter: LoadedPart, edges: EdgeSpecs, sources: TensorSpecs) -> None:
+    adapter.file.check_tensor("features", adapter.outputs, edges.features)
+    adapter.file.check_inputs(adapter.inputs, sources)
+
+
+def dimension_sizes(size: Size) -> dict[str, int]:
+    """Return the sizes of the graphs' symbolic dimensions at a padded working size.
+
+    `height/4` is a quarter of the height, as the exporter names it.
+    """
+    return {
+        f"{name}/{part}": side // part
+        for name, side in zip(("width", "height"), size, strict=True)
+        for part in DIMENSION_PARTS
+        if side % part == 0
+    }
 
 
 def physical_cores() -> int:

@@ -18,14 +18,19 @@ from torch.export.passes import move_to_device_pass
 
 from unirestore_ros.engine.backends import cuda_driver
 from unirestore_ros.engine.backends.parts import (
+    GAIN,
     PartFile,
     TensorSpec,
-    feature_spec,
-    frame_spec,
+    TensorSpecs,
+    check_adapter,
+    check_decoder,
+    check_trunk,
+    edge_specs,
     physical_cores,
-    prompt_spec,
 )
 from unirestore_ros.engine.bundle import Bundle, InferenceError
+from unirestore_ros.engine.manifest import PARTS
+from unirestore_ros.engine.working_size import Size
 
 Tensors = dict[str, Tensor]
 Run = Callable[[], Mapping[str, Tensor]]
@@ -45,32 +50,36 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, bundle: Bundle, device_id: int = 0, threads: int = 0) -> None:
-        self.precision = bundle.manifest.precision
+    def __init__(self, bundle: Bundle, device_id: int, threads: int, size: Size) -> None:
+        self._bundle, self.precision = bundle, bundle.manifest.precision
         self._device = _device(device_id)
         if self._device.type == "cpu":
             torch.set_num_threads(threads or physical_cores())
-        frame, features = frame_spec(bundle), feature_spec(bundle)
-        trunk, decoder, adapter = (
-            _Part(bundle, part, self._device) for part in ("trunk", "decoder", "adapter")
-        )
-        trunk.file.check_output("frame", trunk.inputs, frame)
-        decoder.file.check_output("image", decoder.outputs, frame)
-        adapter.file.check_output("features", adapter.outputs, features)
-
-        self._host_frame = self._host_buffer(frame)
-        self._frame = self._host_frame.to(self._device)
-        self._prompt = torch.zeros(prompt_spec(bundle).shape, device=self._device)
+        self._parts = [_Part(bundle, part, self._device) for part in PARTS]
         self._prompts = {
             task: torch.tensor(prompt[None]).to(self._device)
             for task, prompt in bundle.prompts.items()
         }
-        tensors = {"frame": self._frame, "prompt": self._prompt}
-        self._run_trunk = trunk.wired_to(tensors)
-        self._run_decoder = decoder.wired_to(tensors)
-        self._run_adapter = adapter.wired_to(tensors)
-        self._image = self._host_buffer(frame)
-        self._features = {task: self._host_buffer(features) for task in bundle.prompts}
+        self.pin(size)
+
+    def pin(self, size: Size) -> None:
+        edges = edge_specs(self._bundle, size)
+        trunk, decoder, adapter = self._parts
+        host_frame = self._host_buffer(edges.image)
+        prompt = torch.zeros(edges.prompt.shape, device=self._device)
+        tensors = {"frame": host_frame.to(self._device), "prompt": prompt}
+        run_trunk = trunk.connected(tensors)
+        specs = check_trunk(trunk, edges)
+        run_decoder = decoder.connected(tensors)
+        check_decoder(decoder, edges, specs)
+        run_adapter = adapter.connected(tensors)
+        check_adapter(adapter, edges, specs)
+
+        self._run_trunk, self._run_decoder, self._run_adapter = run_trunk, run_decoder, run_adapter
+        self._host_frame, self._frame, self._prompt = host_frame, tensors["frame"], prompt
+        self._decoded = {name: self._host_buffer(spec) for name, spec in edges.decoded.items()}
+        self._features = {task: self._host_buffer(edges.features) for task in self._prompts}
+        self.size = size
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
         self._host_frame.numpy()[0] = frame
@@ -78,25 +87,22 @@ class TorchBackend:
             self._frame.copy_(self._host_frame, non_blocking=True)
         self._run_trunk()
 
-    def decode(self, task: str) -> NDArray[np.uint8]:
-        return self._fetch(self._run_decoder, task, "image", self._image)
+    def decode(self, task: str) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        self._prompt.copy_(self._prompts[task])
+        made = self._run_decoder()
+        arrays = {name: _fetched(made[name], buffer) for name, buffer in self._decoded.items()}
+        return arrays["image"], arrays.get(GAIN)
 
     def adapt(self, task: str) -> NDArray[np.float32]:
-        return self._fetch(self._run_adapter, task, "features", self._features[task])
+        self._prompt.copy_(self._prompts[task])
+        return _fetched(self._run_adapter()["features"], self._features[task])
 
     def close(self) -> None:
         """Free the programs. Their graphs are full of reference cycles (each node refers to its
         graph), which would keep every weight alive until the collector's next full pass; in a
         process with many other objects that is a long time."""
-        del self._run_trunk, self._run_decoder, self._run_adapter
+        del self._run_trunk, self._run_decoder, self._run_adapter, self._parts
         gc.collect()
-
-    def _fetch(self, run: Run, task: str, output: str, buffer: Tensor) -> NDArray:
-        self._prompt.copy_(self._prompts[task])
-        buffer.copy_(run()[output])  # waits for the device
-        array = buffer.numpy()[0]
-        array.flags.writeable = False
-        return array
 
     def _host_buffer(self, spec: TensorSpec) -> Tensor:
         """Pinned where a device reads or writes it."""
@@ -114,17 +120,14 @@ class _Part:
         except (RuntimeError, ValueError, KeyError) as error:
             built = bundle.manifest.backends["torch"].version
             self.file.refuse(f"PyTorch {torch.__version__} (exported with {built}) says: {error}")
-        specs = {
+        declared = {
             node.name: _spec(node.meta["val"])
             for node in program.graph.nodes
             if isinstance(node.meta.get("val"), Tensor)
         }
-        signature, spec = program.graph_signature, program.call_spec.out_spec
-        self.inputs = {name: specs[name] for name in signature.user_inputs}
-        self.outputs = {
-            name: specs[node]
-            for name, node in zip(spec.context if spec else (), signature.user_outputs, strict=True)
-        }
+        self._declared = {name: declared[name] for name in program.graph_signature.user_inputs}
+        self.inputs: TensorSpecs = self._declared
+        self.outputs: TensorSpecs = {}
         if device.type != "cpu":
             program = move_to_device_pass(program, str(device))
         module = program.module(check_guards=False)
@@ -133,10 +136,18 @@ class _Part:
                 tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
         self._module = _compiled(module, device)
 
-    def wired_to(self, tensors: Tensors) -> Run:
-        """A call that reads its inputs from ``tensors`` and leaves its outputs there too."""
+    def connected(self, tensors: Tensors) -> Run:
+        """Return a call that reads its inputs from ``tensors`` and leaves its outputs there too.
+
+        The part runs once for it: that tells the outputs' shapes at this size.
+        """
+        sources = {name: _spec(tensor) for name, tensor in tensors.items()}
+        self.inputs = {name: self._pinned(name, sources) for name in self._declared}
+        self.file.check_inputs(self.inputs, sources)
         with torch.inference_mode():
-            tensors.update(self._first(tensors))
+            made = self._module(**{name: tensors[name] for name in self.inputs})
+            self.outputs = {name: _spec(tensor) for name, tensor in made.items()}
+            tensors.update(made)
             captured = self._captured(tensors) if self._device.type != "cpu" else None
 
         @torch.inference_mode()
@@ -152,10 +163,14 @@ class _Part:
 
         return run
 
-    def _first(self, tensors: Tensors) -> Tensors:
-        self.file.check_inputs(self.inputs, {n: _spec(tensor) for n, tensor in tensors.items()})
-        outputs: Tensors = self._module(**{name: tensors[name] for name in self.inputs})
-        return outputs
+    def _pinned(self, name: str, sources: TensorSpecs) -> TensorSpec:
+        """Return what is declared of an input, its symbolic sides taken from what it will read."""
+        declared, source = self._declared[name], sources.get(name)
+        if source is None or len(source.shape) != len(declared.shape):
+            return declared
+        sides = zip(declared.shape, source.shape, strict=True)
+        shape = tuple(side if isinstance(side, int) else given for side, given in sides)
+        return TensorSpec(declared.dtype, shape)
 
     def _captured(self, tensors: Tensors) -> torch.cuda.CUDAGraph:
         """The part as one CUDA graph, whose outputs take their place in ``tensors``."""
@@ -174,6 +189,15 @@ class _Part:
 
 def _spec(tensor: Tensor) -> TensorSpec:
     return TensorSpec(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+
+
+def _fetched(result: Tensor, buffer: Tensor) -> NDArray:
+    """Copy a result to a host buffer, which waits for the device; return a view without the batch
+    axis, read-only."""
+    buffer.copy_(result)
+    array = buffer.numpy()[0]
+    array.flags.writeable = False
+    return array
 
 
 def _device(number: int) -> torch.device:

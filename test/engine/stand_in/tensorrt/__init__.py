@@ -5,6 +5,7 @@ An engine is its ONNX file with a word in front. A graph named in BROKEN is refu
 
 import ctypes
 import enum
+import json
 import os
 from pathlib import Path
 
@@ -53,8 +54,23 @@ class IProgressMonitor:
 
 
 class _Context:
-    def __init__(self, session):
-        self._session, self._addresses = session, {}
+    def __init__(self, engine):
+        self._engine, self._session = engine, engine.session
+        self._addresses, self._shapes = {}, {}
+
+    def set_input_shape(self, name, shape):
+        """An engine takes the shapes between those of its profile."""
+        least, _, most = self._engine.profile[name]
+        if not all(a <= b <= c for a, b, c in zip(least, shape, most, strict=True)):
+            return False
+        self._shapes[name] = tuple(shape)
+        for declared, given in zip(self._engine.declared[name], shape, strict=True):
+            if isinstance(declared, str):
+                self._engine.sides[declared.partition("/")[0]] = given * int(declared.split("/")[1])
+        return True
+
+    def get_tensor_shape(self, name):
+        return tuple(self._engine.side(side) for side in self._engine.declared[name])
 
     def set_tensor_address(self, name, address):
         self._addresses[name] = address
@@ -66,9 +82,10 @@ class _Context:
 
     def _array(self, node):
         dtype = np.uint8 if node.type == "tensor(uint8)" else np.float32
-        size = int(np.prod(node.shape)) * np.dtype(dtype).itemsize
+        shape = self._shapes.get(node.name) or self.get_tensor_shape(node.name)
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         block = (ctypes.c_uint8 * size).from_address(self._addresses[node.name])
-        return np.frombuffer(block, dtype).reshape(node.shape)
+        return np.frombuffer(block, dtype).reshape(shape)
 
     def _run(self):
         given = {node.name: self._array(node) for node in self._session.get_inputs()}
@@ -79,9 +96,12 @@ class _Context:
 
 class _Engine:
     def __init__(self, content):
-        self._session = ort.InferenceSession(content)
-        self._inputs = {node.name: node for node in self._session.get_inputs()}
-        self._all = {**self._inputs, **{n.name: n for n in self._session.get_outputs()}}
+        profile, _, graph = content.partition(b"\n")
+        self.profile, self.sides = json.loads(profile), {}
+        self.session = ort.InferenceSession(graph)
+        self._inputs = {node.name: node for node in self.session.get_inputs()}
+        self._all = {**self._inputs, **{n.name: n for n in self.session.get_outputs()}}
+        self.declared = {name: node.shape for name, node in self._all.items()}
         self.num_io_tensors = len(self._all)
 
     def get_tensor_name(self, index):
@@ -94,10 +114,16 @@ class _Engine:
         return DataType(self._all[name].type)
 
     def get_tensor_shape(self, name):
-        return tuple(self._all[name].shape)
+        return tuple(-1 if isinstance(side, str) else side for side in self.declared[name])
+
+    def side(self, side):
+        if isinstance(side, int):
+            return side
+        name, part = side.split("/")
+        return self.sides[name] // int(part)
 
     def create_execution_context(self):
-        return _Context(self._session)
+        return _Context(self)
 
 
 class Runtime:
@@ -154,9 +180,21 @@ class _Cache:
         return self.content + b"+"
 
 
+class _Profile:
+    def __init__(self):
+        self.shapes = {}
+
+    def set_shape(self, name, least, usual, most):
+        self.shapes[name] = [least, usual, most]
+
+
 class _Config:
     def __init__(self):
         self.cache, self.limits, self.progress_monitor = None, {}, None
+        self.profile = _Profile()
+
+    def add_optimization_profile(self, profile):
+        self.profile = profile
 
     def clear_flag(self, flag):
         assert flag is BuilderFlag.TF32
@@ -177,8 +215,28 @@ class _Config:
         return self.cache
 
 
+class _Input:
+    def __init__(self, node):
+        self.name, self._shape = node.name, node.shape
+        self.shape = tuple(-1 if isinstance(side, str) else side for side in node.shape)
+
+    def get_dimension_name(self, axis):
+        return self._shape[axis]
+
+
 class _Network:
     content = b""
+
+    @property
+    def _inputs(self):
+        return [_Input(node) for node in ort.InferenceSession(self.content).get_inputs()]
+
+    @property
+    def num_inputs(self):
+        return len(self._inputs)
+
+    def get_input(self, index):
+        return self._inputs[index]
 
 
 class Builder:
@@ -188,6 +246,9 @@ class Builder:
     def create_network(self, flags=0):
         assert flags == 2, "strongly typed"
         return _Network()
+
+    def create_optimization_profile(self):
+        return _Profile()
 
     def create_builder_config(self):
         return _Config()
@@ -202,4 +263,4 @@ class Builder:
         if os.environ.get("OUT_OF_MEMORY"):
             self._logger.log(ILogger.Severity.ERROR, "no tactic fits the workspace")
             return None
-        return _MAGIC + network.content
+        return _MAGIC + json.dumps(config.profile.shapes).encode() + b"\n" + network.content
