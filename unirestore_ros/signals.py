@@ -27,13 +27,13 @@ def signals_as_exits() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def death_with_parent() -> Callable[[], None]:
-    """Make a function to run in a child before exec, after which the kernel sends it SIGTERM when
-    its parent is gone, even by SIGKILL."""
+def death_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
+    """Return what a child is to run before exec: it then gets this signal when the thread that
+    started it ends, even by SIGKILL."""
     libc = ctypes.CDLL(None)  # loaded here: after the fork there is only the call
 
     def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+        libc.prctl(_PR_SET_PDEATHSIG, int(number))
 
     return ask
 

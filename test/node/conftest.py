@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import ros_fixtures
 from rclpy.context import Context
+from ros_miniature import frame
 from ros_process import NodeProcess
-from ros_station import Station
+from ros_station import Station, image
 
 context = ros_fixtures.context
 miniature = ros_fixtures.miniature
@@ -26,6 +27,8 @@ def node(start_node: ros_fixtures.StartNode, miniature: Path) -> NodeProcess:
 def modules_station(context: Context, node: NodeProcess) -> Iterator[Station]:
     """Kept for a module, because two ROS nodes take a second and more to discover each other."""
     station = Station(context, node.namespace)
+    if station.state() == "active":
+        station.restore_first(image(frame(), "rgb8"))
     yield station
     station.close()
 

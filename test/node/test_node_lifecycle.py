@@ -53,16 +53,21 @@ def activate(station: Station) -> None:
     assert station.change_state(Transition.TRANSITION_ACTIVATE)
 
 
+def restore_first(station: Station) -> None:
+    station.restore_first(image(BGR, "bgr8"))
+
+
 def test_every_transition(unconfigured: Station) -> None:
     station = unconfigured
     name = station.name("image")
     assert station.node.count_publishers(name) == 0
     assert station.change_state(Transition.TRANSITION_CONFIGURE)
     assert station.state() == "inactive"
-    out = station.subscribe("image")
-    camera = station.camera(subscribers=0)
     assert station.change_state(Transition.TRANSITION_ACTIVATE)
     assert station.state() == "active"
+    restore_first(station)
+    out = station.subscribe("image")
+    camera = station.camera()
     np.testing.assert_array_equal(pixels_of(station.exchange(image(BGR, "bgr8"), out)), RESTORED)
     assert station.change_state(Transition.TRANSITION_DEACTIVATE)
     assert station.state() == "inactive"
@@ -108,6 +113,7 @@ def test_compressed_input(unconfigured: Station) -> None:
     try:
         sent = CompressedImage(format="bgr8; png compressed bgr8")
         sent.data.frombytes(cv2.imencode(".png", BGR)[1].tobytes())
+        station.restore_first(sent, "image/compressed")
         out, jpeg = (
             station.subscribe("image"),
             station.subscribe("image/compressed", CompressedImage),

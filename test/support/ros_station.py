@@ -145,6 +145,24 @@ class Station:
 
         return self.wait(answer, "the frame that was sent")
 
+    def restore_first(self, message: Any, topic: str = "image") -> None:
+        """Send a frame until it comes back restored: until then, after its engine was opened or
+        pinned to another size, the node shows the camera's."""
+        image, status = self.subscribe("image"), self.subscribe("status", DiagnosticArray)
+        last = 0.0
+
+        def is_restored() -> bool:
+            nonlocal last
+            if time.monotonic() - last > 0.1:
+                last = time.monotonic()
+                self.send(message, topic)
+            modes = [values_of(array.status[0])["mode"] for array in status.messages]
+            return bool(image.messages) and modes[-1:] == ["restored"]
+
+        self.wait(is_restored, "the first frame that is restored")
+        self.unsubscribe("image", "status")
+        self.drop_camera(topic)
+
     def call(self, kind: type, service: str, request: Any) -> Any:
         """The service's answer. It is asked again where none comes: a server that has not yet
         discovered the client's reader drops its answer."""

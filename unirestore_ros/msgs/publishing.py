@@ -32,11 +32,19 @@ T = TypeVar("T")
 class LatestOnlyWorker(Generic[T]):
     """Handles items in a thread of its own, one at a time; at most one waits, the newest."""
 
-    def __init__(self, handle: Callable[[T], None], name: str) -> None:
+    def __init__(
+        self,
+        handle: Callable[[T], None],
+        name: str,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """``on_error``: called, in the thread, with what ``handle`` or a task raises; without it
+        such an error ends the thread."""
         self._handle = handle
+        self._on_error = on_error
         self._changed = threading.Condition()
         self._waiting: deque[T] = deque(maxlen=1)
-        self._tasks: deque[Callable[[], None]] = deque()
+        self._tasks: deque[Callable[[], object]] = deque()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name=name)
         self._thread.start()
@@ -49,7 +57,7 @@ class LatestOnlyWorker(Generic[T]):
             self._changed.notify()
         return replaced
 
-    def run_between(self, task: Callable[[], None]) -> None:
+    def run_between(self, task: Callable[[], object]) -> None:
         """Call ``task`` in the thread, before the next item."""
         with self._changed:
             self._tasks.append(task)
@@ -61,7 +69,7 @@ class LatestOnlyWorker(Generic[T]):
             self._waiting.clear()
 
     def is_alive(self) -> bool:
-        """False once stopped, or once ``handle`` or a task has raised."""
+        """False once stopped, or once an error has ended the thread."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
@@ -74,9 +82,14 @@ class LatestOnlyWorker(Generic[T]):
 
     def _work(self) -> None:
         while (work := self._next()) is not None:
-            work()
+            try:
+                work()
+            except Exception as error:
+                if self._on_error is None:
+                    raise
+                self._on_error(error)
 
-    def _next(self) -> Callable[[], None] | None:
+    def _next(self) -> Callable[[], object] | None:
         """What to do now; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._tasks or self._waiting or self._stopping)

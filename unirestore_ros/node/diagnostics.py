@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -124,6 +125,16 @@ class ErrorLog:
     def bundle_refused(self, why: str) -> None:
         self.last_error = why
         self._logger.error(why)
+
+    def engine_lost(self, why: str) -> None:
+        self.last_error = why
+        self._logger.error(f"{why}; the camera's picture is shown meanwhile")
+
+    def unforeseen(self, error: Exception) -> None:
+        """Log an error of this program, which is not to end it."""
+        self.last_error = f"{type(error).__name__}: {error}"
+        text = "".join(traceback.format_exception(error))
+        self._logger.error(text, throttle_duration_sec=_LOG_EVERY_S)
 
     def inference_failed(self, why: str) -> None:
         self.last_error = why

@@ -43,17 +43,28 @@ class ModeSwitch:
         self._wanted = False
         self._unanswered_since: float | None = None
         self._successes = 0
+        self._returns_at_once = False
         self._changed_at = now - SHORTEST_STAY_S
         self._unsupported_at = self._changed_at
 
     def set_enabled(self, enabled: bool, now: float) -> None:
         self._enabled = enabled
+        self._returns_at_once = False
         self._apply_settings(now)
 
     def set_problem(self, problem: str | None, now: float) -> None:
         """Say why no frame at all can be restored, such as a bundle that cannot be used."""
         self._problem = problem
+        self._returns_at_once = False
         self._apply_settings(now)
+
+    def engine_is_ready(self, now: float) -> None:
+        """Say that the engine, which was only getting ready, can restore: the first frame that
+        succeeds ends camera mode at once."""
+        self.set_problem(None, now)
+        if self.mode is Mode.CAMERA and self._enabled:
+            self._returns_at_once = True
+            self.reason = "until the first frame is restored"
 
     def set_wanted(self, wanted: bool) -> None:
         """Say whether anyone subscribes to an image or to features; if not, no frame is missed."""
@@ -67,6 +78,7 @@ class ModeSwitch:
         if unsupported is not None:
             self._unsupported_at = now
             self._successes = 0
+            self._returns_at_once = False
             if self._wanted:
                 self._show_camera(unsupported, now)
         elif self._wanted and self._unanswered_since is None:
@@ -82,7 +94,8 @@ class ModeSwitch:
             return
         self._successes = self._successes + 1 if succeeded else 0
         settled = now - max(self._changed_at, self._unsupported_at) >= SHORTEST_STAY_S
-        if self._successes >= FRAMES_TO_RETURN and settled:
+        is_steady = settled and self._successes >= FRAMES_TO_RETURN
+        if is_steady or (succeeded and self._returns_at_once):
             self._change(Mode.RESTORED, "", now)
 
     def check_stall(self, now: float) -> None:
@@ -115,6 +128,7 @@ class ModeSwitch:
         self._changed_at = now
         self._unanswered_since = None
         self._successes = 0
+        self._returns_at_once = False
 
 
 class Fallback:
@@ -158,6 +172,11 @@ class Fallback:
         """Say why no frame at all can be restored; None: nothing prevents it."""
         with self._changing() as now:
             self._switch.set_problem(problem, now)
+
+    def engine_is_ready(self) -> None:
+        """Say that the engine, which was only getting ready, can restore."""
+        with self._changing() as now:
+            self._switch.engine_is_ready(now)
 
     def check_stall(self, wanted: bool) -> None:
         """To be called some times a second; ``wanted``: an image or features have a subscriber."""

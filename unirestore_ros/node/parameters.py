@@ -91,6 +91,33 @@ class Parameters(NodeParameters):
         lowest=10,
         highest=60000,
     )
+    hang_after_ms: int = parameter(
+        2000,
+        "The engine process is ended and started again where a frame takes longer than this, from"
+        " the second frame after each load on",
+        Change.AT_ONCE,
+        unit="ms",
+        lowest=100,
+        highest=600000,
+    )
+    load_timeout_s: int = parameter(
+        120,
+        "The same for opening a bundle, for getting ready for frames of another size, and for the"
+        " first frame after either",
+        Change.AT_ONCE,
+        unit="s",
+        lowest=1,
+        highest=3600,
+    )
+    engine_memory_limit_mb: int = parameter(
+        0,
+        "The engine process is ended and started again where it holds more memory than this; 0: no"
+        " limit",
+        Change.AT_ONCE,
+        unit="MB",
+        lowest=0,
+        highest=1000000,
+    )
     jpeg_quality: int = parameter(
         90, "Quality of ~/image/compressed", Change.AT_ONCE, unit="%", lowest=1, highest=100
     )

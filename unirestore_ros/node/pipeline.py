@@ -1,9 +1,9 @@
 """The way of a frame through the node, in the order in which it happens.
 
 Two threads carry it. The executor's thread reads a frame when it arrives and relays it at once in
-camera mode; it never waits for the engine. The restoring thread takes the newest frame, runs the
-engine, and in restored mode sends each output as soon as it is computed. It works in camera mode
-too, since frames that succeed beside the camera's are what brings restored mode back.
+camera mode; it never waits for the engine. The restoring thread takes the newest frame, has the
+engine process restore it, and in restored mode sends each output as soon as it is computed. It
+works in camera mode too, since frames that succeed beside the camera's bring restored mode back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
-from unirestore_ros.engine import BundleError, Engine, EngineOutput, InferenceError
+from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
 from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, FrameMessages, read_frame
 from unirestore_ros.msgs.cdr import Bytes, MalformedMessage
 from unirestore_ros.msgs.publishing import LatestOnlyWorker
@@ -34,11 +34,15 @@ from unirestore_ros.node.diagnostics import (
     diagnose,
     diagnostic,
 )
-from unirestore_ros.node.engine_holder import EngineHolder
+from unirestore_ros.node.engine_process import EngineLost
 from unirestore_ros.node.fallback import Fallback, Mode
+from unirestore_ros.node.inference import Inference
 from unirestore_ros.node.outputs import CAMERA_INFO, IMAGE, JPEG, STATUS, Demand, Outputs
 from unirestore_ros.node.parameters import Parameters
 from unirestore_ros.tasks import DRIVERS_TASK
+
+# A camera whose size changed again within this time is not trusted to keep it.
+_SETTLED_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,14 @@ class Pipeline:
         self._statistics = Statistics()
         self._ages = AgeClock(node.get_clock(), self._logger)
         self._fallback = Fallback(parameters.fallback_after_ms * 1e-3, self._logger)
-        self._holder = EngineHolder()
-        self._open_bundle()
+        self._inference = Inference()
+        self._pinned_at = float("-inf")
         self._outputs = Outputs(node, parameters)
         # Two, because they keep memory for one thread each.
         self._relay_messages, self._restore_messages = FrameMessages(), FrameMessages()
-        self._worker = LatestOnlyWorker(self._restore, "restore")
+        self._worker = LatestOnlyWorker(self._restore, "restore", self._errors.unforeseen)
         self._input = CameraInput(node, parameters, self._on_image, self._on_info)
-        self._log_bundle()
+        self._worker.run_between(self._open_bundle)
 
     # The way of a frame: in the executor's thread
 
@@ -89,8 +93,11 @@ class Pipeline:
         try:
             frame = read_frame(message, compressed, arrived, self._arrivals, self._camera)
             demand = self._outputs.demand()
-            why_not = self._holder.state.why_not(frame)
-            if self._fallback.frame_arrived(frame.number, demand.frames, why_not):
+            engine = self._inference.state
+            why_not = engine.why_not(frame)
+            # A problem of the engine is known to the fallback, and is none of this frame.
+            unsupported = why_not if engine.problem is None else frame.unsupported
+            if self._fallback.frame_arrived(frame.number, demand.frames, unsupported):
                 self._relay(frame, demand)
         except MalformedMessage as error:
             self._drop_malformed(error)
@@ -129,16 +136,19 @@ class Pipeline:
 
     def _restore(self, frame: CameraFrame) -> None:
         """Restore the newest frame, unless it has become too old while it waited."""
-        engine = self._holder.engine
-        if engine is None or self._holder.state.why_not(frame) is not None:
-            return  # a bundle for other frames was opened since it was offered
+        engine = self._inference.state
+        if engine.why_not(frame) is not None:
+            return  # the engine has changed since the frame was offered
+        if not engine.is_ready_for(frame):
+            self._get_ready(frame)
+            return
         if self._ages.age_s(frame) * 1e3 > self._parameters.max_age_ms:
             if self._fallback.mode is Mode.RESTORED:
                 self._statistics.count_drop(Drop.TOO_OLD)
             self._fallback.frame_tried(succeeded=False)
             return
         began = time.monotonic()
-        succeeded = self._infer(engine, self._job(frame))
+        succeeded = self._infer(self._job(frame))
         duration_ms = (time.monotonic() - began) * 1e3
         if succeeded:
             self._statistics.count_inference(duration_ms)
@@ -147,7 +157,7 @@ class Pipeline:
 
     def _job(self, frame: CameraFrame) -> FrameJob:
         """What is wanted of the frame, by the topics that have subscribers now."""
-        demand, state = self._outputs.demand(), self._holder.state
+        demand, state = self._outputs.demand(), self._inference.state
         tasks = [task for task in self._parameters.tasks if task in state.tasks]
         make, info = self._restore_messages, self._camera_info
         infos: dict[str, CameraInfo] = {}
@@ -161,12 +171,12 @@ class Pipeline:
                 infos[CAMERA_INFO] = make.camera_info(frame, info)
         return FrameJob(frame, demand, demand.engine_outputs(tasks), infos)
 
-    def _infer(self, engine: Engine, job: FrameJob) -> bool:
+    def _infer(self, job: FrameJob) -> bool:
         """Run the engine on one frame and send the subscribed outputs; False where that failed."""
         try:
             if job.outputs:
                 rgb = self._restore_messages.rgb(job.frame)
-                for output, array in engine.run(rgb, job.outputs):
+                for output, array in self._inference.run(rgb, job.outputs, self._parameters):
                     self._send_output(job, output, array)
                     self._send_infos(job)
             self._send_infos(job)
@@ -176,6 +186,10 @@ class Pipeline:
         except InferenceError as error:
             self._statistics.count_drop(Drop.FAILED)
             self._errors.inference_failed(str(error))
+            return False
+        except EngineLost:
+            self._statistics.count_drop(Drop.FAILED)
+            self._engine_lost(self._inference.state.problem)
             return False
         return True
 
@@ -235,8 +249,9 @@ class Pipeline:
     # What the node tells the pipeline
 
     def start(self) -> None:
-        """Begin in the mode that the settings permit."""
-        self._fallback.restart(self._parameters.enabled, self._holder.state.problem)
+        """Begin with the picture that the driver can have."""
+        self._fallback.restart(self._parameters.enabled, self._inference.state.problem)
+        self._worker.run_between(self._engine_changed)  # behind the bundle that is being read
         self.tick()
 
     def stop(self) -> None:
@@ -244,10 +259,11 @@ class Pipeline:
         self._worker.discard()
 
     def close(self) -> None:
-        """Release everything, after the frame that is being restored."""
+        """Release everything, whatever the engine is doing."""
         self.stop()
+        self._inference.interrupt()
         self._worker.stop()
-        self._holder.close()
+        self._inference.close()
         self._outputs.destroy()
 
     def tick(self) -> None:
@@ -255,6 +271,10 @@ class Pipeline:
         demand = self._outputs.demand()
         self._input.update(bool(demand))
         self._fallback.check_stall(demand.frames)
+        if problem := self._inference.watch(self._parameters.engine_memory_limit_mb):
+            self._engine_lost(problem)
+        if self._inference.restart_is_due():
+            self._worker.run_between(self._restart_engine)
 
     def apply(self, parameters: Parameters) -> None:
         """Apply the parameters that may change at run time."""
@@ -267,16 +287,10 @@ class Pipeline:
     def reload(self, finished: Callable[[str | None], None]) -> None:
         """Open the bundle again between two frames; the one before stays in use where that fails.
         Calls ``finished``, in the restoring thread, with what is wrong, or None."""
-
-        def reopen() -> None:
-            error = self._open_bundle()
-            self._fallback.set_problem(self._holder.state.problem)
-            finished(error)
-
-        self._worker.run_between(reopen)
+        self._worker.run_between(lambda: finished(self._open_bundle()))
 
     def diagnose(self, is_active: bool) -> Diagnosis:
-        engine, silence = self._holder.state, self._input.silence()
+        engine, silence = self._inference.state, self._input.silence()
         if silence:
             self._errors.input_silent(silence)
         health = Health(
@@ -284,7 +298,7 @@ class Pipeline:
             mode=self._fallback.mode,
             reason=self._fallback.reason,
             enabled=self._parameters.enabled,
-            bundle_problem=engine.problem,
+            bundle_problem=engine.problem if engine.is_fault else None,
             missing_tasks=engine.missing(self._parameters.tasks),
             thread_died=not self._worker.is_alive(),
             silence=silence,
@@ -302,21 +316,61 @@ class Pipeline:
     def _on_info(self, message: CameraInfo) -> None:
         self._camera_info = message
 
+    # The engine: in the restoring thread, but for `_engine_lost`
+
     def _open_bundle(self) -> str | None:
-        """Open the bundle that the parameters name; returns why it cannot be used, or None."""
+        """Open the bundle that the parameters name, while the camera's frames are shown; returns
+        why it cannot be used, or None."""
+        self._fallback.set_problem("the bundle is being read")
         try:
-            self._holder.open(self._parameters)
-        except BundleError as error:
-            self._errors.bundle_refused(str(error))
-            return str(error)
+            self._inference.open(self._parameters)
+        except (BundleError, EngineLost) as error:
+            problem = self._inference.state.problem or str(error)
+            if not self._inference.is_interrupted:
+                self._errors.bundle_refused(problem)
+            self._engine_changed()
+            return problem
+        self._log_bundle()
+        self._engine_changed()
         return None
 
+    def _restart_engine(self) -> None:
+        """Open the bundle again after a fault: only frames in a row then end camera mode."""
+        if self._open_bundle() is None:
+            self._fallback.set_problem(None)
+
+    def _get_ready(self, frame: CameraFrame) -> None:
+        """Pin the engine to frames of another size, while the camera's are shown."""
+        self._fallback.set_problem(f"getting ready for {frame.width}x{frame.height} frames")
+        before, self._pinned_at = self._pinned_at, time.monotonic()
+        try:
+            self._inference.get_ready(frame, self._parameters.load_timeout_s)
+        except EngineLost:
+            self._engine_lost(self._inference.state.problem)
+            return
+        self._engine_changed()
+        if self._pinned_at - before < _SETTLED_S:
+            self._fallback.set_problem(None)  # not at once: the next frame may have another size
+
+    def _engine_changed(self) -> None:
+        """Leave camera mode with the next frame that is restored, where frames can be now."""
+        problem = self._inference.state.problem
+        if problem is None:
+            self._fallback.engine_is_ready()
+        else:
+            self._fallback.set_problem(problem)
+
+    def _engine_lost(self, problem: str | None) -> None:
+        """Show the camera's frames until there is another engine process."""
+        if not self._inference.is_interrupted:
+            self._errors.engine_lost(problem or "")
+        self._fallback.set_problem(problem)
+
     def _log_bundle(self) -> None:
-        engine = self._holder.state
-        if engine.problem is None:
-            self._logger.info(
-                f"bundle {engine.folder} ({engine.backend}, tasks {', '.join(engine.tasks)})"
-                f" restores {self._input.topic}"
-            )
+        engine = self._inference.state
+        self._logger.info(
+            f"bundle {engine.folder} ({engine.backend}, tasks {', '.join(engine.tasks)})"
+            f" restores {self._input.topic}"
+        )
         if missing := engine.missing(self._parameters.tasks):
             self._logger.error(missing)

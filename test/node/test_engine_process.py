@@ -1,0 +1,182 @@
+"""The engine process: what it answers, and how each of its ends is told from the others."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_faults import EngineFaults
+from ros_miniature import TRUNK_FAILS, expected_features, expected_image, frame
+
+from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
+from unirestore_ros.engine.channel import ChannelError, SharedMemory
+from unirestore_ros.node.engine_process import EngineLost, EngineProcess
+
+IMAGE = EngineOutput("image", "perception")
+FEATURES = EngineOutput("features", "segmentation")
+LIMIT_S = 60.0
+
+
+@pytest.fixture
+def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineFaults:
+    faults = EngineFaults(tmp_path / "faults")
+    monkeypatch.setattr(sys, "path", [str(faults.folder), *sys.path])
+    return faults
+
+
+@pytest.fixture
+def process(miniature: Path) -> Iterator[EngineProcess]:
+    process = EngineProcess()
+    opened(process, miniature)
+    yield process
+    process.close()
+
+
+def opened(process: EngineProcess, bundle: Path) -> dict[str, object]:
+    return process.open(LIMIT_S, bundle=str(bundle), backend="onnxruntime", device_id=0, threads=1)
+
+
+def run(process: EngineProcess, rgb: np.ndarray, limit_s: float = LIMIT_S) -> np.ndarray:
+    ((_, image),) = process.run(rgb, [IMAGE], limit_s)
+    return image
+
+
+def test_it_restores_frames_of_any_size(process: EngineProcess) -> None:
+    for size in ((64, 48), (48, 48), (32, 64), (64, 48)):
+        rgb = frame(seed=1, size=size)
+        process.pin(*size, LIMIT_S)
+        results = process.run(rgb, [IMAGE, FEATURES], LIMIT_S)
+        output, image = next(results)
+        assert output == IMAGE
+        np.testing.assert_array_equal(image, expected_image(rgb))
+        output, features = next(results)
+        assert output == FEATURES
+        np.testing.assert_allclose(features, expected_features(rgb, "segmentation"), atol=1e-3)
+        assert next(results, None) is None
+
+
+def test_a_frame_given_up_half_way_leaves_no_answer_behind(process: EngineProcess) -> None:
+    one, other = frame(seed=1), frame(seed=2)
+    next(process.run(one, [IMAGE, FEATURES], LIMIT_S))
+    np.testing.assert_array_equal(run(process, other), expected_image(other))
+
+
+def test_a_network_that_fails_does_not_end_the_process(process: EngineProcess) -> None:
+    with pytest.raises(InferenceError, match=r"trunk\.onnx"):
+        run(process, frame(failing=TRUNK_FAILS))
+    np.testing.assert_array_equal(run(process, frame()), expected_image(frame()))
+
+
+def test_a_bundle_that_cannot_be_used(tmp_path: Path) -> None:
+    process = EngineProcess()
+    with pytest.raises(BundleError, match=r"there is no such folder; fix: python -m"):
+        opened(process, tmp_path / "nowhere")
+    process.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("raise MemoryError", "the engine process ended with MemoryError: planted"),
+        ("raise KeyError", "the engine process ended with KeyError: 'planted'"),
+        ("crash", "the engine process was ended by SIGSEGV"),
+        ("exit", "the engine process ended with exit status 3"),
+        ("sleep 600", r"did not answer within 0\.5 s, and was ended"),
+    ],
+)
+def test_each_end_is_named(
+    faults: EngineFaults, process: EngineProcess, fault: str, told: str
+) -> None:
+    faults.plant(fault)
+    with pytest.raises(EngineLost, match=told):
+        run(process, frame(), limit_s=0.5 if fault.startswith("sleep") else LIMIT_S)
+    assert process.why_ended() is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_a_signal_is_named(process: EngineProcess, number: signal.Signals) -> None:
+    os.kill(process.pid, number)
+    with pytest.raises(EngineLost, match=f"was ended by {number.name}"):
+        run(process, frame())
+
+
+def test_out_of_memory(process: EngineProcess) -> None:
+    """Of address space: the frame does not fit the process any more."""
+    in_use = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
+    limit = in_use * os.sysconf("SC_PAGE_SIZE") + (1 << 20)
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+    with pytest.raises((EngineLost, InferenceError)):
+        for _ in range(3):
+            process.pin(1280, 1024, LIMIT_S)
+            run(process, frame(size=(1280, 1024)))
+
+
+def test_a_fault_while_a_bundle_is_opened(faults: EngineFaults, miniature: Path) -> None:
+    process = EngineProcess()
+    faults.plant("raise RecursionError")
+    with pytest.raises(EngineLost, match="RecursionError: planted"):
+        opened(process, miniature)
+    process.close()
+
+
+def test_it_ends_with_the_node(miniature: Path) -> None:
+    """Even with a node that is killed, and while it is stopped itself."""
+    script = (
+        "import sys, time; from unirestore_ros.node.engine_process import EngineProcess;"
+        "process = EngineProcess(); print(process.pid, flush=True); time.sleep(600)"
+    )
+    for stopped in (False, True):
+        node = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        assert node.stdout is not None
+        engine = int(node.stdout.readline())
+        if stopped:
+            os.kill(engine, signal.SIGSTOP)
+        node.kill()
+        node.wait()
+        node.stdout.close()
+        end = time.monotonic() + LIMIT_S
+        while is_running(engine):
+            assert time.monotonic() < end, "the engine process outlives the node"
+            time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def test_nothing_is_left_open(miniature: Path) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = descriptors()
+    for _ in range(3):
+        process = EngineProcess()
+        opened(process, miniature)
+        run(process, frame())
+        process.close()
+    assert descriptors() == before
+
+
+def test_shared_memory_takes_no_array_that_does_not_fit() -> None:
+    memory = SharedMemory.create()
+    first = memory.array(0, (4, 4, 3), np.uint8)
+    first[:] = 7
+    memory.array(4096, (512, 512), np.float32)[:] = 1.0  # grows; the first view stays
+    assert (memory.array(0, (4, 4, 3), np.uint8) == 7).all() and (first == 7).all()
+    for offset, shape in ((-64, (4, 4)), (1, (4, 4)), (0, (0, 4)), (0, (1 << 20, 1 << 20))):
+        with pytest.raises(ChannelError):
+            memory.array(offset, shape, np.float32)
+    memory.close()
+    memory.close()
