@@ -152,3 +152,22 @@ def test_an_image_of_the_canvas_size_is_not_blurred() -> None:
     canvas = compose(dataclasses.replace(SCENE, image=noise, camera=None), SIZE)
     assert np.array_equal(canvas[:-STRIP], noise)
     assert cv2.Laplacian(canvas, cv2.CV_64F).std() > 0
+
+
+def test_no_picture_says_why() -> None:
+    said = drawn(image=None, status=FrameStatus.NO_PICTURE, reason="encoding 'h264' " + 40 * "x ")
+    assert strip_colour(said) == COLOURS[FrameStatus.NO_PICTURE]
+    other = drawn(image=None, status=FrameStatus.NO_PICTURE, reason="encoding '16UC1'")
+    middle = np.s_[200:500]
+    assert (said[middle] != other[middle]).any()
+    assert (said[middle, :10] == said[0, 0]).all() and (said[middle, -10:] == said[0, 0]).all()
+
+
+def test_an_unknown_age_is_not_given_as_a_figure() -> None:
+    """Whatever has passed since the frame arrived."""
+    note = "age unknown: camera clock is 12.0 s behind"
+    one, other = (drawn(age_note=note, age_ms=age) for age in (20.0, 209.0))
+    np.testing.assert_array_equal(one, other)
+    assert (one != drawn()).any()
+    stale = [drawn(status=FrameStatus.STALE, age_note=note, age_ms=age) for age in (900.0, 12000.0)]
+    np.testing.assert_array_equal(*stale)

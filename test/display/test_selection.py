@@ -27,6 +27,7 @@ CAMERA = StatusReport(Mode.CAMERA, "disabled")
 class Frame:
     kind: str
     captured: float
+    refused: str | None = None
 
 
 class Drive:
@@ -225,3 +226,21 @@ def test_queues_are_bounded() -> None:
         matcher.add_report(number, RESTORED, 0.0)
         matcher.add_frame(-number - 1, number, 0.0)
     assert len(matcher._reports) <= 32 and len(matcher._frames) <= 9
+
+
+def test_frames_of_one_stamp_are_paired_in_their_order() -> None:
+    """As of a camera whose stamps are all zero."""
+    matcher = StatusMatcher[str]()
+    assert matcher.add_report(0, CAMERA, 100.0) == []
+    assert matcher.add_report(0, RESTORED, 100.01) == []
+    assert matcher.add_frame(0, "first", 100.02) == [("first", CAMERA)]
+    assert matcher.add_frame(0, "second", 100.03) == [("second", RESTORED)]
+    assert matcher.add_frame(0, "third", 100.04) == []
+    assert matcher.add_report(0, CAMERA, 100.05) == [("third", CAMERA)]
+
+
+def test_a_report_whose_frame_was_lost_is_not_the_next_ones() -> None:
+    matcher = StatusMatcher[str]()
+    matcher.add_report(0, CAMERA, 100.0)
+    matcher.add_report(0, RESTORED, 102.0)
+    assert matcher.add_frame(0, "frame", 102.01) == [("frame", RESTORED)]

@@ -133,3 +133,15 @@ def test_memory_is_bounded_whatever_the_rate() -> None:
     for n in range(100):
         history.add(buffered(flat(0), captured=float(n)))
     assert len(history._frames) == 10
+
+
+def test_of_equal_stamps_the_newest_is_taken(sources: Sources) -> None:
+    camera = [buffered(flat(level), captured=NOW, number=level) for level in (1, 2, 3)]
+    for each in camera:
+        sources.add_camera_frame(each)
+    for number in (7, 8):
+        sources.add_boxes(Boxes(0, (Box(0, 0, 1, 1, str(number), (0, 0, 0)),)))
+    show(sources, buffered(flat(9), captured=NOW, number=9))
+    snapshot = sources.snapshot()
+    assert snapshot.driver_input is camera[-1]
+    assert snapshot.boxes is not None and snapshot.boxes.boxes[0].text == "8"

@@ -8,16 +8,11 @@ import time
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from rclpy.clock import ClockType, ROSClock
-from rclpy.serialization import serialize_message
-from rclpy.time import Time
-from ros_station import image
 
-from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
-from unirestore_ros.node.diagnostics import AgeClock, Drop, Health, Statistics, diagnose
+from unirestore_ros.node import diagnostics
+from unirestore_ros.node.diagnostics import Drop, Health, Statistics, diagnose
 from unirestore_ros.node.fallback import Mode
 
-NOW_S = 1000.0
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 WELL = Health(is_active=True, mode=Mode.RESTORED, reason="", enabled=True)
 
@@ -54,45 +49,75 @@ def test_the_state_is_among_the_values() -> None:
     assert diagnose(WELL, {"mode": "restored"}).values == {"state": "active", "mode": "restored"}
 
 
-class Log:
-    """Takes the place of the node's logger, and remembers."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
-
-
-def simulated(seconds: float) -> ROSClock:
-    clock = ROSClock()
-    clock._set_ros_time_is_active(True)
-    clock.set_ros_time_override(
-        Time(nanoseconds=round(seconds * 1e9), clock_type=ClockType.ROS_TIME)
+def test_an_unknown_age_is_said_in_both_modes() -> None:
+    note = "age unknown: camera clock is 12.0 s behind"
+    assert dataclasses.replace(WELL, age_note=note).assess() == (WARN, note)
+    disabled = dataclasses.replace(
+        WELL, age_note=note, mode=Mode.CAMERA, reason="disabled", enabled=False
     )
-    return clock
+    assert disabled.assess() == (WARN, f"camera mode: disabled; {note}")
 
 
-def frame(stamp_s: float, arrived_ago: float = 0.25) -> CameraFrame:
-    message = image(np.zeros((2, 2, 3), np.uint8), "rgb8")
-    message.header.stamp = Time(nanoseconds=round(stamp_s * 1e9)).to_msg()
-    return read_frame(serialize_message(message), False, time.monotonic() - arrived_ago, 0)
+def test_several_warnings_are_all_said() -> None:
+    health = dataclasses.replace(
+        WELL, age_note="age unknown: x", too_slow="only 2", recent_drops="d"
+    )
+    assert health.assess() == (WARN, "age unknown: x; only 2; d")
+    camera = dataclasses.replace(health, mode=Mode.CAMERA, reason="a stall")
+    assert camera.assess() == (WARN, "camera mode: a stall; age unknown: x")
 
 
-@pytest.mark.parametrize("age", [0.0, 0.4, 9.9])
-def test_age_is_the_nodes_clock_minus_the_stamp(age: float) -> None:
-    ages = AgeClock(simulated(NOW_S), log := Log())
-    assert ages.age_s(frame(NOW_S - age)) == pytest.approx(age, abs=1e-6)
-    assert log.warnings == []
+class Drive:
+    """Counts a camera's frames and the restored ones over simulated seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.statistics = Statistics()
+        monkeypatch.setattr(diagnostics.time, "monotonic", lambda: self.now)
+
+    def go(
+        self, seconds: int, camera_hz: int, restored_hz: float, is_restoring: bool = True
+    ) -> list[str | None]:
+        """What is said at the end of each second."""
+        said = []
+        due = 0.0
+        for _ in range(seconds):
+            for _ in range(camera_hz):
+                self.now += 1 / camera_hz
+                self.statistics.count_arrival(self.now)
+                due += restored_hz / camera_hz
+                if due >= 1:
+                    due -= 1
+                    self.statistics.count_inference(20.0)
+            said.append(self.statistics.too_slow(is_restoring))
+        return said
 
 
-@pytest.mark.parametrize("age", [-0.001, -60.0, 10.1, 1e8])
-def test_a_stamp_that_cannot_be_right_counts_from_arrival_with_one_warning(age: float) -> None:
-    ages = AgeClock(simulated(2e8), log := Log())
-    for _ in range(3):
-        assert ages.age_s(frame(2e8 - age)) == pytest.approx(0.25, abs=0.2)
-    (warning,) = log.warnings
-    assert "ages count from arrival" in warning
+def test_restoring_less_than_half_of_the_frames_for_5_s_is_too_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drive = Drive(monkeypatch)
+    assert drive.go(10, 30, 20) == [None] * 10
+    said = drive.go(12, 30, 2)
+    assert said[:5] == [None] * 5
+    assert said[-1] is not None and "only 2.0 of the camera's 30.0 frames/s" in said[-1]
+    assert "~/set_enabled" in said[-1]
+    assert drive.go(5, 30, 20)[-1] is None
+
+
+@pytest.mark.parametrize(("camera_hz", "restored_hz"), [(30, 16), (10, 10), (30, 15.5)])
+def test_fast_enough(monkeypatch: pytest.MonkeyPatch, camera_hz: int, restored_hz: float) -> None:
+    assert set(Drive(monkeypatch).go(12, camera_hz, restored_hz)) == {None}
+
+
+def test_no_restoring_is_not_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    drive = Drive(monkeypatch)
+    assert set(drive.go(12, 30, 1, is_restoring=False)) == {None}
+    assert set(drive.go(4, 30, 1)) == {None}
+
+
+def test_restoring_nothing_at_all_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Drive(monkeypatch).go(9, 30, 0)[-1] is not None
 
 
 def test_values() -> None:

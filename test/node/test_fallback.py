@@ -296,6 +296,22 @@ def test_a_restart_keeps_what_prevents_restoring(
     assert (fallback.mode, fallback.reason) == (Mode.CAMERA, reason)
 
 
+def may_send_converted(fallback: Fallback, number: int) -> bool:
+    with fallback.sending_camera(number) as allowed:
+        return allowed
+
+
+def test_no_converted_frame_is_sent_after_a_newer_restored_one() -> None:
+    """Converting takes time, in which restored mode may return."""
+    fallback = new_fallback()
+    fallback.set_enabled(False)
+    assert relayed(fallback, 1) and relayed(fallback, 2)
+    assert may_send_converted(fallback, 1)
+    fallback.restart(enabled=True, problem=None)
+    assert not relayed(fallback, 3) and sent(fallback, 3)
+    assert not may_send_converted(fallback, 2)
+
+
 def test_changes_are_logged() -> None:
     fallback = Fallback(FALLBACK, log := Log())
     fallback.set_problem("no bundle")

@@ -18,6 +18,7 @@ COLOURS: dict[FrameStatus, Colour] = {
     FrameStatus.RESTORED: (92, 160, 40),
     FrameStatus.CAMERA: (20, 150, 240),
     FrameStatus.UNCONFIRMED: (20, 150, 240),
+    FrameStatus.NO_PICTURE: (54, 54, 226),
     FrameStatus.STALE: (54, 54, 226),
     FrameStatus.WAITING: (110, 100, 92),
 }
@@ -43,6 +44,9 @@ class Scene:
     divider: float = 0.5
     """Where the split view divides, from 0 to 1."""
     age_ms: float | None = None
+    """Since the camera took it; where that is unknown, since it arrived."""
+    age_note: str = ""
+    """Why the age is unknown; empty where it is known."""
     fps: float | None = None
     tasks: tuple[str, ...] = ()
     """Machine tasks that are being computed."""
@@ -57,7 +61,7 @@ def compose(scene: Scene, size: tuple[int, int]) -> Pixels:
     strip = max(36, height // 10)
     stage = canvas[: height - strip]
     if scene.image is None:
-        _write(stage, scene.reason or "no image yet", _GREY)
+        _write_reason(stage, scene)
     elif scene.view is View.SIDE:
         middle = width // 2
         _draw_image(scene, scene.camera, stage[:, : middle - 1], "camera")
@@ -65,7 +69,7 @@ def compose(scene: Scene, size: tuple[int, int]) -> Pixels:
     else:
         _draw_image(scene, scene.image, stage)
     if scene.image is not None and scene.status is FrameStatus.STALE:
-        _mark_stale(stage, scene.age_ms)
+        _mark_stale(stage, None if scene.age_note else scene.age_ms)
     _draw_strip(canvas[height - strip :], scene)
     return canvas
 
@@ -146,6 +150,15 @@ def _write(
     draw_text(stage, text, (max(0, left), foot), size, colour, bold)
 
 
+def _write_reason(stage: Pixels, scene: Scene) -> None:
+    """Write why there is nothing to see."""
+    text = scene.reason or "no image yet"
+    if scene.status is FrameStatus.NO_PICTURE:
+        text = f"{scene.status.value}: {text}"
+    size = max(16, stage.shape[0] // 24)
+    _write(stage, _shortened(text, size, stage.shape[1] - 2 * size), _GREY)
+
+
 def _draw_name(image: Pixels, name: str, left: bool) -> None:
     """Write a name into an upper corner, on a darkened patch so that it is legible on snow."""
     size = max(14, image.shape[0] // 30)
@@ -167,12 +180,13 @@ def _draw_strip(strip: Pixels, scene: Scene) -> None:
     strip[:, :pill] = COLOURS[scene.status]
     draw_text(strip, status, (margin, foot), size, _WHITE, bold=True)
     fps = "-" if scene.fps is None else f"{scene.fps:.0f}"
-    age = "-" if scene.age_ms is None else f"{scene.age_ms:.0f}"
-    figures = f"{fps} fps   {age} ms"
+    age = "- ms" if scene.age_ms is None else f"{scene.age_ms:.0f} ms"
+    figures = f"{fps} fps   {'age unknown' if scene.age_note else age}"
     right = width - text_width(figures, size, bold=True) - margin
     draw_text(strip, figures, (right, foot), size, _WHITE, bold=True)
     is_restored = scene.status is FrameStatus.RESTORED
     text = "  ".join(scene.tasks) if is_restored else scene.reason
+    text = "   ".join(filter(None, (scene.age_note, text)))
     text = _shortened(text, small, right - pill - 2 * margin)
     draw_text(strip, text, (pill + margin, baseline(0, height, small)), small, _GREY)
 

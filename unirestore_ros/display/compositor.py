@@ -96,18 +96,19 @@ class Compositor:
     def _update(self, _: None) -> None:
         began = time.monotonic()
         snapshot = self._sources.snapshot()
-        frame = snapshot.driver.frame
+        frame = _shown_frame(snapshot.driver)
         is_new = frame is not None and frame.frame.number != self._last_number
         if frame is not None and is_new:
             self._last_number = frame.frame.number
             with self._lock:
                 self._shown.add(0.0, snapshot.now)
+        if not self._decodes(frame):
+            return
         try:
             made = self._update_page(snapshot)
             made = self._update_canvas(snapshot) or made
         except MalformedMessage as error:
-            text = f"an image that cannot be shown: {error}"
-            self._logger.warning(text, throttle_duration_sec=_LOG_EVERY_S)
+            self._warn(f"an image that cannot be shown: {error}")
             return
         if frame is None or not is_new or not made:
             return
@@ -116,6 +117,24 @@ class Compositor:
             starts = {"age": frame.captured, "compose": began, "share": frame.frame.arrived}
             for name, start in starts.items():
                 self._timings[name].add((ended - start) * 1e3, ended)
+
+    def _decodes(self, frame: BufferedFrame | None) -> bool:
+        """Take back a frame that does not decode, so that another is shown, or that there is none;
+        returns whether it decodes."""
+        if frame is None or not self._outputs.is_watched():
+            return True
+        try:
+            _ = frame.pixels
+        except MalformedMessage as error:
+            self._warn(f"an image that cannot be shown: {error}")
+            frame.refused = str(error)
+            self._sources.add_refused_frame(frame)
+            self.wake()
+            return False
+        return True
+
+    def _warn(self, text: str) -> None:
+        self._logger.warning(text, throttle_duration_sec=_LOG_EVERY_S)
 
     def _update_page(self, snapshot: Snapshot) -> bool:
         """Make the packets of the streams that have clients; return whether there was one to make.
@@ -130,12 +149,13 @@ class Compositor:
         made = False
         for stream in wanted:
             selected = snapshot.camera if stream is Stream.CAMERA else snapshot.driver
-            if selected.frame is None:
+            frame = _shown_frame(selected)
+            if frame is None:  # the state says why
                 continue
-            key = selected.frame.frame.number, selected.status, self._overlays_due(snapshot)
+            key = frame.frame.number, selected.status, self._overlays_due(snapshot)
             if self._sent_to_page.get(stream) != key:
                 self._sent_to_page[stream] = key
-                hub.publish(stream, self._packet(stream, selected, selected.frame, snapshot))
+                hub.publish(stream, self._packet(stream, selected, frame, snapshot))
                 made = True
         return made
 
@@ -163,6 +183,7 @@ class Compositor:
             "status": selected.status.value,
             "reason": selected.reason,
             "age_ms": round((now - frame.captured) * 1e3, 1),
+            "age_note": frame.age_note,
             "made": round(now * 1e3, 1),
             "boxes": [box.as_list() for box in boxes],
         }
@@ -192,10 +213,11 @@ class Compositor:
             view=view,
             status=status,
             reason=selected.reason,
-            image=frame.pixels,
+            image=None if status is FrameStatus.NO_PICTURE else frame.pixels,
             camera=None if camera is None else camera.pixels,
             divider=parameters.divider / 100,
             age_ms=(now - frame.captured) * 1e3,
+            age_note=frame.age_note,
             fps=self.rate_hz(),
             tasks=self.tasks,
             boxes=boxes,
@@ -245,3 +267,8 @@ class Compositor:
             for overlay in (snapshot.boxes, snapshot.area)
         )
         return boxes, area
+
+
+def _shown_frame(selected: Selected[BufferedFrame]) -> BufferedFrame | None:
+    """The frame whose pixels are to be shown; None where there is none."""
+    return None if selected.status is FrameStatus.NO_PICTURE else selected.frame

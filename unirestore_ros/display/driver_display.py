@@ -35,6 +35,7 @@ _LEVELS = {
     FrameStatus.CAMERA: DiagnosticStatus.WARN,
     FrameStatus.UNCONFIRMED: DiagnosticStatus.WARN,
     FrameStatus.WAITING: DiagnosticStatus.WARN,
+    FrameStatus.NO_PICTURE: DiagnosticStatus.ERROR,
     FrameStatus.STALE: DiagnosticStatus.ERROR,
 }
 # Values of the restorer's diagnostics that the page shows.
@@ -173,6 +174,9 @@ class DriverDisplay(Node):
         message = ": ".join(filter(None, (driver.status.value, driver.reason)))
         if self._inputs.restorers > 1:
             level, message = max(level, DiagnosticStatus.WARN), f"{self._namesakes()}; {message}"
+        if driver.frame is not None and driver.frame.age_note:
+            level = max(level, DiagnosticStatus.WARN)
+            message = f"{message}; {driver.frame.age_note}"
         if not self._outputs.is_watched():
             level, message = DiagnosticStatus.OK, "nobody watches"
         clients = 0 if self._page is None else len(self._page.hub.clients)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,13 +20,15 @@ from unirestore_ros.display.overlay import read_area, read_boxes
 from unirestore_ros.display.parameters import DisplayParameters
 from unirestore_ros.display.selection import StatusReport
 from unirestore_ros.display.sources import BufferedFrame, Sources
-from unirestore_ros.msgs.camera_frame import read_frame
+from unirestore_ros.msgs.ages import AgeClock
+from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, read_frame
 from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame, view_image
 from unirestore_ros.msgs.subscribing import OnDemandSubscription
-from unirestore_ros.node.diagnostics import AgeClock
+from unirestore_ros.node.diagnostics import AGE_NOTE
 from unirestore_ros.node.fallback import Mode
 
 _LOG_EVERY_S = 5.0
+_KEPT_ARRIVALS = 64
 _MODES = {mode.value: mode for mode in Mode}
 _SILENT_AFTER_S = 3.0
 _ANSWER_WITHIN_S = 5.0
@@ -57,7 +59,11 @@ class Inputs:
         """How many nodes publish the restorer's image."""
         self._node = node
         self._logger = node.get_logger()
-        self._ages = AgeClock(node.get_clock(), self._logger)
+        # The restorer's frames come later by what restoring takes, which is no clock's fault: the
+        # camera's own tell whether its clock is the node's.
+        self._ages = AgeClock(node.get_clock(), self._logger, parameters.max_age_ms)
+        self._camera = CameraTraits(parameters.assume_encoding)
+        self._camera_arrivals: OrderedDict[int, float] = OrderedDict()
         self._sources = sources
         self._changed = changed
         self._frame_count = 0
@@ -72,6 +78,7 @@ class Inputs:
         """
         if wanted and not self._wanted:
             self._sources.reset()
+            self._camera_arrivals.clear()
         self._wanted = wanted
         self.restorers = self._node.count_publishers(self._restored)
         for topic in self._topics:
@@ -83,14 +90,14 @@ class Inputs:
 
     def _make_topics(self, node: Node, parameters: DisplayParameters) -> list[OnDemandSubscription]:
         kind, suffix = (CompressedImage, "/compressed") if self._compressed else (Image, "")
-        restorer, sources = parameters.restorer, self._sources
+        restorer = parameters.restorer
         # image_transport derives the compressed name from the resolved one, so after remapping.
         camera = node.resolve_topic_name("image") + suffix
         self._restored = restored = node.resolve_topic_name(f"{restorer}/image{suffix}")
         # Type, topic, callback, and whether the callback takes serialized messages.
         inputs: list[tuple[type, str, Callable[..., None], bool]] = [
-            (kind, camera, lambda m: self._receive_frame(m, sources.add_camera_frame), True),
-            (kind, restored, self._receive_restored, True),
+            (kind, camera, self._receive_camera_frame, True),
+            (kind, restored, self._receive_restored_frame, True),
             (DiagnosticArray, f"{restorer}/status", self._receive_status, False),
         ]
         if parameters.segmentation:
@@ -105,23 +112,59 @@ class Inputs:
             for kind, topic, callback, raw in inputs
         ]
 
-    def _receive_frame(self, message: bytes, add: Callable[[BufferedFrame], None]) -> None:
-        arrived = time.monotonic()
+    def _receive_camera_frame(self, message: bytes) -> None:
+        frame = self._read_frame(message)
+        if frame is None:
+            return
+        self._ages.max_age_s = self.parameters.max_age_ms * 1e-3
+        self._ages.observe(frame)
+        self._camera_arrivals[frame.stamp_ns] = frame.arrived
+        captured = frame.arrived - self._age_s(frame)
+        while len(self._camera_arrivals) > _KEPT_ARRIVALS:
+            self._camera_arrivals.popitem(last=False)
+        self._add(BufferedFrame(frame, captured, self._age_note()), self._sources.add_camera_frame)
+
+    def _receive_restored_frame(self, message: bytes, info: Mapping[str, Any]) -> None:
+        frame = self._read_frame(message)
+        if frame is None:
+            return
+        note, captured = self._age_note(), frame.arrived - self._age_s(frame)
+        if note:  # it was made from a frame that arrived before it
+            captured = self._camera_arrivals.get(frame.stamp_ns, captured)
+        publisher = process_of(info)
+        self._add(
+            BufferedFrame(frame, captured, note),
+            lambda each: self._sources.add_restored_frame(each, publisher),
+        )
+
+    def _read_frame(self, message: bytes) -> CameraFrame | None:
+        """Read a frame that has just arrived; None, with a warning, where it is malformed."""
         self._frame_count += 1
+        arrived = time.monotonic()
         try:
-            frame = read_frame(message, self._compressed, arrived, self._frame_count)
+            return read_frame(message, self._compressed, arrived, self._frame_count, self._camera)
         except MalformedMessage as error:
             self._warn(f"a malformed image: {error}")
-            return
-        if frame.unsupported is not None:
-            self._warn(f"an image that cannot be shown: {frame.unsupported}")
-            return
-        add(BufferedFrame(frame, arrived - self._ages.age_s(frame)))
+            return None
+
+    def _add(self, frame: BufferedFrame, add: Callable[[BufferedFrame], None]) -> None:
+        if frame.refused is not None:
+            self._warn(f"an image that cannot be shown: {frame.refused}")
+            add = self._sources.add_refused_frame
+        add(frame)
         self._changed()
 
-    def _receive_restored(self, message: bytes, info: Mapping[str, Any]) -> None:
-        publisher = process_of(info)
-        self._receive_frame(message, lambda f: self._sources.add_restored_frame(f, publisher))
+    def _age_s(self, frame: CameraFrame) -> float:
+        """Age at arrival, in seconds; 0 where it is unknown."""
+        return 0.0 if self._age_note() else self._ages.age_s(frame)
+
+    def _age_note(self) -> str:
+        """What is said where the age of frames is unknown, here or to the restorer; else empty."""
+        if not self._camera_arrivals:
+            return self.last_report.age_note
+        if self._ages.has_stamps:
+            return self._ages.note or ""
+        return f"{self._ages.note}, frames are paired by order"
 
     def _receive_status(self, message: DiagnosticArray, info: Mapping[str, Any]) -> None:
         publisher = process_of(info)
@@ -129,9 +172,12 @@ class Inputs:
             values = {pair.key: pair.value for pair in status.values}
             mode = _MODES.get(values.get("mode", ""))
             # In restored mode the message is the mode's name, which the display shows anyway.
-            report = StatusReport(mode, status.message if mode is Mode.CAMERA else "")
+            note = values.get(AGE_NOTE, "")
+            reason = status.message.removesuffix(f"; {note}") if mode is Mode.CAMERA else ""
+            report = StatusReport(mode, reason, note)
             if self.restorers > 1 and not publisher:
-                report = StatusReport(None, f"{self.restorers} nodes publish {self._restored}")
+                why = f"{self.restorers} nodes publish {self._restored}"
+                report = StatusReport(None, why, note)
             self.last_report = report
             stamp = message.header.stamp
             self._sources.add_report(stamp.sec * 10**9 + stamp.nanosec, report, publisher)

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from enum import Enum
 
+from unirestore_ros.msgs.encodings import ASSUMABLE
 from unirestore_ros.msgs.parameter_struct import (
     Change,
     NodeParameters,
@@ -55,6 +56,13 @@ class DisplayParameters(NodeParameters):
         "QoS of what is subscribed; auto: reliable if every publisher offers it, else best effort",
         Change.AT_START,
         choices=("auto", "reliable", "best_effort"),
+    )
+    assume_encoding: str = parameter(
+        "",
+        "What an encoding means that does not name its colours: 8UC1, 8UC3, 8UC4 or an empty one;"
+        " empty: such images are not shown",
+        Change.AT_START,
+        choices=ASSUMABLE,
     )
     output_reliability: str = parameter(
         "reliable",

@@ -6,7 +6,7 @@ steady clock.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
@@ -17,7 +17,7 @@ from unirestore_ros.node.fallback import Mode, ModeSwitch
 # The restorer publishes the status right after the image, from another thread: it arrives some
 # milliseconds later, on a busy machine some tens.
 STATUS_WAIT_S = 0.1
-_MAX_REPORTS = 32
+_MAX_REPORTS, _KEPT_REPORT_S = 32, 1.0
 _MAX_UNMATCHED = 8
 
 
@@ -28,6 +28,8 @@ class FrameStatus(Enum):
     CAMERA = "camera"
     UNCONFIRMED = "unconfirmed"
     """Published by the restorer, without a message on its status topic."""
+    NO_PICTURE = "no picture"
+    """Frames arrive, but none that can be shown."""
     STALE = "stale"
     """Older than the largest age that may be shown as current."""
     WAITING = "waiting"
@@ -41,12 +43,18 @@ class StatusReport:
     mode: Mode | None
     """None: it has said nothing."""
     reason: str = ""
+    age_note: str = ""
+    """What it says where the age of frames is unknown."""
 
 
 class Captured(Protocol):
     @property
     def captured(self) -> float:
         """When the camera took the frame, in seconds of the steady clock."""
+
+    @property
+    def refused(self) -> str | None:
+        """Why the frame cannot be shown."""
 
 
 T = TypeVar("T")
@@ -62,7 +70,8 @@ _STATUS_OF_MODE = {
 
 @dataclass(frozen=True)
 class Selected(Generic[T]):
-    """The frame to show (None: there is none) and what to say about it."""
+    """The frame to show (None: there is none) and what to say about it. Where the status is
+    NO_PICTURE, the frame has a header and no pixels."""
 
     frame: T | None
     status: FrameStatus
@@ -83,6 +92,7 @@ class FrameSelector(Generic[C]):
         self._switch.set_wanted(True)
         self._camera: C | None = None
         self._restored: C | None = None
+        self._refused: C | None = None
         self._report = _NO_REPORT
 
     def set_limits(self, max_age: float, fallback_after: float) -> None:
@@ -101,6 +111,14 @@ class FrameSelector(Generic[C]):
             self._switch.output_sent()
         self._switch.frame_tried(fresh, now)
 
+    def add_refused_frame(self, frame: C) -> None:
+        """Add a frame of either that cannot be shown."""
+        self._refused = frame
+        if self._camera is frame:
+            self._camera = None
+        if self._restored is frame:
+            self._restored = None
+
     def select(self, now: float) -> Selected[C]:
         """Select what the driver sees now."""
         self._switch.check_stall(now)
@@ -116,15 +134,18 @@ class FrameSelector(Generic[C]):
             reason = self._switch.reason or "nothing restored yet"
             return Selected(self._camera, FrameStatus.CAMERA, reason)
         frames = [frame for frame in (self._restored, self._camera) if frame is not None]
-        return self._stale(max(frames, key=lambda frame: frame.captured, default=None))
+        return self._none_fresh(max(frames, key=lambda frame: frame.captured, default=None), now)
 
     def select_camera(self, now: float) -> Selected[C]:
         """Select the camera's frame, whatever the restorer does."""
         if self._is_fresh(self._camera, now):
             return Selected(self._camera, FrameStatus.CAMERA, "raw view")
-        return self._stale(self._camera)
+        return self._none_fresh(self._camera, now)
 
-    def _stale(self, frame: C | None) -> Selected[C]:
+    def _none_fresh(self, frame: C | None, now: float) -> Selected[C]:
+        refused = self._refused
+        if refused is not None and self._is_fresh(refused, now):
+            return Selected(refused, FrameStatus.NO_PICTURE, refused.refused or "")
         if frame is None:
             return Selected(None, FrameStatus.WAITING, "no image yet")
         return Selected(frame, FrameStatus.STALE, "no new image")
@@ -139,15 +160,22 @@ class _Unmatched(NamedTuple, Generic[T]):
     since: float
 
 
+class _Report(NamedTuple):
+    key: Hashable
+    report: StatusReport
+    since: float
+
+
 class StatusMatcher(Generic[T]):
     """Pair each frame of the restorer with the status report of the same key: who published it, and
-    its stamp. So a frame of one node is never paired with what another of its name reports.
+    its stamp. So a frame of one node is never paired with what another of its name reports. Several
+    of one key are paired in the order in which they come.
 
     A frame waits `STATUS_WAIT_S` for its report. Both queues are bounded.
     """
 
     def __init__(self) -> None:
-        self._reports: OrderedDict[Hashable, StatusReport] = OrderedDict()
+        self._reports: deque[_Report] = deque(maxlen=_MAX_REPORTS)
         self._frames: deque[_Unmatched[T]] = deque()
 
     def add_frame(self, key: Hashable, frame: T, now: float) -> list[tuple[T, StatusReport]]:
@@ -159,22 +187,30 @@ class StatusMatcher(Generic[T]):
         self, key: Hashable, report: StatusReport, now: float
     ) -> list[tuple[T, StatusReport]]:
         """Add a report; return the frames that wait no longer, oldest first."""
-        self._reports[key] = report
-        while len(self._reports) > _MAX_REPORTS:
-            self._reports.popitem(last=False)
+        self._reports.append(_Report(key, report, now))
         return self.take_due(now)
 
     def take_due(self, now: float) -> list[tuple[T, StatusReport]]:
         """Remove and return the frames that have a report or have waited long enough."""
+        while self._reports and now - self._reports[0].since > _KEPT_REPORT_S:
+            self._reports.popleft()  # its frame was lost: the next of that key is not its own
         due = []
         while self._frames and self._is_due(self._frames[0], now):
             key, frame, _ = self._frames.popleft()
-            due.append((frame, self._reports.pop(key, _NO_REPORT)))
+            due.append((frame, self._take_report(key)))
         return due
+
+    def _take_report(self, key: Hashable) -> StatusReport:
+        for report in self._reports:
+            if report.key == key:
+                self._reports.remove(report)
+                return report.report
+        return _NO_REPORT
 
     def _is_due(self, oldest: _Unmatched[T], now: float) -> bool:
         # A frame whose report is there does not wait for an older one whose report was lost.
-        has_report = any(each.key in self._reports for each in self._frames)
+        reported = {report.key for report in self._reports}
+        has_report = any(each.key in reported for each in self._frames)
         return (
             has_report or now - oldest.since >= STATUS_WAIT_S or len(self._frames) > _MAX_UNMATCHED
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -32,10 +32,14 @@ class BufferedFrame:
     Not safe for several threads: only the compositor's reads pixels.
     """
 
-    def __init__(self, frame: CameraFrame, captured: float) -> None:
-        """``captured``: when the camera took it, in seconds of the steady clock."""
+    def __init__(self, frame: CameraFrame, captured: float, age_note: str = "") -> None:
+        """``captured``: when the camera took it, in seconds of the steady clock; where that is
+        unknown, when it arrived, and ``age_note`` says so."""
         self.frame = frame
         self.captured = captured
+        self.age_note = age_note
+        self.refused = frame.unsupported
+        """Why it cannot be shown; None until decoding it fails."""
         self._jpegs: dict[tuple[int, int], bytes] = {}
 
     @cached_property
@@ -78,9 +82,11 @@ class FrameHistory:
             self._bytes -= len(self._frames.popleft().frame.message)
 
     def nearest(self, stamp_ns: int) -> BufferedFrame | None:
-        """Return the frame of that stamp, or of the nearest; None where there is no frame."""
+        """Return the frame of that stamp, or of the nearest; of several the newest; None where
+        there is no frame."""
+        newest_first = reversed(self._frames)
         return min(
-            self._frames, key=lambda other: abs(other.frame.stamp_ns - stamp_ns), default=None
+            newest_first, key=lambda other: abs(other.frame.stamp_ns - stamp_ns), default=None
         )
 
 
@@ -144,6 +150,11 @@ class Sources:
             now = self._clock()
             self._add_matched(self._matcher.add_frame(key, frame, now), now)
 
+    def add_refused_frame(self, frame: BufferedFrame) -> None:
+        """Add a frame of either that cannot be shown, or take back one that does not decode."""
+        with self._lock:
+            self._selector.add_refused_frame(frame)
+
     def add_report(self, stamp_ns: int, report: StatusReport, publisher: bytes = b"") -> None:
         """Add what the restorer says about the frame of that stamp and publisher."""
         key = publisher, stamp_ns
@@ -182,11 +193,14 @@ class Sources:
             self._selector.add_restored_frame(frame, report, now)
 
 
-def _nearest(overlays: Iterable[Overlay], stamp_ns: int | None) -> Overlay | None:
-    """Return the overlay of that frame, or of the nearest one; None where none is near enough."""
+def _nearest(overlays: deque[Overlay], stamp_ns: int | None) -> Overlay | None:
+    """Return the overlay of that frame, or of the nearest one, of several the newest; None where
+    none is near enough."""
     if stamp_ns is None:
         return None
-    nearest = min(overlays, key=lambda overlay: abs(overlay.stamp_ns - stamp_ns), default=None)
+    nearest = min(
+        reversed(overlays), key=lambda overlay: abs(overlay.stamp_ns - stamp_ns), default=None
+    )
     if nearest is None or not _is_within(nearest.stamp_ns, stamp_ns, _OVERLAY_WITHIN_S):
         return None
     return nearest

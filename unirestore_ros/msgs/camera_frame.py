@@ -112,6 +112,12 @@ class CameraFrame:
         return self.unsupported is not None or (self.is_as_sent and self._keeps_encoding)
 
     @property
+    def topics_as_sent(self) -> frozenset[str]:
+        """Names of the driver's topics on which the message itself may be sent."""
+        raw = {"image"} if self.is_publishable else set()
+        return frozenset(raw | ({"image/compressed"} if self.is_compressed else set()))
+
+    @property
     def _keeps_encoding(self) -> bool:
         return isinstance(self.view, ImageView) and self.view.encoding == self.encoding
 

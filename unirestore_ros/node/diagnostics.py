@@ -10,39 +10,18 @@ from enum import Enum
 from typing import NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from rclpy.clock import Clock
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from unirestore_ros.msgs.camera_frame import CameraFrame
 from unirestore_ros.msgs.rates import RecentSeries
 from unirestore_ros.node.fallback import Mode
 
+AGE_NOTE = "age_note"
+"""Key, in `~/status`, of why the age of frames is unknown; absent where it is known."""
+
 _LOG_EVERY_S = 5.0
 _RECENT_S = 10.0
-# An older stamp, or one from the future, is no age: the clocks differ, or an old bag is played.
-_OLDEST_S = 10.0
-
-
-class AgeClock:
-    """The age of frames: the node's clock, which may be simulated, minus the stamp."""
-
-    def __init__(self, clock: Clock, logger: RcutilsLogger) -> None:
-        self._clock = clock
-        self._logger = logger
-        self._has_warned = False
-
-    def age_s(self, frame: CameraFrame) -> float:
-        """Seconds; since the frame's arrival where its stamp cannot be right."""
-        age = (self._clock.now().nanoseconds - frame.stamp_ns) * 1e-9
-        if 0.0 <= age <= _OLDEST_S:
-            return float(age)
-        if not self._has_warned:
-            self._has_warned = True
-            self._logger.warning(
-                f"a frame's stamp is {age:.3f} s before this node's clock: ages count from arrival;"
-                " synchronise the clocks, or set use_sim_time where a bag is played with --clock"
-            )
-        return time.monotonic() - frame.arrived
+# Rates are compared over the first, and must differ for the second.
+_COMPARED_S, _SLOW_FOR_S = 2.5, 5.0
 
 
 class Drop(Enum):
@@ -63,12 +42,16 @@ class Statistics:
         self._latency = RecentSeries()
         self._age = RecentSeries()
         self._inference = RecentSeries()
+        self._camera_rate = RecentSeries(_COMPARED_S)
+        self._restored_rate = RecentSeries(_COMPARED_S)
+        self._slow_since: float | None = None
         self._drops = dict.fromkeys(Drop, 0)
         self._last_drop: dict[Drop, float] = {}
 
     def count_arrival(self, now: float) -> None:
         with self._lock:
             self._arrivals.add(0.0, now)
+            self._camera_rate.add(0.0, now)
 
     def count_published(self, latency_ms: float, age_ms: float) -> None:
         """Latency since the frame's arrival, age since its stamp, both at publication."""
@@ -79,8 +62,10 @@ class Statistics:
 
     def count_inference(self, duration_ms: float) -> None:
         """The whole work on one frame, with all its outputs."""
+        now = time.monotonic()
         with self._lock:
-            self._inference.add(duration_ms, time.monotonic())
+            self._inference.add(duration_ms, now)
+            self._restored_rate.add(0.0, now)
 
     def count_drop(self, cause: Drop) -> None:
         with self._lock:
@@ -97,6 +82,25 @@ class Statistics:
                 if cause is not Drop.REPLACED and now - when < _RECENT_S
             ]
         return f"frames were dropped: {', '.join(recent)}" if recent else None
+
+    def too_slow(self, is_restoring: bool) -> str | None:
+        """What to do where fewer than half of the camera's frames have been restored for 5 s; to be
+        called once a second. ``is_restoring``: the driver sees restored frames."""
+        now = time.monotonic()
+        with self._lock:
+            camera, restored = self._camera_rate.rate_hz(now), self._restored_rate.rate_hz(now)
+        if not is_restoring or restored >= camera / 2:
+            self._slow_since = None
+            return None
+        if self._slow_since is None:
+            self._slow_since = now
+        if now - self._slow_since < _SLOW_FOR_S:
+            return None
+        return (
+            f"only {restored:.1f} of the camera's {camera:.1f} frames/s are restored: lower the"
+            " camera's rate, subscribe fewer outputs, use a GPU, or switch restoring off"
+            " (~/set_enabled); see docs/howto/tuning_latency.md"
+        )
 
     def values(self) -> dict[str, str]:
         """Keys and values as diagnostics have them."""
@@ -161,6 +165,9 @@ class Health:
     missing_tasks: str | None = None
     thread_died: bool = False
     silence: str | None = None
+    age_note: str | None = None
+    """What is said where the age of frames is unknown."""
+    too_slow: str | None = None
     recent_drops: str | None = None
 
     def assess(self) -> tuple[bytes, str]:
@@ -175,12 +182,16 @@ class Health:
             return DiagnosticStatus.OK, "inactive"
         if self.silence:
             return DiagnosticStatus.WARN, self.silence
-        if self.mode is Mode.CAMERA:
-            level = DiagnosticStatus.WARN if self.enabled else DiagnosticStatus.OK
-            return level, f"camera mode: {self.reason}"
-        if self.recent_drops:
-            return DiagnosticStatus.WARN, self.recent_drops
-        return DiagnosticStatus.OK, "restored mode"
+        warnings = [self.age_note]
+        if self.mode is Mode.RESTORED:
+            warnings += [self.too_slow, self.recent_drops]
+        message = "; ".join(filter(None, warnings))
+        level = DiagnosticStatus.WARN if message else DiagnosticStatus.OK
+        if self.mode is Mode.RESTORED:
+            return level, message or "restored mode"
+        camera_mode = f"camera mode: {self.reason}"
+        level = DiagnosticStatus.WARN if self.enabled else level
+        return level, f"{camera_mode}; {message}" if message else camera_mode
 
 
 class Diagnosis(NamedTuple):

@@ -132,17 +132,18 @@ class ModeSwitch:
 
 
 class Fallback:
-    """The mode switch for two threads, which also keeps the frames in order.
+    """The mode switch for several threads, which also keeps the frames in order.
 
-    The executor's thread relays frames, another sends restored ones. Once a frame has been relayed,
-    neither it nor an older one is sent restored: the order of frames is kept.
+    The executor's thread relays frames, a second one those that it has to convert, a third sends
+    restored ones. Once a frame has been relayed, neither it nor an older one is sent restored: the
+    order of frames is kept.
     """
 
     def __init__(self, fallback_after: float, logger: RcutilsLogger) -> None:
         self._lock = threading.Lock()
         self._switch = ModeSwitch(time.monotonic(), fallback_after)
         self._logger = logger
-        self._relayed = -1
+        self._relayed = self._restored = -1
 
     @property
     def mode(self) -> Mode:
@@ -206,7 +207,15 @@ class Fallback:
             allowed = self._switch.mode is Mode.RESTORED and number > self._relayed
             yield allowed
             if allowed and is_output:
+                self._restored = max(self._restored, number)
                 self._switch.output_sent()
+
+    @contextlib.contextmanager
+    def sending_camera(self, number: int) -> Iterator[bool]:
+        """A block in which a frame that was to be relayed may be sent later, by another thread:
+        True unless a newer one was sent restored meanwhile. None is sent restored in the block."""
+        with self._lock:
+            yield number > self._restored
 
     def frame_tried(self, succeeded: bool) -> None:
         """A frame was restored, or failed to be. In camera mode this is how restoring returns."""

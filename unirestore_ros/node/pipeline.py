@@ -1,9 +1,10 @@
 """The way of a frame through the node, in the order in which it happens.
 
-Two threads carry it. The executor's thread reads a frame when it arrives and relays it at once in
-camera mode; it never waits for the engine. The restoring thread takes the newest frame, has the
-engine process restore it, and in restored mode sends each output as soon as it is computed. It
-works in camera mode too, since frames that succeed beside the camera's bring restored mode back.
+Three threads carry it. The executor's thread reads a frame when it arrives and relays it at once in
+camera mode; it never waits for the engine and decodes nothing: what must be converted to be relayed
+is, by the converting thread. The restoring thread takes the newest frame, has the engine process
+restore it, and in restored mode sends each output as soon as it is computed. It works in camera
+mode too, since frames that succeed beside the camera's bring restored mode back.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
 from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
+from unirestore_ros.msgs.ages import AgeClock
 from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, FrameMessages, read_frame
+from unirestore_ros.msgs.camera_info import with_header
 from unirestore_ros.msgs.cdr import Bytes, MalformedMessage
 from unirestore_ros.msgs.publishing import LatestOnlyWorker
 from unirestore_ros.node.camera_input import CameraInput
 from unirestore_ros.node.diagnostics import (
-    AgeClock,
+    AGE_NOTE,
     Diagnosis,
     Drop,
     ErrorLog,
@@ -67,11 +70,13 @@ class Pipeline:
         self._camera_info: CameraInfo | None = None
         self._arrivals = 0
         self._last_reported = -1
+        self._last_direct = -1
+        """Of the frames of camera mode whose image was sent as it came."""
         self._name = node.get_fully_qualified_name()
         self._logger = node.get_logger()
         self._errors = ErrorLog(self._logger)
         self._statistics = Statistics()
-        self._ages = AgeClock(node.get_clock(), self._logger)
+        self._ages = AgeClock(node.get_clock(), self._logger, parameters.max_age_ms)
         self._fallback = Fallback(parameters.fallback_after_ms * 1e-3, self._logger)
         self._inference = Inference()
         self._pinned_at = float("-inf")
@@ -79,6 +84,7 @@ class Pipeline:
         # Two, because they keep memory for one thread each.
         self._relay_messages, self._restore_messages = FrameMessages(), FrameMessages()
         self._worker = LatestOnlyWorker(self._restore, "restore", self._errors.unforeseen)
+        self._converter = LatestOnlyWorker(self._convert, "convert", self._errors.unforeseen)
         self._input = CameraInput(node, parameters, self._on_image, self._on_info)
         self._worker.run_between(self._open_bundle)
 
@@ -92,6 +98,7 @@ class Pipeline:
         compressed = self._parameters.input_transport == "compressed"
         try:
             frame = read_frame(message, compressed, arrived, self._arrivals, self._camera)
+            self._ages.observe(frame)
             demand = self._outputs.demand()
             engine = self._inference.state
             why_not = engine.why_not(frame)
@@ -110,26 +117,42 @@ class Pipeline:
 
     def _relay(self, frame: CameraFrame, demand: Demand) -> None:
         """Camera mode: send the frame's pixels as the camera made them. A message that needs no
-        change is sent as the bytes that came."""
-        sent = set()
-        if IMAGE in demand and frame.is_publishable:
-            self._outputs.send(IMAGE, np.frombuffer(frame.message, np.uint8))
-            sent.add(IMAGE)
-        if JPEG in demand and frame.is_compressed:
-            self._outputs.send(JPEG, np.frombuffer(frame.message, np.uint8))
-            sent.add(JPEG)
-        missing = demand.drivers - sent
-        if missing and frame.unsupported is None:
-            image = self._relay_messages.image(frame)
-            if IMAGE in missing:
-                self._outputs.send(IMAGE, image.message)
-            if JPEG in missing:
-                self._outputs.send(JPEG, image.jpeg(self._parameters.jpeg_quality))
-            sent |= missing
+        change is sent as the bytes that came; the rest is left to the converting thread."""
+        direct = frame.topics_as_sent & demand.drivers
+        for topic in direct:
+            self._outputs.send(topic, np.frombuffer(frame.message, np.uint8))
+        if IMAGE in direct:
+            self._last_direct = frame.number
+        if demand.drivers - direct and frame.unsupported is None:
+            self._converter.offer(frame)
         if CAMERA_INFO in demand and self._camera_info is not None:
-            info = self._relay_messages.camera_info(frame, self._camera_info)
-            self._outputs.send_object(CAMERA_INFO, info)
-        if sent:
+            self._outputs.send_object(CAMERA_INFO, with_header(self._camera_info, frame.header()))
+        if direct:
+            self._report(frame, Mode.CAMERA, self._fallback.reason)
+
+    # The way of a frame: in the converting thread
+
+    def _convert(self, frame: CameraFrame) -> None:
+        """Camera mode: decode or convert a frame for the topics that its message does not suit. A
+        large one may take longer than the executor's thread should be busy."""
+        demand = self._outputs.demand()
+        direct = frame.topics_as_sent & demand.drivers
+        messages: dict[str, Bytes] = {}
+        try:
+            image = self._relay_messages.image(frame)
+        except MalformedMessage as error:
+            self._drop_malformed(error)
+            return
+        if IMAGE in demand.drivers - direct:
+            messages[IMAGE] = image.message
+        if JPEG in demand.drivers - direct:
+            messages[JPEG] = image.jpeg(self._parameters.jpeg_quality)
+        with self._fallback.sending_camera(frame.number) as allowed:
+            if not allowed or frame.number < self._last_direct:
+                return
+            for topic, message in messages.items():
+                self._outputs.send(topic, message)
+        if messages and not direct:
             self._report(frame, Mode.CAMERA, self._fallback.reason)
 
     # The way of a frame: in the restoring thread
@@ -238,7 +261,11 @@ class Pipeline:
                 "age_ms": f"{age_ms:.1f}",
                 "latency_ms": f"{latency_ms:.1f}",
             }
-            status = diagnostic(self._name, DiagnosticStatus.OK, reason or mode.value, values)
+            level, message = DiagnosticStatus.OK, reason or mode.value
+            if note := self._ages.note:
+                values[AGE_NOTE] = note
+                level, message = DiagnosticStatus.WARN, f"{reason}; {note}" if reason else note
+            status = diagnostic(self._name, level, message, values)
             array = DiagnosticArray(header=frame.header(), status=[status])
             self._outputs.send_object(STATUS, array)
 
@@ -257,11 +284,13 @@ class Pipeline:
     def stop(self) -> None:
         self._input.close()
         self._worker.discard()
+        self._converter.discard()
 
     def close(self) -> None:
         """Release everything, whatever the engine is doing."""
         self.stop()
         self._inference.interrupt()
+        self._converter.stop()
         self._worker.stop()
         self._inference.close()
         self._outputs.destroy()
@@ -280,6 +309,7 @@ class Pipeline:
         """Apply the parameters that may change at run time."""
         before, self._parameters = self._parameters, parameters
         self._camera.assume_encoding = parameters.assume_encoding
+        self._ages.max_age_s = parameters.max_age_ms * 1e-3
         self._fallback.set_fallback_after(parameters.fallback_after_ms * 1e-3)
         if parameters.enabled != before.enabled:
             self._fallback.set_enabled(parameters.enabled)
@@ -300,8 +330,10 @@ class Pipeline:
             enabled=self._parameters.enabled,
             bundle_problem=engine.problem if engine.is_fault else None,
             missing_tasks=engine.missing(self._parameters.tasks),
-            thread_died=not self._worker.is_alive(),
+            thread_died=not (self._worker.is_alive() and self._converter.is_alive()),
             silence=silence,
+            age_note=self._ages.note,
+            too_slow=self._statistics.too_slow(self._fallback.mode is Mode.RESTORED),
             recent_drops=self._statistics.recent_drops(),
         )
         values = {

@@ -57,19 +57,21 @@ const stream = new FrameStream({
 
 // The page decides by itself what is stale: the node may have died.
 function statusNow() {
-  if (!frame) return "waiting";
-  if (!isConnected) return "stale";
+  if (frame && !isConnected) return "stale";
   const limit = state?.max_age_ms ?? chart.limit;
-  return performance.now() - frame.captured > limit ? "stale" : frame.header.status;
+  if (frame && performance.now() - frame.captured <= limit) return frame.header.status;
+  if (state?.status === "no picture") return state.status;
+  return frame ? "stale" : "waiting";
 }
 
 function reasonNow(status) {
   if (!isConnected) return frame ? "no connection to the node" : "connecting";
+  if (status === "waiting" || status === "no picture") return state?.reason ?? "";
+  if (frame.header.age_note) return frame.header.age_note;
   if (status === "restored") {
     const took = Number(state?.restorer.latency_median_ms);
     return took > 0 ? `restoring takes ${took.toFixed(0)} ms` : "";
   }
-  if (status === "waiting") return state?.reason ?? "";
   return frame.header.status === status ? frame.header.reason : "no new image";
 }
 
@@ -128,15 +130,21 @@ function showFigures() {
   document.body.dataset.status = status;
   $("status").textContent = status.toUpperCase();
   $("reason").textContent = reasonNow(status);
-  $("empty").hidden = frame !== null;
+  const isRefused = status === "no picture";
+  $("empty").hidden = frame !== null && !isRefused;
+  $("empty").textContent = isRefused ? `No picture: ${reasonNow(status)}` : "Waiting for the first image";
   $("alarm").hidden = !isStale;
   $("alarm").querySelector("span").textContent =
-    age === null ? "" : `${(age / 1000).toFixed(1)} s old, ${reasonNow(status)}`;
+    age === null ? ""
+      : frame.header.age_note ? `no new image, ${frame.header.age_note}`
+        : `${(age / 1000).toFixed(1)} s old, ${reasonNow(status)}`;
   const shown = isStale ? age : shownAge;
   const isLong = shown !== null && shown >= 1000;
   const seconds = (shown / 1000).toFixed(shown < 99950 ? 1 : 0);
-  $("age").textContent = shown === null ? "–" : isLong ? seconds : Math.round(shown);
-  $("age-unit").textContent = isLong ? "s" : "ms";
+  const isUnknown = Boolean(frame?.header.age_note);
+  $("age").textContent =
+    isUnknown ? "unknown" : shown === null ? "–" : isLong ? seconds : Math.round(shown);
+  $("age-unit").textContent = isUnknown ? "" : isLong ? "s" : "ms";
   const rate = shownAt.length < 2 ? 0
     : (1000 * (shownAt.length - 1)) / (shownAt.at(-1) - shownAt[0]);
   $("fps").textContent = frame === null ? "–" : rate.toFixed(rate < 9.95 ? 1 : 0);

@@ -1,0 +1,133 @@
+"""The age of frames, and cameras whose clock is not the node's.
+
+A stamp says how old a frame is only where camera and node share a clock. Many cameras do not: their
+stamps are zero, count from their own start, or are wrong by a constant. Their frames are as good as
+any, so their age is counted from arrival, and everybody is told that it is unknown: what arrives
+may have been on its way for any time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import NamedTuple
+
+from rclpy.clock import Clock
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+from unirestore_ros.msgs.camera_frame import CameraFrame
+
+_WINDOW_S = 3.0
+# A stamp this far in the future is another clock's. Simulated time advances in steps, and a frame
+# may come before the step of its own stamp.
+_AHEAD_S, _AHEAD_SIMULATED_S = 0.05, 0.25
+_AHEAD_WITHIN_S = 1.0
+# Frames that are late on the way differ in how late they are; a clock that is behind does not.
+_STEADY_S = 0.1
+# Telling late frames from a clock that is behind takes the first; none is late by the second.
+_TELL_AFTER_S, _CERTAINLY_S = 1.0, 10.0
+_FRAMES_ALIKE, _CLOCK_STANDS_S = 5, 1.0
+
+
+class _Arrival(NamedTuple):
+    at: float
+    """Seconds of the steady clock."""
+    stamp_ns: int
+    now_ns: int
+    """Of the node's clock."""
+
+    @property
+    def age_s(self) -> float:
+        return (self.now_ns - self.stamp_ns) * 1e-9
+
+
+class AgeClock:
+    """Tells the age of one camera's frames. One thread observes, any may read."""
+
+    def __init__(self, clock: Clock, logger: RcutilsLogger, max_age_ms: float) -> None:
+        self.max_age_s = max_age_ms * 1e-3
+        """A clock that is behind by less cannot be told from frames that take so long."""
+        self.unknown: str | None = None
+        """Why ages are counted from arrival; None while they are those of the stamps."""
+        self.has_stamps = True
+        """False where stamps do not tell one frame from another."""
+        self._clock = clock
+        self._logger = logger
+        self._arrivals: deque[_Arrival] = deque()
+        self._logged: str | None = None
+
+    @property
+    def note(self) -> str | None:
+        """``unknown`` as status and display say it."""
+        return None if self.unknown is None else f"age unknown: {self.unknown}"
+
+    def observe(self, frame: CameraFrame) -> None:
+        """Learn from a frame that has just arrived."""
+        self._arrivals.append(
+            _Arrival(frame.arrived, frame.stamp_ns, self._clock.now().nanoseconds)
+        )
+        while frame.arrived - self._arrivals[0].at > _WINDOW_S:
+            self._arrivals.popleft()
+        empty = self._empty_stamps()
+        self.has_stamps = empty is None
+        self.unknown = self._stopped_clock() or empty or self._other_clock()
+        self._log()
+
+    def age_s(self, frame: CameraFrame) -> float:
+        """Seconds since its stamp, by the node's clock; since its arrival where that is no age."""
+        if self.unknown is not None:
+            return time.monotonic() - frame.arrived
+        return float(max(0.0, (self._clock.now().nanoseconds - frame.stamp_ns) * 1e-9))
+
+    def _stopped_clock(self) -> str | None:
+        first, last = self._arrivals[0], self._arrivals[-1]
+        if last.now_ns == 0:
+            return "use_sim_time is set, and nothing has come on /clock"
+        stands = last.now_ns == first.now_ns and last.at - first.at >= _CLOCK_STANDS_S
+        return (
+            "the node's clock stands still, as in a simulation that is paused" if stands else None
+        )
+
+    def _empty_stamps(self) -> str | None:
+        if self._arrivals[-1].stamp_ns == 0:
+            return "the camera's stamps are zero"
+        return "the camera's stamps are all alike" if self._stamps_are_alike() else None
+
+    def _stamps_are_alike(self) -> bool:
+        stamps = {arrival.stamp_ns for arrival in self._arrivals}
+        return len(stamps) == 1 and len(self._arrivals) >= _FRAMES_ALIKE
+
+    def _other_clock(self) -> str | None:
+        last = self._arrivals[-1]
+        recent = [a.age_s for a in self._arrivals if last.at - a.at <= _AHEAD_WITHIN_S]
+        simulated = getattr(self._clock, "ros_time_is_active", False)
+        if min(recent) < -(_AHEAD_SIMULATED_S if simulated else _AHEAD_S):
+            return f"camera clock is {-min(recent):.1f} s ahead"
+        least = min(arrival.age_s for arrival in self._arrivals)
+        if least <= self.max_age_s:
+            return None
+        can_tell = last.at - self._arrivals[0].at >= _TELL_AFTER_S or least > _CERTAINLY_S
+        if can_tell and self._is_steady():
+            return f"camera clock is {least:.1f} s behind"
+        return None
+
+    def _is_steady(self) -> bool:
+        """Whether the least age of the later half of the window is that of the earlier half."""
+        middle = (self._arrivals[0].at + self._arrivals[-1].at) / 2
+        earlier = [arrival.age_s for arrival in self._arrivals if arrival.at <= middle]
+        later = [arrival.age_s for arrival in self._arrivals if arrival.at > middle]
+        return not later or abs(min(later) - min(earlier)) <= _STEADY_S
+
+    def _log(self) -> None:
+        """Once for each kind: the seconds in the text change with every frame."""
+        kind = None if self.unknown is None else _without_figures(self.unknown)
+        if kind is not None and kind != self._logged:
+            self._logger.warning(
+                f"{self.note}: ages count from arrival; synchronise the clocks, or set use_sim_time"
+                " where a bag is played with --clock"
+            )
+        self._logged = kind
+
+
+def _without_figures(text: str) -> str:
+    return "".join(letter for letter in text if not letter.isdigit())
