@@ -35,6 +35,9 @@ LEFT_OUT = pytest.StashKey[dict[str, str]]()
 def pytest_configure(config: pytest.Config) -> None:
     """Set up ROS before any test imports rclpy; processes that tests start inherit it."""
     config.stash[LEFT_OUT] = {}
+    # Read when PyTorch is loaded: its threads would spin while they wait, and take the cores from
+    # whatever else runs. On two busy cores a forward pass took ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # ROS's pytest plugins import launch, whose class of loggers hides from pytest what they log.
     logging.setLoggerClass(logging.Logger)
     # A domain and host of its own: tests neither hear nor steer a robot, nor each other's runs.
