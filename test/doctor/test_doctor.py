@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from unirestore_ros.doctor import examine, machine, network, ros
+from unirestore_ros.doctor import examine, machine, network, opencv, ros
 from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding, ProbeError, probe
 
 PROFILE = """<?xml version="1.0" encoding="UTF-8" ?>
@@ -178,10 +180,85 @@ def test_wheels_over_each_other_are_noted(tmp_path: Path, monkeypatch: pytest.Mo
         info.mkdir()
         (info / "METADATA").write_text(f"Name: {name}\nVersion: 5.0.0\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    finding = network.check_opencv()
+    finding = opencv.check_opencv()
     assert finding.level == NOTE
     assert "pip uninstall -y opencv-python opencv-python-headless" in finding.advice
     assert finding.advice.endswith("opencv-python-headless==5.0.0")
+
+
+BROKEN_CV2 = 'raise ImportError("numpy.core.multiarray failed to import")'
+
+
+@pytest.fixture
+def with_broken_cv2(tmp_path: Path) -> dict[str, str]:
+    """An environment in which apt's OpenCV does not work with the NumPy that is there."""
+    package = tmp_path / "dist-packages" / "cv2"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(BROKEN_CV2)
+    return {**os.environ, "PYTHONPATH": str(package.parent)}
+
+
+def test_a_newer_numpy_under_the_distributions_opencv_is_seen(
+    with_broken_cv2: dict[str, str],
+) -> None:
+    """The doctor itself runs where OpenCV does not."""
+    code = "from unirestore_ros.doctor.opencv import check_opencv; print(*check_opencv().row)"
+    code += "; from unirestore_ros.doctor.examine import main; main(['--listen', '0'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=with_broken_cv2
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cannot run here" in done.stdout
+    version = metadata.version("numpy")
+    assert f"error OpenCV apt's does not work with NumPy {version}" in done.stdout
+    assert 'pip install "numpy<2"' in done.stdout
+
+
+def test_a_cv_bridge_that_does_not_work_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cv_bridge").mkdir()
+    (tmp_path / "cv_bridge" / "__init__.py").write_text("class CvBridge: pass")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (finding,) = opencv.check_cv_bridge()
+    assert finding.level == NOTE and "does not work with NumPy" in finding.found
+
+
+def executables(folder: Path, first_line: str) -> dict[str, str]:
+    """An installed package whose scripts begin with that line; its environment."""
+    scripts = folder / "lib" / "unirestore_ros"
+    scripts.mkdir(parents=True)
+    (scripts / "restore_node").write_text(f"{first_line}\nprint()\n")
+    return {"AMENT_PREFIX_PATH": f"/nowhere{os.pathsep}{folder}"}
+
+
+def test_executables_of_this_python_are_well(tmp_path: Path) -> None:
+    (finding,) = ros.check_executables(executables(tmp_path, f"#!{sys.executable}"))
+    assert finding.level == OK
+    assert ros.check_executables({}) == []
+
+
+def test_executables_of_another_python_that_lacks_the_network_are_an_error(tmp_path: Path) -> None:
+    """As apt's colcon writes them, which runs in /usr/bin/python3."""
+    other = tmp_path / "python3"
+    complaint = "ModuleNotFoundError: No module named 'onnxruntime'"
+    other.write_text(f'#!/bin/sh\necho "{complaint}" >&2\nexit 1\n')
+    other.chmod(0o755)
+    (finding,) = ros.check_executables(executables(tmp_path / "install", f"#!{other}"))
+    assert finding.level == ERROR
+    assert f"start {other}, which lacks" in finding.found and "onnxruntime" in finding.found
+    assert f"{sys.executable} -m colcon build" in finding.advice
+    (finding,) = ros.check_executables(executables(tmp_path / "gone", "#!/nowhere/python3"))
+    assert finding.level == ERROR and "No such file" in finding.found
+
+
+def test_executables_that_ignore_the_active_environment_are_named(tmp_path: Path) -> None:
+    """Started by `ros2 run`, the doctor runs in the same wrong Python."""
+    environment = executables(tmp_path, f"#!{sys.executable}")
+    (finding,) = ros.check_executables({**environment, "VIRTUAL_ENV": "/home/me/venv"})
+    assert finding.level != OK
+    assert "/home/me/venv/bin/python3 -m colcon build" in finding.advice
 
 
 def test_row_has_level_check_finding_and_advice() -> None:
@@ -211,8 +288,12 @@ def test_bundle_that_is_named_counts(
     """One broken bundle among those asked for: the status says so."""
     # The libraries are examined in the test above; here each would cost a process.
     monkeypatch.setattr(examine, "check_ros", lambda: [Finding("ROS 2", OK, "not asked")])
-    for name in ("check_onnxruntime", "check_openvino", "check_opencv"):
-        monkeypatch.setattr(network, name, lambda: Finding("library", OK, "not asked"))
+    for module, name in (
+        (network, "check_onnxruntime"),
+        (network, "check_openvino"),
+        (opencv, "check_opencv"),
+    ):
+        monkeypatch.setattr(module, name, lambda: Finding("library", OK, "not asked"))
     monkeypatch.setattr(network, "installed_bundles", lambda folders: [])
     assert examine.main(["--listen", "0", str(tmp_path / "no_bundle")]) == 1
     assert "no such folder" in capsys.readouterr().out

@@ -11,10 +11,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from unirestore_ros.doctor import machine, network
+from unirestore_ros.doctor import machine, opencv
 from unirestore_ros.doctor.finding import ERROR, Finding
-from unirestore_ros.doctor.ros import check_graph, check_ros
-from unirestore_ros.engine.bundle import engine_folders
+from unirestore_ros.doctor.ros import check_executables, check_graph, check_ros
 from unirestore_ros.tables import text_columns
 
 LISTEN_S = 3.0
@@ -56,20 +55,31 @@ def examine(bundles: Sequence[str] = (), listen_s: float = LISTEN_S) -> list[Fin
 
     ``listen_s``: how long to receive from cameras on the ROS graph; 0 leaves the graph out.
     """
-    loaded = network.check_bundles(bundles)
-    ros = check_ros()
-    graph = check_graph(listen_s) if listen_s and ros[0].level != ERROR else []
-    return [
+    ros, images = check_ros(), opencv.check_opencv()
+    findings = [
         machine.check_machine(),
         *ros,
+        *check_executables(),
         machine.check_shared_memory(),
         machine.check_socket_buffers(),
         machine.check_gpu(),
+        images,
+        *opencv.check_cv_bridge(),
+    ]
+    if images.level == ERROR:
+        return findings  # what runs the network cannot be imported without it
+    findings += _examine_network(bundles)
+    return findings + (check_graph(listen_s) if listen_s and ros[0].level != ERROR else [])
+
+
+def _examine_network(bundles: Sequence[str]) -> list[Finding]:
+    from unirestore_ros.doctor import network
+    from unirestore_ros.engine.bundle import engine_folders
+
+    return [
         network.check_tensorrt(),
         network.check_onnxruntime(),
         network.check_openvino(),
-        network.check_opencv(),
         *network.check_weights(engine_folders()),
-        *loaded,
-        *graph,
+        *network.check_bundles(bundles),
     ]

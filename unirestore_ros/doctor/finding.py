@@ -34,18 +34,20 @@ class ProbeError(Exception):
     """A probe failed; the text is the last line that it wrote."""
 
 
-def probe(code: str, *arguments: str) -> Any:
+def probe(code: str, *arguments: str, python: str = sys.executable) -> Any:
     """Run Python code in another process, where a library may crash, and return the JSON that it
-    prints last; ProbeError where it does not get that far."""
+    prints last; ProbeError where it does not get that far. ``python`` is the interpreter."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
+            [python, "-c", code, *arguments],
             capture_output=True,
             text=True,
             timeout=_PROBE_LIMIT_S,
         )
     except subprocess.TimeoutExpired:
         raise ProbeError(f"no answer in {_PROBE_LIMIT_S:g} s") from None
+    except OSError as error:
+        raise ProbeError(f"{python}: {error.strerror}") from error
     if done.returncode < 0:
         raise ProbeError(f"it was ended by signal {-done.returncode}")
     lines = (done.stderr if done.returncode else done.stdout).strip().splitlines() or ["nothing"]

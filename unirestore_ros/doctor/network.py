@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding, ProbeError, probe
+from unirestore_ros.doctor.opencv import check_conflict, version_of
 from unirestore_ros.engine.bundle import MANIFEST_FILE, engine_folders
 from unirestore_ros.engine.manifest import Manifest
 from unirestore_ros.files import sha256_of
@@ -19,12 +19,6 @@ Size = tuple[int, int]
 _TENSORRT = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
 # Wheels that install the same files, so that an environment may have one of them only.
 _ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-rocm", "onnxruntime-openvino")
-_OPENCV = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
-)
 _ONNXRUNTIME_CODE = """
 import json, onnxruntime
 print(json.dumps([onnxruntime.__version__, onnxruntime.get_available_providers()]))
@@ -59,7 +53,7 @@ def check_tensorrt() -> Finding:
     name = next((name for name in _TENSORRT if importlib.util.find_spec(name)), None)
     if name is None:
         return Finding("TensorRT", NOTE, "not installed", "only bundles for it need it")
-    return Finding("TensorRT", OK, f"{name} {_version(name) or 'of unknown version'}")
+    return Finding("TensorRT", OK, f"{name} {version_of(name) or 'of unknown version'}")
 
 
 def check_openvino() -> Finding:
@@ -86,39 +80,7 @@ def check_onnxruntime() -> Finding:
         advice = "python -m pip install onnxruntime"
         return Finding(check, ERROR, f"does not work: {error}", advice)
     found = f"{version} ({', '.join(providers)})"
-    return _check_conflict(check, _ONNXRUNTIME) or Finding(check, OK, found)
-
-
-def check_opencv() -> Finding:
-    check = "OpenCV"
-    try:
-        version = probe("import json, cv2; print(json.dumps(cv2.__version__))")
-    except ProbeError as error:
-        advice = "python -m pip install --force-reinstall --no-deps opencv-python-headless"
-        return Finding(check, ERROR, f"does not work: {error}", advice)
-    return _check_conflict(check, _OPENCV) or Finding(check, OK, version)
-
-
-def _check_conflict(check: str, wheels: Iterable[str]) -> Finding | None:
-    """Report wheels installed over each other: mostly, the last one installed is imported."""
-    present = [name for name in wheels if _version(name) is not None]
-    if len(present) < 2:
-        return None
-    keep = present[-1]
-    return Finding(
-        check,
-        NOTE,
-        f"{' and '.join(present)} are installed over each other",
-        f"python -m pip uninstall -y {' '.join(present)}"
-        f" && python -m pip install --no-deps {keep}=={_version(keep)}",
-    )
-
-
-def _version(wheel: str) -> str | None:
-    try:
-        return metadata.version(wheel)
-    except metadata.PackageNotFoundError:
-        return None
+    return check_conflict(check, _ONNXRUNTIME) or Finding(check, OK, found)
 
 
 def check_bundles(others: Sequence[str] = ()) -> list[Finding]:

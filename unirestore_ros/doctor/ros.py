@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -10,8 +12,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding, ProbeError, probe
-from unirestore_ros.engine.working_size import frame_refusal
-from unirestore_ros.msgs.encodings import ENCODINGS
 from unirestore_ros.msgs.transport import (
     BUILTIN_TRANSPORTS,
     OLD_VARIABLE,
@@ -29,6 +29,7 @@ import json, rclpy, rclpy.utilities
 import diagnostic_msgs.msg, lifecycle_msgs.msg, sensor_msgs.msg, std_srvs.srv
 print(json.dumps(rclpy.utilities.get_rmw_implementation_identifier()))
 """
+_IMPORT_CODE = "import numpy, cv2, onnxruntime, safetensors, rclpy; print(0)"
 _GRAPH_CODE = """
 import dataclasses, json, sys
 from unirestore_ros.doctor.graph import observe
@@ -53,6 +54,38 @@ def check_ros(environment: Mapping[str, str] = os.environ) -> list[Finding]:
         Finding("middleware", OK, middleware),
         check_transport(middleware, environment),
     ]
+
+
+def check_executables(environment: Mapping[str, str] = os.environ) -> list[Finding]:
+    """Check the Python that `ros2 run` starts, which is the one that colcon ran in."""
+    check = "executables"
+    prefixes = [each for each in environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if each]
+    scripts = [Path(prefix) / "lib" / "unirestore_ros" / "restore_node" for prefix in prefixes]
+    script = next((path for path in scripts if path.is_file()), None)
+    if script is None:
+        return []
+    python, own = _interpreter(script), sys.executable
+    if virtual := environment.get("VIRTUAL_ENV"):
+        # Started by `ros2 run`, this runs in the wrong Python itself.
+        own = own if Path(own).is_relative_to(virtual) else str(Path(virtual) / "bin" / "python3")
+    if Path(python).parent == Path(own).parent:
+        return [Finding(check, OK, f"{script.parent} start {python}")]
+    advice = f"build inside the environment: {own} -m colcon build --packages-select unirestore_ros"
+    try:
+        probe(_IMPORT_CODE, python=python)
+    except ProbeError as error:
+        found = f"{script.parent} start {python}, which lacks what is installed here: {error}"
+        return [Finding(check, ERROR, found, advice)]
+    return [Finding(check, NOTE, f"{script.parent} start {python}, not {own}", advice)]
+
+
+def _interpreter(script: Path) -> str:
+    """Read the Python that a script's first line names."""
+    with script.open("rb") as stream:
+        words = stream.readline(512).decode(errors="replace").removeprefix("#!").split()
+    if words and Path(words[0]).name == "env":
+        return shutil.which(words[-1]) or words[-1]
+    return words[0] if words else ""
 
 
 def _wheel_version() -> str:
@@ -142,6 +175,10 @@ def check_camera(camera: Mapping[str, Any], seconds: float) -> Finding:
         return Finding(_CAMERA, OK, f"{found}; for input_transport:=compressed")
     width, height = camera["width"], camera["height"]
     found = f"{found}, {width}x{height}"
+    # Not before OpenCV has been found to work: these import it.
+    from unirestore_ros.engine.working_size import frame_refusal
+    from unirestore_ros.msgs.encodings import ENCODINGS
+
     if encoding not in ENCODINGS:
         known = ", ".join(ENCODINGS)
         advice = f"it would pass through unrestored: have the driver send one of {known}"
