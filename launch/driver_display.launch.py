@@ -35,7 +35,8 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "params_file",
         default_value=str(restoring.SHARE / "config" / "driver_display.yaml"),
-        description="parameter file; the arguments below go before it where they are not empty",
+        description="parameter file, ~ for the home folder; the arguments below go before it"
+        " where they are not empty",
     ),
     DeclareLaunchArgument("page", default_value="", description="false: no page"),
     DeclareLaunchArgument("page_port", default_value="", description="port of the page"),
@@ -73,6 +74,8 @@ def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
 
 def start(context: LaunchContext) -> list[Action]:
     arguments = restoring.values_of(ARGUMENTS, context)
+    name = restoring.full_name(arguments["namespace"], arguments["name"])
+    arguments = restoring.read_params_file(arguments, [name])
     node = Node(
         package="unirestore_ros",
         executable="driver_display",

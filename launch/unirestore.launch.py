@@ -8,16 +8,19 @@ ros2 launch unirestore_ros unirestore.launch.py --show-args
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessStart
 from launch.events import matches_action
+from launch.logging import get_logger
 from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
@@ -44,7 +47,8 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "params_file",
         default_value=str(SHARE / "config" / "unirestore.yaml"),
-        description="parameter file; the arguments below go before it where they are not empty",
+        description="parameter file, ~ for the home folder; the arguments below go before it"
+        " where they are not empty",
     ),
     DeclareLaunchArgument("bundle", default_value="", description="folder of the engine bundle"),
     DeclareLaunchArgument(
@@ -138,6 +142,48 @@ def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
     return [arguments["params_file"], given]
 
 
+def read_params_file(arguments: dict[str, str], nodes: Iterable[str]) -> dict[str, str]:
+    """Return the arguments with the path of their parameter file expanded; ValueError where it is
+    none. Warn of each of ``nodes``, by full name, for which it has nothing."""
+    path = Path(arguments["params_file"]).expanduser()
+    if not path.is_file():
+        raise ValueError(f"params_file: there is no file {path}")
+    try:
+        keys = list(node_keys(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"params_file: {path} cannot be read: {error}") from error
+    for node in nodes:
+        if not any(is_for(key, node) for key in keys):
+            said = ", ".join(keys) or "no node"
+            get_logger("launch.user").warning(
+                f"params_file: {path} has nothing for {node}, which runs with the defaults:"
+                f" it is for {said}; /** is for every node"
+            )
+    return {**arguments, "params_file": str(path)}
+
+
+def node_keys(content: object, before: str = "") -> Iterator[str]:
+    """The names of nodes in a parameter file, in full: namespaces may be levels of their own."""
+    if not isinstance(content, dict):
+        return
+    for key, inside in content.items():
+        name = f"{before}/{str(key).strip('/')}"
+        if isinstance(inside, dict) and "ros__parameters" in inside:
+            yield name
+        else:
+            yield from node_keys(inside, name)
+
+
+def is_for(key: str, node: str) -> bool:
+    """Whether a name of a parameter file means a node: * is one part of the name, ** any."""
+    pattern = re.escape(key).replace(r"/\*\*", r"(/[^/]+)*").replace(r"\*", "[^/]*")
+    return re.fullmatch(pattern, node) is not None
+
+
+def full_name(namespace: str, name: str) -> str:
+    return f"/{namespace.strip('/')}/{name}" if namespace.strip("/") else f"/{name}"
+
+
 def restore_node(camera: CameraTopics, arguments: dict[str, str]) -> LifecycleNode:
     return LifecycleNode(
         package="unirestore_ros",
@@ -179,8 +225,11 @@ def configure_then_activate(node: LifecycleNode) -> list[Action]:
 
 def start(context: LaunchContext) -> list[Action]:
     arguments = values_of(ARGUMENTS, context)
+    cameras = chosen_cameras(arguments)
+    names = [full_name(camera.namespace, arguments["name"]) for camera in cameras]
+    arguments = read_params_file(arguments, names)
     actions: list[Action] = []
-    for camera in chosen_cameras(arguments):
+    for camera in cameras:
         node = restore_node(camera, arguments)
         if arguments["transitions"] == "launch":
             actions += configure_then_activate(node)
