@@ -28,7 +28,7 @@ def results(engine: Engine, order: tuple[str, ...]) -> dict[str, tuple[bytes, by
 
 
 def tolerance(engine: Engine) -> float:
-    """Of features of a few units: eight bits of them where parts compute in bfloat16."""
+    """Tolerance for features of a few units: eight bits where parts compute in bfloat16."""
     return 0.05 if "bf16" in engine.precision.values() else 1e-5
 
 

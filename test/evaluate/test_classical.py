@@ -1,4 +1,4 @@
-"""The classical baseline: each method mends what it is for, and the rule picks it."""
+"""The classical baseline: each method corrects what it is for, and the rule picks it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def degraded(frame: Frame, name: str, severity: int) -> np.ndarray:
 )
 def test_method_mends_its_own(frame: Frame, method: str, name: str, severity: int) -> None:
     broken = degraded(frame, name, severity)
-    mended = classical.METHODS[method](broken)
-    assert mended.shape == broken.shape
-    assert mended.dtype == np.uint8
-    assert psnr(mended, frame.image) > psnr(broken, frame.image) + 0.5
+    corrected = classical.METHODS[method](broken)
+    assert corrected.shape == broken.shape
+    assert corrected.dtype == np.uint8
+    assert psnr(corrected, frame.image) > psnr(broken, frame.image) + 0.5
     assert classical.choose(broken) == method
 
 
@@ -70,6 +70,6 @@ def test_dehazing_recovers_a_known_veil() -> None:
     scene = rng.uniform(0, 0.9, (120, 160, 3))
     scene[:12] = 1.0  # what the airlight is read from
     veiled = (255 * (0.6 * scene + 0.4)).astype(np.uint8)
-    mended = classical.dehaze(veiled)
+    corrected = classical.dehaze(veiled)
     clean = (255 * scene).astype(np.uint8)
-    assert psnr(mended[30:], clean[30:]) > psnr(veiled[30:], clean[30:]) + 5
+    assert psnr(corrected[30:], clean[30:]) > psnr(veiled[30:], clean[30:]) + 5

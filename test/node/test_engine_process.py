@@ -1,4 +1,4 @@
-"""The engine process: what it answers, and how each of its ends is told from the others."""
+"""The engine process: what it answers, and how each of its ends is named."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_signal_is_named(process: EngineProcess, number: signal.Signals) -> No
 
 
 def test_out_of_memory(process: EngineProcess) -> None:
-    """Of address space: the frame does not fit the process any more."""
+    """Address space ends: the frame does not fit the process any more."""
     in_use = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
     limit = in_use * os.sysconf("SC_PAGE_SIZE") + (1 << 20)
     resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))

@@ -147,7 +147,7 @@ def test_an_end_that_nobody_waits_for_is_noticed(inference: Inference) -> None:
     assert inference.watch(0) is None
     os.kill(process_of(inference), signal.SIGKILL)
     wait(lambda: "ended by SIGKILL" in str(inference.watch(0)), "the end")
-    assert inference.watch(0) is None, "it is told once"
+    assert inference.watch(0) is None, "the end is reported once"
     with pytest.raises(BundleError):
         inference.open(named(Path("/nowhere")))
     assert "there is no such folder" in str(inference.state.problem)

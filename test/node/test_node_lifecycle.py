@@ -204,7 +204,7 @@ def segments(process: int | str) -> set[Path]:
 
 
 def segments_in_use() -> set[Path]:
-    """Of all processes: a node maps those of others, who may live on when it ends."""
+    """Segments of all processes: a node maps those of others, who may live on when it ends."""
     used: set[Path] = set()
     for process in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(*GONE):

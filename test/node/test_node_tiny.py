@@ -65,7 +65,7 @@ def test_the_picture_is_the_engines_and_better_than_the_cameras(
 def test_features_are_the_engines(
     station: Station, engine: Engine, frames: list[DemoFrame]
 ) -> None:
-    """Of both tasks, of one frame; they differ, as their prompts do."""
+    """Both tasks' features of one frame; they differ, as their prompts do."""
     inboxes = {task: station.subscribe(f"{task}/features") for task in TASKS}
     last = station.exchange(image(frames[0].degraded, "rgb8"), inboxes[TASKS[-1]])
     stamp = last.header.stamp

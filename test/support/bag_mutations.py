@@ -50,7 +50,7 @@ class Words(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Of a type that no machine has; it has nothing to do with the damage.
+        # A type that no machine has; it has nothing to do with the damage.
         if "is not installed here" not in record.getMessage():
             self.lines.append(record.getMessage())
 

@@ -39,7 +39,7 @@ class CuttingServer(ThreadingHTTPServer):
         self.server_close()
 
     def ranges_of(self, name: str) -> list[str | None]:
-        """Of the requests for a file's bytes."""
+        """The requests for a file's bytes."""
         return [span for method, asked, span in self.asked if (method, asked) == ("GET", name)]
 
 

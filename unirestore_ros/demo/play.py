@@ -61,7 +61,7 @@ class Play:
     bag: DriveBag
     bundle: Path
     parameters: Sequence[str]
-    """Of the node, as NAME:=VALUE."""
+    """The node's, each as NAME:=VALUE."""
     tasks: Sequence[str]
     """Machine tasks whose features are recorded."""
     work: Path

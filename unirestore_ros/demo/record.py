@@ -36,7 +36,7 @@ class ShownFrame(NamedTuple):
     """One image that the node published for the driver; times in nanoseconds."""
 
     number: int
-    """Of the frame that was played."""
+    """Number of the frame that was played."""
     stamp_ns: int
     received_ns: int
     mode: str
@@ -53,7 +53,7 @@ class FeatureMap(NamedTuple):
     """One feature map that the node published; where it is kept, the recorded bag has it."""
 
     number: int
-    """Of the frame that was played."""
+    """Number of the frame that was played."""
     received_ns: int
     encoding: str
     height: int

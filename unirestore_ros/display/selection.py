@@ -22,7 +22,7 @@ _MAX_UNMATCHED = 8
 
 
 class FrameStatus(Enum):
-    """What the viewer is told about the shown frame."""
+    """What the viewer learns about the shown frame."""
 
     RESTORED = "restored"
     CAMERA = "camera"

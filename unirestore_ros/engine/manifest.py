@@ -16,13 +16,13 @@ PARTS = ("trunk", "decoder", "adapter")
 BACKENDS = ("tensorrt", "torch", "onnxruntime")
 """In the order in which ``auto`` tries them."""
 SUFFIXES = {"tensorrt": ".onnx", "torch": ".pt2", "onnxruntime": ".onnx"}
-"""Of the files of the parts, by backend."""
+"""Suffix of the parts' files, by backend."""
 ENGINE_SUFFIX = ".engine"
-"""Of what TensorRT compiled of its ONNX file: a plain engine, which NVIDIA's own tools read."""
+"""Suffix of what TensorRT compiles: a plain engine, which NVIDIA's own tools read."""
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 PROMPTS_FILE = "prompts.safetensors"
 MAX_CHANNELS = 128
-"""Of a published feature map: OpenCV 5's limit."""
+"""Most channels of a published feature map: OpenCV 5's limit."""
 MAX_FEATURE_BYTES = 8 << 20
 
 
@@ -60,11 +60,11 @@ class Manifest:
     working_size: Size
     """The working size that the bundle was measured with; its pixels are the budget of others."""
     shorter_side: int | None
-    """Of every working size, where the model prescribes it; None: the budget alone counts."""
+    """The shorter side of every working size; None: the budget of pixels alone counts."""
     multiple: int
     """What the network divides by: working sizes are padded to multiples of it."""
     least_side: int
-    """Of a frame, in pixels: under it the model has nothing left to normalise over."""
+    """Shortest side of a frame, in pixels: under it the model has nothing to normalise over."""
     strides: tuple[int, ...]
     """The strides at which the model has an adapter, coarsest first."""
     channels: tuple[int, ...]

@@ -13,7 +13,7 @@ import itertools
 Size = tuple[int, int]
 
 LEAST_SIDE = 64
-"""Of a frame, where a bundle says nothing else."""
+"""Shortest side of a frame, in pixels, where a bundle says nothing else."""
 MOST_SIDE = 4096
 MOST_ASPECT = 4.0
 MOST_ASPECT_ERROR = 0.02

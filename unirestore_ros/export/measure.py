@@ -32,7 +32,7 @@ FRAMES = 5
 FP16_LIMIT = 8000.0
 """Largest activation with which a part may be in fp16: an eighth of what overflows it."""
 LEAST_DECIBELS = 45.0
-"""Of a part in half precision, to fp32."""
+"""PSNR that a part in half precision must keep to fp32."""
 PREFERENCES = {
     "fp32": ("fp32",),
     "fp16": ("fp16", "bf16", "fp32"),

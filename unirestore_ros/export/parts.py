@@ -23,7 +23,7 @@ SKIPS = tuple(f"skip{i}" for i in range(LEVELS))
 
 
 def gate_names(levels: int) -> tuple[str, ...]:
-    """Of the first ``levels`` adapters, coarsest first."""
+    """Name the gates' fields of the first ``levels`` adapters, coarsest first."""
     return tuple(f"tfa{i}_{field}" for i in range(levels) for field in Gates._fields)
 
 

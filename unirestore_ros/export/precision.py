@@ -129,7 +129,7 @@ def _mark_latent(network: UniRestore, half: torch.dtype) -> None:
         _wrap(holder, name, half, half)
     for holder, name in leaves:
         _wrap(holder, name, float32, float32)
-    # Of timesteps and of the empty prompt alone: constants in the end, rounded once.
+    # They depend on timesteps and the empty prompt alone: constants in the end, rounded once.
     for module in [*unet.modules(), *controller.modules()]:
         if isinstance(module, ResnetBlock2D):
             _wrap(module, "time_emb_proj", float32, half)

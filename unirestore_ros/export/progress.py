@@ -18,7 +18,7 @@ class _Phase:
 
 
 class BuildProgress:
-    """What an IProgressMonitor is told, from any thread. Each outermost phase fills the bar once; a
+    """What an IProgressMonitor receives, from any thread. Each outermost phase fills the bar; a
     phase within a phase fills the step that the outer one is at."""
 
     def __init__(self, title: str) -> None:

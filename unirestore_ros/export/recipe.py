@@ -35,7 +35,7 @@ class Recipe:
     stride: int
     backends: tuple[str, ...]
     shorter_side: int | None = None
-    """Of every working size; None: the budget alone counts."""
+    """The shorter side of every working size; None: the budget of pixels alone counts."""
     precision: str = "fp32"
     """The one preferred: a part whose range or error does not allow it gets another."""
     model: str | None = None

@@ -60,7 +60,7 @@ _DATA_INPUTS: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"), (0,)),
     "Where": (1, 2),
 }
-"""Of operators that also read indices, axes or conditions: which of their inputs are data."""
+"""Which inputs are data, for operators that also read indices, axes or conditions."""
 _RESIZE: Mapping[str, tuple[str, ...]] = {
     "mode": ("nearest", "linear"),
     "coordinate_transformation_mode": (

@@ -2,7 +2,7 @@
 
 A stamp says how old a frame is only where camera and node share a clock. Many cameras do not: their
 stamps are zero, count from their own start, or are wrong by a constant. Their frames are as good as
-any, so their age is counted from arrival, and everybody is told that it is unknown: what arrives
+any, so their age is counted from arrival, and everybody learns that it is unknown: what arrives
 may have been on its way for any time.
 """
 
@@ -34,7 +34,7 @@ class _Arrival(NamedTuple):
     """Seconds of the steady clock."""
     stamp_ns: int
     now_ns: int
-    """Of the node's clock."""
+    """Time by the node's clock."""
 
     @property
     def age_s(self) -> float:

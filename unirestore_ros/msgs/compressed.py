@@ -49,7 +49,7 @@ class _Head(NamedTuple):
     end: int
     """Offset behind it."""
     bits: int
-    """Of a sample."""
+    """Bits of one sample."""
 
 
 def compressed_size(data: Pixels, kind: str = "") -> tuple[int, int]:
@@ -146,7 +146,7 @@ def _png_head(content: bytes) -> _Head:
 
 
 def _jpeg_head(content: bytes) -> _Head:
-    """Of the frame itself; a thumbnail lies before it."""
+    """The frame's own; a thumbnail's header lies before it."""
     position = len(_JPEG)
     try:
         for _ in range(_MOST_SEGMENTS):

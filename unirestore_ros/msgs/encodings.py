@@ -103,7 +103,7 @@ _OTHERS_BECOME = "bgr8"
 # Encodings that say how many channels there are, but not of which colour; 0: not even that.
 _NAMELESS = {"8UC1": 1, "8UC3": 3, "8UC4": 4, "": 0}
 _MEASUREMENTS = ("16U", "16S", "32S", "32F", "64F")
-# Of ITU-R BT.601 with luma 16 to 235, as the other YUV encodings: rows R, G, B of Y, U, V and 1.
+# ITU-R BT.601 with luma 16 to 235, as the other YUV encodings: rows R, G, B of Y, U, V and 1.
 _YUV_TO_RGB = np.array(
     [
         [1.164, 0.0, 1.596, -1.164 * 16 - 1.596 * 128],

@@ -152,7 +152,7 @@ class EngineProcess:
     def _answer(self, deadline: float, expected: str) -> Any:
         """Receive the next part of the answer to the last request, which is to be of that kind."""
         message: Message = {}
-        # Of a frame that was given up half-way, answers may still come.
+        # Answers may still come for a frame that was given up half-way.
         while message.get("number") != self._requests:
             message = receive(self._connection, max(deadline - time.monotonic(), 1e-3))
         if "refused" in message:

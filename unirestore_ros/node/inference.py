@@ -107,7 +107,7 @@ class Inference:
 
     @property
     def pid(self) -> int | None:
-        """Of the engine process in use."""
+        """Process number of the engine process in use; None where there is none."""
         process = self._process
         return None if process is None else process.pid
 

@@ -71,7 +71,7 @@ class Pipeline:
         self._arrivals = 0
         self._last_reported = -1
         self._last_direct = -1
-        """Of the frames of camera mode whose image was sent as it came."""
+        """Number of the last frame of camera mode whose image was sent as it came."""
         self._name = node.get_fully_qualified_name()
         self._logger = node.get_logger()
         self._errors = ErrorLog(self._logger)

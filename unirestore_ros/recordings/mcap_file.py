@@ -56,7 +56,7 @@ class _Chunk(NamedTuple):
     end_ns: int
     offset: int
     length: int
-    """Of the record, with opcode and length."""
+    """The record's, including opcode and length."""
     channels: frozenset[int] | None
     """None where only unpacking it would tell."""
 

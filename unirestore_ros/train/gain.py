@@ -29,7 +29,7 @@ PROMPTS = ("ir", "ir", "ir", "seg", "cls", "det")
 # Mean square error of an image at the camera's size that is good enough, 35 dB: with the 28 dB of
 # the working size clean frames would lose 5 dB.
 DETAIL_FLOOR = 3e-4
-# Of crops that are not degraded: what is clean must come back whole.
+# Share of crops that are not degraded: what is clean must come back whole.
 CLEAN_SHARE = 0.08
 
 

@@ -16,7 +16,7 @@ from unirestore_ros.engine.backends.tensorrt_versions import cudart
 from unirestore_ros.engine.bundle import InferenceError
 
 ITEM_BYTES = {"bfloat16": 2}
-"""Of types that NumPy does not have."""
+"""Bytes of the data types that NumPy does not have."""
 
 
 def check_cuda(answer: tuple[Any, ...]) -> Any:

@@ -167,7 +167,7 @@ class _Part:
         self.outputs = self._specs(session.get_outputs())
 
     def _specs(self, nodes: Sequence[ort.NodeArg]) -> dict[str, TensorSpec]:
-        """Of inputs or outputs; where ONNX Runtime infers no side, its name tells it."""
+        """Read the specs of inputs or outputs; the name of a side tells what it is pinned to."""
         specs = {}
         for node in nodes:
             shape = tuple(self._sides.get(side, side) for side in node.shape)

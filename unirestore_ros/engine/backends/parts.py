@@ -78,7 +78,7 @@ class EdgeSpecs:
     """The tensors that a backend exchanges with the engine, at a padded working size."""
 
     image: TensorSpec
-    """Of frame and image: (1, h, w, 3) uint8 RGB."""
+    """The spec of frame and image: (1, h, w, 3) uint8 RGB."""
     gain: TensorSpec | None
     """(1, h, w, 1) float32; None where the decoder predicts no detail gain."""
     features: TensorSpec
