@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from ros_station import camera_info
-from sensor_msgs.msg import RegionOfInterest
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
-from unirestore_ros.msgs.camera_info import scaled_to, with_header
+from unirestore_ros.msgs.camera_info import InfoMismatch, scaled_to, with_header
 
 
 def project(matrix: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -89,3 +91,87 @@ def test_with_header() -> None:
     assert copy.header == header and info.header != header
     copy.header = info.header
     assert copy == info
+
+
+def info_of(width: int, height: int, fx: float = 1000.0, **more: Any) -> CameraInfo:
+    """A pinhole in the middle."""
+    info = camera_info(width, height, **more)
+    info.k = [fx, 0.0, (width - 1) / 2, 0.0, fx, (height - 1) / 2, 0.0, 0.0, 1.0]
+    info.p = [fx, 0.0, (width - 1) / 2, 0.0, 0.0, fx, (height - 1) / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return info
+
+
+def test_an_info_of_another_resolution() -> None:
+    """1280x720 for a 640x360 image: fx is 125 and not 250 at a map of 160x90."""
+    scaled = scaled_to(info_of(1280, 720), (640, 360), (160, 90))
+    assert scaled.k[0] == pytest.approx(125) and scaled.k[4] == pytest.approx(125)
+    assert (scaled.k[2], scaled.k[5]) == pytest.approx((79.5, 44.5))
+    assert (scaled.p[0], scaled.p[2]) == pytest.approx((125, 79.5))
+
+
+def test_an_info_of_a_smaller_resolution() -> None:
+    scaled = scaled_to(info_of(640, 360, 500.0), (1280, 720), (160, 90))
+    assert scaled.k[0] == pytest.approx(125) and scaled.k[2] == pytest.approx(79.5)
+
+
+def test_a_size_that_is_rounded_is_the_same_view() -> None:
+    """As 1281 pixels binned by 2, or resized by 3."""
+    assert scaled_to(info_of(1281, 720, binning_x=2, binning_y=2), (640, 360), (160, 90)).k[
+        0
+    ] == pytest.approx(125)
+    assert scaled_to(info_of(1280, 720), (427, 240), (107, 60)).k[0] == pytest.approx(83.5, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        info_of(1280, 720, binning_x=2, binning_y=2),
+        info_of(640, 360, 500.0, binning_x=2, binning_y=2),
+        info_of(640, 360, 500.0, roi=RegionOfInterest(x_offset=100, width=320, height=180)),
+    ],
+    ids=["as the message is meant", "of the binned image", "of the whole image"],
+)
+def test_binning_and_region_that_are_applied_already_or_not_at_all(info: CameraInfo) -> None:
+    scaled = scaled_to(info, (640, 360), (160, 90))
+    assert scaled.k[0] == pytest.approx(125) and scaled.k[2] == pytest.approx(79.5)
+
+
+def test_a_region_that_is_resized() -> None:
+    roi = RegionOfInterest(x_offset=320, y_offset=180, width=640, height=360)
+    scaled = scaled_to(info_of(1280, 720, roi=roi), (320, 180), (160, 90))
+    assert scaled.k[0] == pytest.approx(250) and scaled.k[2] == pytest.approx(79.5)
+
+
+@pytest.mark.parametrize(
+    ("info", "image_size"),
+    [
+        (info_of(1280, 720), (640, 480)),
+        (info_of(640, 480), (640, 360)),
+        (info_of(1280, 720, roi=RegionOfInterest(width=500, height=500)), (640, 480)),
+        (info_of(1280, 720, binning_x=4, binning_y=4), (400, 300)),
+    ],
+)
+def test_an_info_that_does_not_fit(info: CameraInfo, image_size: tuple[int, int]) -> None:
+    with pytest.raises(InfoMismatch, match=f"does not fit images of {image_size[0]}x"):
+        scaled_to(info, image_size, (160, 90))
+
+
+def test_equidistant_with_five_coefficients_is_copied() -> None:
+    info = info_of(640, 360)
+    info.distortion_model, info.d = "equidistant", [0.1, 0.2, 0.3, 0.4, 0.0]
+    scaled = scaled_to(info, (640, 360), (160, 90))
+    assert scaled.distortion_model == "equidistant" and list(scaled.d) == list(info.d)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (0, 0), (1280, 720)])
+def test_all_zero_is_uncalibrated_whatever_the_size(size: tuple[int, int]) -> None:
+    scaled = scaled_to(CameraInfo(width=size[0], height=size[1]), (64, 48), (16, 8))
+    assert not scaled.k.any() and not scaled.p.any() and len(scaled.d) == 0
+    assert (scaled.width, scaled.height) == (16, 8)
+
+
+def test_without_a_size_of_its_own_it_is_the_images() -> None:
+    info = info_of(0, 0)
+    info.k[2], info.k[5] = 319.5, 179.5
+    scaled = scaled_to(info, (640, 360), (160, 90))
+    assert scaled.k[0] == pytest.approx(250) and scaled.k[2] == pytest.approx(79.5)

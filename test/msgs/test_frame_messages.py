@@ -10,7 +10,7 @@ from ros_station import camera_info, image
 from sensor_msgs.msg import CompressedImage, Image
 
 from unirestore_ros.msgs.camera_frame import CameraFrame, FrameMessages, read_frame
-from unirestore_ros.msgs.camera_info import scaled_to
+from unirestore_ros.msgs.camera_info import InfoMismatch, scaled_to
 from unirestore_ros.msgs.encodings import ENCODINGS
 
 HEIGHT, WIDTH = 16, 24
@@ -70,9 +70,17 @@ def test_camera_info_has_the_header_of_the_frame() -> None:
 
 def test_feature_info_is_scaled_again_when_any_of_it_has_changed() -> None:
     make, source = FrameMessages(), frame("bgr8")
-    first, second = camera_info(WIDTH, HEIGHT), camera_info(WIDTH, HEIGHT, binning_x=2)
+    first, second = camera_info(WIDTH, HEIGHT), camera_info(2 * WIDTH, HEIGHT, binning_x=2)
     once = make.feature_info(source, first, (8, 6))
     assert once.k[0] == scaled_to(first, (WIDTH, HEIGHT), (8, 6)).k[0]
     assert once.header == source.header()
     assert make.feature_info(source, second, (8, 6)).k[0] == pytest.approx(once.k[0] / 2)
     assert make.feature_info(source, second, (16, 6)).k[0] == pytest.approx(once.k[0])
+
+
+def test_feature_info_of_other_images_is_refused_each_time() -> None:
+    make, source = FrameMessages(), frame("bgr8")
+    make.feature_info(source, camera_info(WIDTH, HEIGHT), (8, 6))
+    for _ in range(2):
+        with pytest.raises(InfoMismatch):
+            make.feature_info(source, camera_info(WIDTH, 2 * HEIGHT), (8, 6))

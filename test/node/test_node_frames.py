@@ -13,6 +13,7 @@ import pytest
 from camera_images import image_of_bytes
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from numpy.typing import NDArray
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_miniature import (
     ADAPTER_FAILS,
     CHANNELS,
@@ -190,8 +191,6 @@ def test_reliability_follows_the_publishers(station: Station) -> None:
 
 
 def best_effort() -> Any:
-    from rclpy.qos import QoSProfile, ReliabilityPolicy
-
     return QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -243,3 +242,42 @@ def test_stamps_that_are_no_age_count_from_arrival(station: Station) -> None:
 
     station.wait(received, "the frame of an old bag")
     assert time.time() > 1_600_000_000 + 10
+
+
+def test_a_camera_info_that_was_sent_once_before_is_received(station: Station) -> None:
+    """Latched: its publisher keeps it for who comes later."""
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = station.node.create_publisher(CameraInfo, "camera_info", latched)
+    sent = camera_info(2 * WIDTH, 2 * HEIGHT)
+    sent.k[0] = 1234.0
+    publisher.publish(sent)
+    station.pause(0.5)
+    infos = station.subscribe("detection/camera_info", CameraInfo)
+    station.subscribe("detection/features")
+
+    def latest() -> Any:
+        station.send(message())
+        station.pause(0.1)
+        return next((m for m in infos.messages if m.k[0] == pytest.approx(1234 * W / WIDTH / 2)), 0)
+
+    station.wait(latest, "the CameraInfo of another resolution, scaled to the map")
+    station.node.destroy_publisher(publisher)
+
+
+def test_a_camera_info_of_other_images_is_not_published_for_the_map(station: Station) -> None:
+    infos = station.subscribe("detection/camera_info", CameraInfo)
+    features = station.subscribe("detection/features")
+    other = camera_info(WIDTH, 2 * HEIGHT)
+    station.send(other, "camera_info")
+
+    def said() -> bool:
+        station.send(other, "camera_info")
+        station.exchange(message(), features)
+        status = station.diagnosis(lambda s: True, "any")
+        return "does not fit images of" in values_of(status)["last_error"]
+
+    station.wait(said, "what is wrong with the CameraInfo")
+    infos.messages.clear()
+    station.exchange(message(), features)
+    assert infos.messages == []
+    station.send(camera_info(WIDTH, HEIGHT), "camera_info")

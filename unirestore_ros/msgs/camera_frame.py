@@ -260,10 +260,13 @@ class FrameMessages:
         pitch: tuple[float, float] | None = None,
     ) -> CameraInfo:
         """The CameraInfo of this frame's feature maps; ``map_size`` is (width, height), ``pitch``
-        that of a map's pixel in pixels of the frame (None: the map covers the frame)."""
+        that of a map's pixel in pixels of the frame (None: the map covers the frame).
+
+        InfoMismatch where ``info`` is not of frames of this size.
+        """
         # The camera's calibration is scaled once, not for each frame and task: it rarely changes.
         sizes = (frame.width, frame.height), map_size, pitch
         if self._info is not info or self._sizes != sizes:
-            self._info, self._sizes = info, sizes
             self._scaled = scaled_to(info, *sizes)
+            self._info, self._sizes = info, sizes
         return with_header(self._scaled, frame.header())

@@ -12,6 +12,10 @@ from std_msgs.msg import Header
 COMPRESSED = "/compressed"
 
 
+class InfoMismatch(ValueError):
+    """A CameraInfo that is not of the images that it comes with; the text says what to do."""
+
+
 class CameraTopics(NamedTuple):
     """A camera's topics and the namespace of the node that restores it."""
 
@@ -71,16 +75,18 @@ def scaled_to(
     ``pitch``: width and height of a map's pixel in pixels of the image; None where the map covers
     the image, no more and no less.
 
-    ``info`` describes the whole sensor; the image is its region of interest, binned. The result
-    describes the map alone, so its binning and region of interest are left empty. Coordinates are
-    of pixel centres: pixel u of n covers [u, u+1) / n of the view, hence the halves.
+    ``info`` describes the whole sensor; which part of it the image shows, `_view_of` finds, and
+    InfoMismatch says that none fits. The result describes the map alone, so its binning and region
+    of interest are left empty. Coordinates are of pixel centres: pixel u of n covers [u, u+1) / n
+    of the view, hence the halves.
     """
     wide, high = pitch or (image_size[0] / map_size[0], image_size[1] / map_size[1])
-    across, down = 1 / (wide * max(info.binning_x, 1)), 1 / (high * max(info.binning_y, 1))
+    view = _view_of(info, image_size)
+    across, down = view.across / wide, view.down / high
     to_map = np.array(
         [
-            [across, 0.0, (0.5 - info.roi.x_offset) * across - 0.5],
-            [0.0, down, (0.5 - info.roi.y_offset) * down - 0.5],
+            [across, 0.0, (0.5 - view.left) * across - 0.5],
+            [0.0, down, (0.5 - view.top) * down - 0.5],
             [0.0, 0.0, 1.0],
         ]
     )
@@ -91,6 +97,46 @@ def scaled_to(
     scaled.binning_x = scaled.binning_y = 0
     scaled.roi = type(info.roi)()
     return scaled
+
+
+class _View(NamedTuple):
+    """Where an image lies on its sensor."""
+
+    left: float
+    top: float
+    across: float
+    """Pixels of the image to a pixel of the sensor."""
+    down: float
+
+
+def _view_of(info: CameraInfo, image_size: tuple[int, int]) -> _View:
+    """The part of the sensor that an image of that size shows.
+
+    It is the region of interest, binned, as the message is meant; or the whole sensor, where the
+    image has its size although there is a region or binning; or either of them resized by whoever
+    published the image. InfoMismatch where it is none of these.
+    """
+    binning = max(info.binning_x, 1), max(info.binning_y, 1)
+    binned = 1 / binning[0], 1 / binning[1]
+    roi, whole = info.roi, (info.width, info.height)
+    if 0 in whole or not (np.any(info.k) or np.any(info.p)):
+        return _View(roi.x_offset, roi.y_offset, *binned)  # says nothing that could not fit
+    region = (roi.width, roi.height) if roi.width and roi.height else whole
+    if all(abs(r * b - i) < 1 for r, b, i in zip(region, binned, image_size, strict=True)):
+        return _View(roi.x_offset, roi.y_offset, *binned)
+    if whole == image_size:
+        return _View(0, 0, 1.0, 1.0)
+    for part, left, top in ((region, roi.x_offset, roi.y_offset), (whole, 0, 0)):
+        across, down = image_size[0] / part[0], image_size[1] / part[1]
+        # Sides are whole pixels: the longer scale is off by at most one of the image's.
+        if abs(across - down) * min(part) <= 1.0:
+            return _View(left, top, across, down)
+    raise InfoMismatch(
+        f"the CameraInfo is of {info.width}x{info.height} (region of interest {roi.width}x"
+        f"{roi.height}, binning {info.binning_x}x{info.binning_y}), which does not fit images of"
+        f" {image_size[0]}x{image_size[1]}: calibrate the camera at that size, or set its driver's"
+        " camera_info_url to a calibration of the same aspect ratio"
+    )
 
 
 def _product(to_map: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 
@@ -19,6 +20,20 @@ def offered_reliability(node: Node, topic: str) -> ReliabilityPolicy | None:
     return ReliabilityPolicy.RELIABLE if only_reliable else ReliabilityPolicy.BEST_EFFORT
 
 
+def offered_durability(node: Node, topic: str) -> DurabilityPolicy:
+    """Transient local if every publisher offers it, else volatile, which every publisher serves."""
+    offered = {info.qos_profile.durability for info in node.get_publishers_info_by_topic(topic)}
+    is_kept = offered == {DurabilityPolicy.TRANSIENT_LOCAL}
+    return DurabilityPolicy.TRANSIENT_LOCAL if is_kept else DurabilityPolicy.VOLATILE
+
+
+class _Offer(NamedTuple):
+    """QoS that fits what is published."""
+
+    reliability: ReliabilityPolicy
+    durability: DurabilityPolicy
+
+
 class OnDemandSubscription:
     """One subscription of depth 1, there while somebody wants it and somebody publishes."""
 
@@ -30,9 +45,11 @@ class OnDemandSubscription:
         callback: Callable[..., None],
         reliability: str,
         raw: bool = True,
+        latched: bool = False,
     ) -> None:
         """``reliability``: auto, reliable or best_effort. ``raw``: the callback takes the message's
-        bytes as they came."""
+        bytes as they came. ``latched``: what was published before is wanted too, where the
+        publishers keep it."""
         self.topic = topic
         self._raw = raw
         self._node = node
@@ -40,7 +57,8 @@ class OnDemandSubscription:
         self._callback = callback
         self._setting = reliability
         self._subscription: Subscription | None = None
-        self._reliability: ReliabilityPolicy | None = None
+        self._latched = latched
+        self._offer: _Offer | None = None
 
     @property
     def is_open(self) -> bool:
@@ -48,31 +66,36 @@ class OnDemandSubscription:
 
     def update(self, wanted: bool) -> None:
         """Subscribe, resubscribe with another QoS, or unsubscribe."""
-        reliability = self._reliability_to_use() if wanted else None
-        if reliability is not self._reliability:
+        offer = self._offer_to_take() if wanted else None
+        if offer != self._offer:
             self.close()
-            if reliability is not None:
-                self._open(reliability)
+            if offer is not None:
+                self._open(offer)
 
     def close(self) -> None:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
-        self._subscription = self._reliability = None
+        self._subscription = self._offer = None
 
-    def _open(self, reliability: ReliabilityPolicy) -> None:
-        self._reliability = reliability
+    def _open(self, offer: _Offer) -> None:
+        self._offer = offer
         self._subscription = self._node.create_subscription(
             self._kind,
             self.topic,
             self._callback,
-            QoSProfile(depth=1, reliability=reliability),
+            QoSProfile(depth=1, **offer._asdict()),
             raw=self._raw,
         )
 
-    def _reliability_to_use(self) -> ReliabilityPolicy | None:
+    def _offer_to_take(self) -> _Offer | None:
         # Without a publisher there is nothing to choose by. Subscribing anyway, and again once the
         # choice is known, would lose the first frames.
         offered = offered_reliability(self._node, self.topic)
-        if offered is None or self._setting == "auto":
-            return offered
-        return ReliabilityPolicy[self._setting.upper()]
+        if offered is None:
+            return None
+        durability = DurabilityPolicy.VOLATILE
+        if self._latched:
+            durability = offered_durability(self._node, self.topic)
+        if self._setting != "auto":
+            offered = ReliabilityPolicy[self._setting.upper()]
+        return _Offer(offered, durability)

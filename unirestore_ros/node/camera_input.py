@@ -34,7 +34,13 @@ class CameraInput:
         self._on_image = on_image
         self._image = OnDemandSubscription(node, kind, topic, self._receive_image, reliability)
         self._info = OnDemandSubscription(
-            node, CameraInfo, "camera_info", on_info, reliability, raw=False
+            node,
+            CameraInfo,
+            node.resolve_topic_name("camera_info"),
+            on_info,
+            reliability,
+            raw=False,
+            latched=True,
         )
         self._wanted = False
         self._quiet_since = time.monotonic()

@@ -124,6 +124,7 @@ class ErrorLog:
 
     def __init__(self, logger: RcutilsLogger) -> None:
         self.last_error = ""
+        self._mismatch = ""
         self._logger = logger
 
     def bundle_refused(self, why: str) -> None:
@@ -147,6 +148,12 @@ class ErrorLog:
     def frame_malformed(self, why: str) -> None:
         self.last_error = f"malformed frame dropped: {why}"
         self._logger.warning(self.last_error, throttle_duration_sec=_LOG_EVERY_S)
+
+    def info_mismatched(self, why: str) -> None:
+        """Log once, although each frame shows it again."""
+        if why != self._mismatch:
+            self._mismatch = self.last_error = why
+            self._logger.warning(f"no camera_info of feature maps: {why}")
 
     def input_silent(self, why: str) -> None:
         self._logger.warning(why, throttle_duration_sec=6 * _LOG_EVERY_S)

@@ -23,7 +23,7 @@ from sensor_msgs.msg import CameraInfo
 from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
 from unirestore_ros.msgs.ages import AgeClock
 from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, FrameMessages, read_frame
-from unirestore_ros.msgs.camera_info import with_header
+from unirestore_ros.msgs.camera_info import InfoMismatch, with_header
 from unirestore_ros.msgs.cdr import Bytes, MalformedMessage
 from unirestore_ros.msgs.publishing import LatestOnlyWorker
 from unirestore_ros.node.camera_input import CameraInput
@@ -182,17 +182,27 @@ class Pipeline:
         """What is wanted of the frame, by the topics that have subscribers now."""
         demand, state = self._outputs.demand(), self._inference.state
         tasks = [task for task in self._parameters.tasks if task in state.tasks]
-        make, info = self._restore_messages, self._camera_info
-        infos: dict[str, CameraInfo] = {}
-        if info is not None:
-            sizes = state.sizes_of(frame)
-            maps = sizes.feature_size(state.stride), sizes.feature_pitch(state.stride)
-            for topic in (f"{task}/{CAMERA_INFO}" for task in tasks):
-                if topic in demand:
-                    infos[topic] = make.feature_info(frame, info, *maps)
-            if CAMERA_INFO in demand:
-                infos[CAMERA_INFO] = make.camera_info(frame, info)
+        infos = self._infos(frame, demand, [f"{task}/{CAMERA_INFO}" for task in tasks])
         return FrameJob(frame, demand, demand.engine_outputs(tasks), infos)
+
+    def _infos(
+        self, frame: CameraFrame, demand: Demand, of_features: list[str]
+    ) -> dict[str, CameraInfo]:
+        """The CameraInfos that are wanted, by topic; ``of_features`` are those of feature maps."""
+        make, info, state = self._restore_messages, self._camera_info, self._inference.state
+        infos: dict[str, CameraInfo] = {}
+        if info is None:
+            return infos
+        if CAMERA_INFO in demand:
+            infos[CAMERA_INFO] = make.camera_info(frame, info)
+        sizes = state.sizes_of(frame)
+        maps = sizes.feature_size(state.stride), sizes.feature_pitch(state.stride)
+        try:
+            for topic in demand.topics.intersection(of_features):
+                infos[topic] = make.feature_info(frame, info, *maps)
+        except InfoMismatch as error:
+            self._errors.info_mismatched(str(error))
+        return infos
 
     def _infer(self, job: FrameJob) -> bool:
         """Run the engine on one frame and send the subscribed outputs; False where that failed."""

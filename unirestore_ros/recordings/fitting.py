@@ -14,7 +14,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo
 
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
-from unirestore_ros.msgs.camera_info import scaled_to
+from unirestore_ros.msgs.camera_info import InfoMismatch, scaled_to
 from unirestore_ros.msgs.cdr import (
     MalformedMessage,
     new_compressed,
@@ -53,7 +53,7 @@ class Fitter:
         """Return the message at the size asked for; None, with a warning, where it has no image
         that can be read."""
         if topic in self._infos:
-            return info_bytes(fitted_info(read_info(data), self._infos[topic], self._size))
+            return self._fit_info(topic, data)
         if topic not in self._images:
             return data
         try:
@@ -64,6 +64,13 @@ class Fitter:
             return fitted_message(frame, self._size, quality)
         except MalformedMessage as error:
             _log.warning("a frame of %s is left out: %s", topic, error)
+            return None
+
+    def _fit_info(self, topic: str, data: bytes) -> bytes | None:
+        try:
+            return info_bytes(fitted_info(read_info(data), self._infos[topic], self._size))
+        except (InfoMismatch, MalformedMessage) as error:
+            _log.warning("a CameraInfo of %s is left out: %s", topic, error)
             return None
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 
 from sensor_msgs.msg import CameraInfo
 
 from unirestore_ros.engine import Engine
 from unirestore_ros.msgs.camera_frame import CameraFrame, FrameImage, FrameMessages, read_frame
+from unirestore_ros.msgs.camera_info import InfoMismatch
 from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.recordings.fitting import info_bytes
 from unirestore_ros.recordings.job import Job, Output
 from unirestore_ros.recordings.workspace import SKIPPED, Record
 from unirestore_ros.tasks import DRIVERS_TASK
+
+_log = logging.getLogger(__name__)
 
 
 class FrameRestorer:
@@ -22,6 +26,7 @@ class FrameRestorer:
         self._job = job
         self._engine = engine
         self._make = FrameMessages()
+        self._warned: set[str] = set()
         self._outputs: Mapping[int, list[tuple[int, Output]]] = {
             camera: [item for item in enumerate(job.outputs) if item[1].camera == camera]
             for camera in range(len(job.cameras))
@@ -69,7 +74,15 @@ class FrameRestorer:
                 features = self._engine.adapt(output.task)
                 yield index, self._make.features(frame, features).tobytes()
             elif info is not None:
-                yield index, self._info(frame, output, info)
+                try:
+                    yield index, self._info(frame, output, info)
+                except InfoMismatch as error:
+                    self._warn_once(str(error))
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warning("no camera_info of feature maps: %s", text)
 
     def _picture(self, frame: CameraFrame, task: str) -> FrameImage:
         return self._make.image(frame, self._engine.decode(task))
