@@ -219,7 +219,9 @@ def save_program(path: Path, part: torch.nn.Module, inputs: Sequence[Tensor]) ->
             if isinstance(side, str)
         }
     dynamic = shapes if any(shapes.values()) else None
-    torch.export.save(torch.export.export(part, (), given, dynamic_shapes=dynamic), path)
+    program = torch.export.export(part, (), given, dynamic_shapes=dynamic)
+    program.example_inputs = None  # as build does: they would be pickled
+    torch.export.save(program, path)
 
 
 def fixed(shape: tuple[int | str, ...]) -> tuple[int, ...]:

@@ -49,7 +49,9 @@ MAY_IMPORT = VEHICLE | WORKSHOP
 RUN_TIME = (*VEHICLE, "synthetic", *SHARED_MODULES)
 NOT_AT_RUN_TIME = {"torch", "torchvision", "diffusers", "onnx", "onnxscript"}
 # The one exception: the backend whose work is PyTorch, which `auto` never imports.
-TORCH_BACKEND = f"{PACKAGE}.engine.backends.torch_backend"
+TORCH_BACKEND = {
+    f"{PACKAGE}.engine.backends.{name}" for name in ("torch_backend", "torch_programs")
+}
 # What imports an extra, and is itself imported only once that backend is chosen.
 WITH_EXTRAS = {
     f"{PACKAGE}.engine.backends.{name}"
@@ -204,7 +206,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 @pytest.mark.parametrize("module", modules_of(*RUN_TIME))
 def test_the_run_time_needs_no_pytorch(module: str) -> None:
-    if module == TORCH_BACKEND:
+    if module in TORCH_BACKEND:
         return
     heavy = third_party(module) & NOT_AT_RUN_TIME
     assert not heavy, f"{module} imports {sorted(heavy)}"
@@ -212,7 +214,7 @@ def test_the_run_time_needs_no_pytorch(module: str) -> None:
 
 def test_importing_the_run_time_loads_no_pytorch() -> None:
     pytest.importorskip("rclpy", reason="ros and demo import rclpy")
-    modules = [name for name in modules_of(*RUN_TIME) if name not in {TORCH_BACKEND, *WITH_EXTRAS}]
+    modules = [name for name in modules_of(*RUN_TIME) if name not in TORCH_BACKEND | WITH_EXTRAS]
     script = (
         "import importlib, sys\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
@@ -236,7 +238,7 @@ def used_at_run_time() -> set[str]:
         for path in (REPOSITORY / "launch").glob("*.py")
         for name in imported_names(path)
     }
-    modules = [module for module in modules_of(*RUN_TIME, *COMMON) if module != TORCH_BACKEND]
+    modules = [module for module in modules_of(*RUN_TIME, *COMMON) if module not in TORCH_BACKEND]
     used = launch.union(*(third_party(module) for module in modules))
     return used - set(sys.stdlib_module_names) - OPTIONAL - NO_ROSDEP_KEY - {PACKAGE}
 

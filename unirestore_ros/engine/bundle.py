@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
+from unirestore_ros.engine import bundle_files
 from unirestore_ros.engine.manifest import PROMPTS_FILE, Manifest
-from unirestore_ros.files import sha256_of, share_folders
+from unirestore_ros.files import share_folders
 from unirestore_ros.tasks import long_name
 
 MANIFEST_FILE = "manifest.json"
 HASH_FILE = "manifest.sha256"
 _ATTEMPTS = 5
+_LONGEST_PROBLEM = 1000
+_MAX_TENSORS_BYTES = 64 << 20
+
+_log = logging.getLogger(__name__)
 
 Prompts = Mapping[str, NDArray[np.float32]]
 """Prompts (T, C) by task name, the long one."""
@@ -31,9 +39,16 @@ class BundleError(Exception):
 
     def __init__(self, problem: str, fix: str | None = None) -> None:
         """``fix``: the command, or the action, that fixes the problem."""
-        self.problem = " ".join(problem.split())
+        self.problem = _one_line(problem)
         self.fix = fix
         super().__init__(f"{self.problem}; fix: {fix}" if fix else self.problem)
+
+
+def _one_line(text: str) -> str:
+    """Join lines, escape what cannot be printed (names may hold any byte), and cut what is long."""
+    words = " ".join(text.split())
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in words[: 2 * _LONGEST_PROBLEM])
+    return line if len(line) <= _LONGEST_PROBLEM else f"{line[:_LONGEST_PROBLEM]}..."
 
 
 class InferenceError(RuntimeError):
@@ -51,16 +66,19 @@ def find_bundle(bundle: str | Path) -> Path:
     A Path is taken as it is, and so is text with a separator or with a dot or ~ in front. A bare
     name such as ``tiny`` is looked for in ``engine_folders``, then in the working directory.
     """
-    path = Path(bundle).expanduser()
+    try:
+        path = Path(bundle).expanduser()
+    except RuntimeError as error:
+        raise BundleError(f"bundle {bundle}: {error}") from error
     if isinstance(bundle, Path) or os.sep in bundle or bundle.startswith((".", "~")):
         return path
     folders = [*engine_folders(), Path.cwd()]
     for folder in folders:
-        if path.name and (folder / path).is_dir():
+        if path.name and identity(folder / path) is not None:
             return folder / path
     raise BundleError(
         f"bundle {bundle}: no folder of that name in {', '.join(map(str, folders))}",
-        build_command(f"engines/{path.name or 'tiny'}.yaml"),
+        _guessed_command(path),
     )
 
 
@@ -86,16 +104,45 @@ class Bundle:
         """Return the command that builds this bundle again, with other options."""
         return build_command(self.manifest.recipe, *options)
 
+    def read(self, path: str) -> bytes:
+        """Read a file of the bundle; what is returned is what was hashed.
+
+        BundleError where it is not the manifest's file any more, or is a program that somebody else
+        could have written.
+        """
+        try:
+            home = bundle_files.home_of(self.folder, MANIFEST_FILE)
+            self._check_trust(home, path)
+            content = bundle_files.read_file(home, path)
+        except (OSError, ValueError) as error:
+            problem = f"bundle {self.folder}: {path}: {_reason(error)}"
+            raise BundleError(problem, self.build_command()) from error
+        if hashlib.sha256(content).hexdigest() != self.manifest.files.get(path):
+            problem = f"{path} does not have the SHA-256 that files in {MANIFEST_FILE} gives"
+            raise BundleError(f"bundle {self.folder}: {problem}", self.build_command())
+        return content
+
+    def _check_trust(self, home: Path, path: str) -> None:
+        """Refuse an executable part that somebody else could have written, warn of another file."""
+        why = bundle_files.distrust(home, path)
+        if why is None:
+            return
+        if path.partition("/")[0] in bundle_files.EXECUTABLE:
+            fix = f"see who wrote it, then chown it to this user, and: chmod -R o-w {home}"
+            raise BundleError(f"bundle {self.folder}: {path} is a program, and {why}", fix)
+        _log.warning("bundle %s: %s: %s", self.folder, path, why)
+
 
 def read_bundle(folder: Path) -> Bundle:
     """Read and verify a bundle; BundleError names the field or file that does not fit."""
-    manifest = _read_manifest(folder)
+    home, manifest = _read_manifest(folder)
     try:
-        _check_files(folder, manifest)
+        _check_files(home, manifest)
         manifest.check_consistent()
-        prompts = _read_prompts(folder, manifest)
-    except ValueError as error:
-        raise BundleError(f"bundle {folder}: {error}", build_command(manifest.recipe)) from error
+        prompts = _read_prompts(Bundle(folder, manifest, {}))
+    except (OSError, ValueError) as error:
+        problem = f"bundle {folder}: {_reason(error)}"
+        raise BundleError(problem, build_command(manifest.recipe)) from error
     return Bundle(folder, manifest, prompts)
 
 
@@ -122,7 +169,7 @@ def identity(folder: Path) -> tuple[int, int] | None:
     """Return device and inode, which change when another folder takes the place; None if absent."""
     try:
         status = folder.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no name can be that
         return None
     return status.st_dev, status.st_ino
 
@@ -132,24 +179,17 @@ def manifest_hash_line(content: bytes) -> str:
     return f"{hashlib.sha256(content).hexdigest()}  {MANIFEST_FILE}\n"
 
 
-def files_in(folder: Path) -> set[str]:
-    """List all that is not a folder, as paths below ``folder``.
-
-    A link to a folder counts as a file, so that it is refused.
-    """
-    found: set[str] = set()
-    for root, folders, files in os.walk(folder):
-        links = [name for name in folders if (Path(root) / name).is_symlink()]
-        found.update((Path(root) / name).relative_to(folder).as_posix() for name in files + links)
-    return found
-
-
 def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Read every tensor of a safetensors file; ValueError where it is none."""
+    """Read every tensor of a safetensors file; ValueError where it is none, OSError where it cannot
+    be read."""
+    folder, name = os.path.split(os.path.realpath(path))
+    return _tensors_of(bundle_files.read_file(Path(folder), name, _MAX_TENSORS_BYTES))
+
+
+def _tensors_of(content: bytes) -> dict[str, NDArray[np.generic]]:
     try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+        return dict(load(content))
+    except (SafetensorError, KeyError, TypeError) as error:  # KeyError: a type that NumPy lacks
         raise ValueError(f"not a safetensors file: {error}") from error
 
 
@@ -163,38 +203,42 @@ def check_prompt(name: str, prompt: NDArray[np.generic], shape: tuple[int, int])
         raise ValueError(f"tensor {name} has values that are not finite")
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    """Read the manifest and check it against its own hash."""
-    guess = build_command(f"engines/{folder.name}.yaml")
-    if not folder.is_dir():
-        raise BundleError(f"bundle {folder}: there is no such folder", guess)
+def _guessed_command(folder: Path) -> str:
+    """Return the command that builds a bundle of that name, which has no manifest to say it."""
+    name = folder.name if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", folder.name) else "tiny"
+    return build_command(f"engines/{name}.yaml")
+
+
+def _read_manifest(folder: Path) -> tuple[Path, Manifest]:
+    """Read the manifest, once it is what its own hash says; also return where the bundle lies."""
+    guess = _guessed_command(folder)
+    name = MANIFEST_FILE
     try:
-        content = _read_file(folder, MANIFEST_FILE)
-        expected = _read_file(folder, HASH_FILE)
+        folder.stat()
+        home = bundle_files.home_of(folder, MANIFEST_FILE)
+        content = bundle_files.read_file(home, MANIFEST_FILE, bundle_files.MAX_TEXT_BYTES)
+        name = HASH_FILE
+        expected = bundle_files.read_file(home, HASH_FILE, bundle_files.MAX_TEXT_BYTES)
+        name = MANIFEST_FILE
         if expected != manifest_hash_line(content).encode():
             raise ValueError(f"it does not have the SHA-256 that {HASH_FILE} gives")
-        return Manifest.from_json(content.decode())
-    except FileNotFoundError as error:
-        raise BundleError(f"bundle {folder}: {error.filename} is missing", guess) from None
-    except ValueError as error:
-        raise BundleError(f"bundle {folder}: {MANIFEST_FILE}: {error}", guess) from error
-
-
-def _read_file(folder: Path, name: str) -> bytes:
-    try:
-        return (folder / name).read_bytes()
-    except FileNotFoundError as error:
-        error.filename = name
-        raise
+        return home, Manifest.from_json(content.decode())
+    except FileNotFoundError:
+        missing = "there is no such folder" if identity(folder) is None else f"{name} is missing"
+        raise BundleError(f"bundle {folder}: {missing}", guess) from None
     except OSError as error:
-        raise BundleError(f"bundle {folder}: {name}: {error.strerror}") from error
+        raise BundleError(f"bundle {folder}: {name}: {error.strerror}", guess) from error
+    except RecursionError as error:
+        raise BundleError(f"bundle {folder}: {name}: it is nested too deeply", guess) from error
+    except ValueError as error:
+        raise BundleError(f"bundle {folder}: {name}: {error}", guess) from error
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
+def _check_files(home: Path, manifest: Manifest) -> None:
     """Compare the folder with the manifest's list: no file absent, none added, none changed."""
     if PROMPTS_FILE not in manifest.files:
         raise ValueError(f"files: {PROMPTS_FILE} is missing")
-    present = files_in(folder)
+    present = bundle_files.list_files(home)
     for path in manifest.files:
         if path not in present:
             raise ValueError(f"{path} is missing")
@@ -202,7 +246,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         raise ValueError(f"{path} is not in the manifest's files")
     for path, expected in manifest.files.items():
         try:
-            found = sha256_of(folder / path)
+            found = bundle_files.hash_file(home, path)
         except OSError as error:
             raise ValueError(f"{path} cannot be read: {error.strerror}") from error
         if found != expected:
@@ -211,12 +255,18 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
             )
 
 
-def _read_prompts(folder: Path, manifest: Manifest) -> Prompts:
+def _read_prompts(bundle: Bundle) -> Prompts:
     """Read the prompts, one of the manifest's shape for each of its tasks."""
-    tensors = read_tensors(folder / PROMPTS_FILE)
+    manifest = bundle.manifest
+    tensors = _tensors_of(bundle.read(PROMPTS_FILE))
     prompts = {long_name(key): tensor for key, tensor in tensors.items()}
     if set(prompts) != set(manifest.tasks):
         raise ValueError(f"{PROMPTS_FILE} does not hold one tensor for each of the tasks")
     for task, prompt in prompts.items():
         check_prompt(task, prompt, manifest.prompt_shape)
     return {task: prompt.astype(np.float32, copy=False) for task, prompt in prompts.items()}
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """What the error says, without the path that an OSError adds."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -19,13 +19,13 @@ from unirestore_ros.engine.bundle import (
     BundleError,
     Prompts,
     check_prompt,
-    files_in,
     find_bundle,
     identity,
     manifest_hash_line,
     read_bundle,
     read_tensors,
 )
+from unirestore_ros.engine.bundle_files import list_files
 from unirestore_ros.engine.manifest import PROMPTS_FILE, Manifest
 from unirestore_ros.files import folder_written_beside, sha256_of
 from unirestore_ros.tasks import check_task_name, long_name, short_name
@@ -45,7 +45,7 @@ def write_bundle(folder: Path, manifest: Manifest, prompts: Prompts) -> Bundle:
     for name in (MANIFEST_FILE, HASH_FILE):
         (folder / name).unlink(missing_ok=True)
     _write_prompts(folder / PROMPTS_FILE, prompts)
-    hashes = {path: sha256_of(folder / path) for path in sorted(files_in(folder))}
+    hashes = {path: sha256_of(folder / path) for path in sorted(list_files(folder))}
     manifest = dataclasses.replace(manifest, files=hashes)
     manifest.check_consistent()
     _write_manifest(folder, manifest)

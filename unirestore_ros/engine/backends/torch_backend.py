@@ -1,6 +1,7 @@
 """The ``torch`` backend: three exported programs, on a CUDA device or, when named, on the CPU.
 
-The only module on the vehicle's side that imports PyTorch, and only once the backend is chosen.
+The only modules on the vehicle's side that import PyTorch are this one and ``torch_programs``, and
+only once the backend is chosen.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from unirestore_ros.engine.backends.parts import (
     edge_specs,
     physical_cores,
 )
+from unirestore_ros.engine.backends.torch_programs import load_program
 from unirestore_ros.engine.bundle import Bundle, InferenceError
 from unirestore_ros.engine.manifest import PARTS
 from unirestore_ros.engine.working_size import Size
@@ -116,7 +118,7 @@ class _Part:
     def __init__(self, bundle: Bundle, part: str, device: torch.device) -> None:
         self.file, self._device = PartFile(bundle, f"torch/{part}.pt2"), device
         try:
-            program = torch.export.load(bundle.folder / self.file.path)
+            program = load_program(bundle.read(self.file.path))
         except (RuntimeError, ValueError, KeyError) as error:
             built = bundle.manifest.backends["torch"].version
             self.file.refuse(f"PyTorch {torch.__version__} (exported with {built}) says: {error}")
