@@ -11,11 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from unirestore_ros.engine import BundleError, bundle_files, open_engine
-from unirestore_ros.engine.bundle import find_bundle, manifest_hash_line, read_bundle
+from unirestore_ros.engine import engine as engine_module
+from unirestore_ros.engine.backends import open_backend
+from unirestore_ros.engine.bundle import Bundle, find_bundle, manifest_hash_line, read_bundle
 
 PART = "onnxruntime/trunk.onnx"
 
@@ -43,7 +46,7 @@ def write_manifest(folder: Path, content: bytes) -> None:
         (b"9" * 5000, "manifest.json: "),
         (b"NaN", "manifest.json: "),
         (b" " * (1 << 20) + b"{}", "at most 1048576 are read"),
-        (b'{"format_version": 1, "\\ud800\\u0000\\n": 1}', "unknown field"),
+        (b'{"\\ud800\\u0000\\n": 1}', "unknown field"),
         (json.dumps({"x" * 500_000: 1}).encode(), "xxx...; fix: "),
     ],
 )
@@ -237,3 +240,23 @@ def test_a_bundle_of_that_name_is_found_though_another_place_cannot_be_read(
     monkeypatch.setenv("AMENT_PREFIX_PATH", "/proc/1/root/nowhere:" + "x" * 300)
     monkeypatch.chdir(bundle_folder.parent)
     assert find_bundle(bundle_folder.name) == bundle_folder
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "torch"])
+def test_what_a_backend_loads_is_what_was_hashed(
+    bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """Another sound part, put in place after the bundle was verified, is not loaded."""
+    pytest.importorskip(backend)
+    suffix = "pt2" if backend == "torch" else "onnx"
+    folder = bundle_folder / ("torch" if backend == "torch" else "onnxruntime")
+    if not folder.is_dir():
+        pytest.skip("the bundle has programs only where there is PyTorch")
+
+    def replace_and_open(bundle: Bundle, *more: Any) -> Any:
+        shutil.copyfile(folder / f"adapter.{suffix}", folder / f"decoder.{suffix}")
+        return open_backend(bundle, *more)
+
+    monkeypatch.setattr(engine_module, "open_backend", replace_and_open)
+    with pytest.raises(BundleError, match=f"decoder.{suffix} does not have the SHA-256"):
+        open_engine(bundle_folder, backend)

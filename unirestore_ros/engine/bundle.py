@@ -122,6 +122,14 @@ class Bundle:
             raise BundleError(f"bundle {self.folder}: {problem}", self.build_command())
         return content
 
+    def read_graph(self, path: str) -> bytes | str:
+        """Read an ONNX graph; return its path where its weights lie in a file beside it, as large
+        models have them, since both runtimes find that through the path only. Both files have then
+        been hashed by ``read_bundle``, and not again."""
+        if f"{path}.data" not in self.manifest.files:
+            return self.read(path)
+        return str(self.folder / path)
+
     def _check_trust(self, home: Path, path: str) -> None:
         """Refuse an executable part that somebody else could have written, warn of another file."""
         why = bundle_files.distrust(home, path)

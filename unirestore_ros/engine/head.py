@@ -27,7 +27,7 @@ class Head:
                 f"bundle {bundle.folder}: it has no head for {task}, but {heads}",
                 f"name a head in its recipe, then {bundle.build_command()}",
             )
-        self._content, self._threads = (bundle.folder / path).read_bytes(), threads
+        self._content, self._threads = bundle.read(path), threads
         sizes = self.manifest.sizes.sizes_for(self.manifest.working_size)
         try:
             self._pin(self.manifest.feature_shape(sizes))

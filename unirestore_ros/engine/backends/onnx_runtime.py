@@ -139,10 +139,7 @@ class _Graph:
     def __init__(self, bundle: Bundle, part: str, device: _Device, threads: int) -> None:
         self.file = PartFile(bundle, f"onnxruntime/{part}.onnx")
         self._device, self._threads = device, threads
-        path = bundle.folder / self.file.path
-        # Weights beside the graph, as large models have them, are found through its path only.
-        beside = path.with_suffix(".onnx.data")
-        self._content = str(path) if beside.is_file() else path.read_bytes()
+        self._content = bundle.read_graph(self.file.path)
 
     def pinned(self, size: Size) -> _Part:
         options = session_options(self._threads)

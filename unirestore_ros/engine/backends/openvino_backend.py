@@ -122,8 +122,9 @@ class _Graph:
     def __init__(self, bundle: Bundle, part: str, precision: str, threads: int) -> None:
         self.file = PartFile(bundle, f"onnxruntime/{part}.onnx")
         self._precision, self._threads = precision, threads
+        content = bundle.read_graph(self.file.path)
         try:
-            self._graph = _core().read_model(bundle.folder / self.file.path)
+            self._graph = _core().read_model(content)
         except RuntimeError as error:
             self._refuse(error)
 

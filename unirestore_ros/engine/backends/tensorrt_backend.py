@@ -134,8 +134,7 @@ class _Engine:
 
     def __init__(self, bundle: Bundle, part: str, runtime: trt.Runtime) -> None:
         self.file = PartFile(bundle, f"tensorrt/{part}{ENGINE_SUFFIX}")
-        path = bundle.folder / self.file.path
-        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        engine = runtime.deserialize_cuda_engine(bundle.read(self.file.path))
         if engine is None:
             self.file.refuse(f"TensorRT {VERSION} cannot load it")
         self._engine = engine
