@@ -105,3 +105,28 @@ def test_a_bag_without_images_is_refused(tmp_path: Path, caplog: pytest.LogCaptu
         maker.text("/chatter", START_NS, "hello")
     assert main(["compare", str(tmp_path / "drive")]) == 1
     assert "has no topic of sensor_msgs/Image" in caplog.text
+
+
+@pytest.mark.parametrize("stamp_ns", [0, 1_600_000_000 * 10**9])
+def test_stamps_that_are_all_alike_are_paired_by_order(
+    tmp_path: Path, stamp_ns: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maker = BagMaker(tmp_path / "drive")
+    with maker.writer:
+        for index in range(8):
+            now = START_NS + index * 100 * MS
+            maker.image(CAMERA, now, level(100 + index), stamp_ns=stamp_ns)
+            maker.image(CLEAN, now, level(120 + index), stamp_ns=stamp_ns)
+            if index < 6:
+                # A message's header tells which camera a node belongs to.
+                header = maker.header(stamp_ns, CAMERA.split("/")[1])
+                kind = "sensor_msgs/msg/Image"
+                data = level(120 + index).reshape(-1)
+                image = maker.types.types[kind](header, 48, 64, "bgr8", 0, 192, data)
+                maker.write(RESTORED, kind, now + 40 * MS, image)
+    (camera,) = compare(tmp_path / "drive")["cameras"]
+    assert camera["paired_by"] == "order"
+    assert camera["outputs"]["image"]["missing"] == 2
+    assert camera["psnr_db"]["frames"] == 6
+    assert camera["psnr_db"]["restored"] > 90 > camera["psnr_db"]["camera"]
+    assert "frames are paired by their order" in capsys.readouterr().out

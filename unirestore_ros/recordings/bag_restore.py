@@ -156,7 +156,9 @@ def restore_bag(source: Path, out: Path, options: Options) -> Summary:
 
 
 def _plan(reader: Reader, folder: Path, engine: Engine, options: Options) -> Job:
-    cameras = find_cameras(reader, options.topics, options.node)
+    cameras = find_cameras(
+        reader, options.topics, options.node, assume_encoding=options.assume_encoding
+    )
     names = read_names(options.cameras) if options.cameras else {}
     unknown = set(names) - {camera.base for camera in cameras} - {c.topic for c in cameras}
     if unknown:
@@ -256,6 +258,7 @@ def _restore_frames(
     with tqdm(total=job.frames, initial=done, desc="restoring", unit="frame") as bar:
         for number, (camera, data, info) in frames:
             if number < done:
+                restorer.observe(number, camera, data)
                 continue
             segments.add(number, restorer.restore(number, camera, data, info))
             bar.update()

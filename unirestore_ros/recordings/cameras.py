@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from rosbags.interfaces import Connection
 
-from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
+from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, read_frame
 from unirestore_ros.msgs.camera_info import COMPRESSED, camera_info_beside, read_cameras
 from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.headers import read_header
 from unirestore_ros.recordings.images import Size
 from unirestore_ros.recordings.storage import CAMERA_INFO, COMPRESSED_IMAGE, Reader, image_topics
 
 CLEAN = "image_clean"
 """Last name of the topic on which `bag make --degrade` keeps the clean images."""
+
+_STAMPS_COMPARED = 5
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +46,17 @@ class BagCamera:
 
 
 def find_cameras(
-    reader: Reader, wanted: Sequence[str] = (), node: str = "unirestore"
+    reader: Reader,
+    wanted: Sequence[str] = (),
+    node: str = "unirestore",
+    assume_encoding: str = "",
 ) -> list[BagCamera]:
     """Find the bag's cameras, in the order of its topics; only ``wanted`` ones, where given.
 
     Images that the network cannot read (depth, features), what a node called ``node`` has
     published, the compressed twin of a raw topic, and clean images are left out, with a line in the
-    log. RecordingError where none is left, or where one that is wanted cannot be used.
+    log. ``assume_encoding`` is as the node's parameter. RecordingError where none is left, or where
+    one that is wanted cannot be used.
     """
     images = {topic: each[0] for topic, each in image_topics(reader).items()}
     chosen = image_topics(reader, wanted)
@@ -57,7 +65,7 @@ def find_cameras(
     left_out: dict[str, str] = {}
     for topic in chosen:
         why_not = None if wanted else _not_a_camera(topic, images, node)
-        frame = None if why_not else first_frame(reader, images[topic])
+        frame = None if why_not else first_frame(reader, images[topic], assume_encoding)
         if frame is None or frame.unsupported:
             reason = why_not or (frame and frame.unsupported) or "no image in it can be read"
             if wanted:
@@ -74,14 +82,28 @@ def find_cameras(
     return cameras
 
 
-def first_frame(reader: Reader, connection: Connection) -> CameraFrame | None:
+def first_frame(
+    reader: Reader, connection: Connection, assume_encoding: str = ""
+) -> CameraFrame | None:
     """Read the first well-formed image of a topic; None where there is none."""
     for _, _, data in reader.messages([connection]):
         try:
-            return read_frame(data, connection.msgtype == COMPRESSED_IMAGE, 0.0, 0)
+            camera = CameraTraits(assume_encoding)
+            return read_frame(data, connection.msgtype == COMPRESSED_IMAGE, 0.0, 0, camera)
         except MalformedMessage:
             continue
     return None
+
+
+def tell_frames_apart(reader: Reader, topic: str) -> bool:
+    """Return whether a topic's stamps tell its frames apart, by the first few: False where they are
+    zero or all alike."""
+    connections = [c for c in reader.connections if c.topic == topic]
+    stamps = []
+    for _, _, data in itertools.islice(reader.messages(connections), _STAMPS_COMPARED):
+        header = read_header(data)
+        stamps += [] if header is None else [header.stamp_ns]
+    return any(stamps) and (len(stamps) == 1 or len(set(stamps)) > 1)
 
 
 def in_namespaces(cameras: Sequence[BagCamera], names: Mapping[str, str]) -> list[BagCamera]:

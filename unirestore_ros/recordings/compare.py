@@ -21,6 +21,7 @@ import numpy as np
 
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.files import written_beside
+from unirestore_ros.msgs.camera_frame import CameraTraits
 from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.arrivals import (
@@ -29,7 +30,7 @@ from unirestore_ros.recordings.arrivals import (
     statuses_of,
     topic_rows,
 )
-from unirestore_ros.recordings.cameras import CLEAN, BagCamera, find_cameras
+from unirestore_ros.recordings.cameras import CLEAN, BagCamera, find_cameras, tell_frames_apart
 from unirestore_ros.recordings.figure import Row, draw_figure
 from unirestore_ros.recordings.fitting import decode_message, fault_of
 from unirestore_ros.recordings.headers import Header, has_header, read_header
@@ -91,6 +92,10 @@ def compare(reader: Reader, arguments: argparse.Namespace) -> tuple[dict[str, An
     for camera in cameras:
         topics = restored[camera.topic]
         entry = _camera_report(camera, topics, headers, series)
+        by_stamp = tell_frames_apart(reader, camera.topic)
+        if not by_stamp:
+            _count_by_order(entry)
+        entry["paired_by"] = "stamp" if by_stamp else "order"
         entry["damaged"] = damaged[camera.topic]
         entry["modes"] = dict(modes.get(topics.get("status", ""), {}))
         image = topics.get("image") or topics.get("image/compressed")
@@ -99,7 +104,7 @@ def compare(reader: Reader, arguments: argparse.Namespace) -> tuple[dict[str, An
             same = {"camera": camera.topic, "restored": image}
             if clean is not None:
                 same["clean"] = clean
-            entry["psnr_db"], pairs = measure_pairs(reader, same, arguments.rows)
+            entry["psnr_db"], pairs = measure_pairs(reader, same, arguments.rows, by_stamp)
             entry["clean"] = clean
             shown += pairs
         entries.append(entry)
@@ -121,6 +126,8 @@ def text(report: Mapping[str, Any]) -> str:
         ]
         if rows:
             lines.append(text_table(("output", "messages", "frames without", "share"), rows))
+        if camera["paired_by"] == "order":
+            lines.append("stamps are all alike: frames are paired by their order")
         if camera["modes"]:
             lines.append("modes: " + ", ".join(f"{k} {v}" for k, v in camera["modes"].items()))
         if measured := camera.get("psnr_db"):
@@ -209,6 +216,14 @@ def _camera_report(
     }
 
 
+def _count_by_order(entry: dict[str, Any]) -> None:
+    """Count missing frames where stamps do not tell which."""
+    frames = entry["frames"]
+    for output in entry["outputs"].values():
+        output["missing"] = max(0, frames - output["messages"])
+        output["share"] = round(1 - output["missing"] / max(frames, 1), 4)
+
+
 def _gaps(series: Series) -> int:
     """Count frames that the camera itself left out: stamps over one and a half periods apart."""
     stamps = sorted(series.stamps)
@@ -235,15 +250,16 @@ class Pair(NamedTuple):
 
 
 def measure_pairs(
-    reader: Reader, topics: Mapping[str, str], rows: int
+    reader: Reader, topics: Mapping[str, str], rows: int, by_stamp: bool = True
 ) -> tuple[dict[str, Any] | None, list[Pair]]:
     """Measure the frames that are on all of the topics, which are given by name: camera, restored,
-    perhaps clean. Returns mean PSNR, None without clean ones, and ``rows`` frames for the sheet."""
+    perhaps clean; by order where not ``by_stamp``. Returns mean PSNR, None without clean ones, and
+    ``rows`` frames for the sheet."""
     counts = (c.msgcount for c in reader.connections if c.topic == topics["restored"])
     every = max(1, max(counts) // max(rows, 1))
     shown: list[Pair] = []
     figures: list[dict[str, float]] = []
-    for number, frame in enumerate(_joined(reader, topics)):
+    for number, frame in enumerate(_joined(reader, topics, by_stamp)):
         is_shown = number % every == every // 2 and len(shown) < rows
         if not is_shown and "clean" not in topics:
             continue
@@ -275,32 +291,40 @@ def draw_sheet(title: str, pairs: Sequence[Pair]) -> np.ndarray:
 
 
 def _joined(
-    reader: Reader, topics: Mapping[str, str]
+    reader: Reader, topics: Mapping[str, str], by_stamp: bool
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Yield stamp and images of the frames that are on every topic."""
+    """Yield stamp and images of the frames that are on every topic: of one stamp, or else the
+    first of each, the second of each and so on."""
     names = {topic: name for name, topic in topics.items()}
     wanted = [connection for connection in reader.connections if connection.topic in names]
+    traits = {name: CameraTraits() for name in topics}
+    counts: Counter[str] = Counter()
     waiting: OrderedDict[int, dict[str, tuple[bytes, bool]]] = OrderedDict()
     for connection, _, data in reader.messages(wanted):
         header = read_header(data)
         if header is None:
             continue
-        messages = waiting.setdefault(header.stamp_ns, {})
-        messages[names[connection.topic]] = data, connection.msgtype == COMPRESSED_IMAGE
+        name = names[connection.topic]
+        key = header.stamp_ns if by_stamp else counts[name]
+        counts[name] += 1
+        messages = waiting.setdefault(key, {})
+        messages[name] = data, connection.msgtype == COMPRESSED_IMAGE
         if len(messages) == len(names):
-            waiting.pop(header.stamp_ns)
-            images = _decoded(messages)
+            waiting.pop(key)
+            images = _decoded(messages, traits)
             if images is not None:
                 yield header.stamp_ns, images
         elif len(waiting) > _WAITING:
             waiting.popitem(last=False)
 
 
-def _decoded(messages: dict[str, tuple[bytes, bool]]) -> dict[str, np.ndarray] | None:
+def _decoded(
+    messages: dict[str, tuple[bytes, bool]], traits: Mapping[str, CameraTraits]
+) -> dict[str, np.ndarray] | None:
     """Decode the images of one frame; None where one of them cannot be read."""
     try:
         return {
-            name: decode_message(*messages[name])
+            name: decode_message(*messages[name], traits[name])
             for name in ("camera", "restored", "clean")
             if name in messages
         }

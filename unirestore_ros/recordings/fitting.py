@@ -13,7 +13,7 @@ import numpy as np
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo
 
-from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
+from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, read_frame
 from unirestore_ros.msgs.camera_info import InfoMismatch, scaled_to
 from unirestore_ros.msgs.cdr import (
     MalformedMessage,
@@ -42,6 +42,7 @@ class Fitter:
         self._size = size
         cameras = [camera for camera in find_cameras(reader) if camera.topic in topics]
         self._images = {camera.topic: camera.compressed for camera in cameras}
+        self._traits = {topic: CameraTraits() for topic in self._images}
         self._infos = {
             camera.info_topic: camera.size for camera in cameras if camera.info_topic is not None
         }
@@ -57,7 +58,7 @@ class Fitter:
         if topic not in self._images:
             return data
         try:
-            frame = read_supported(data, self._images[topic])
+            frame = read_supported(data, self._images[topic], self._traits[topic])
             if (frame.width, frame.height) == self._size:
                 return data
             quality = _JPEG_QUALITY if self._images[topic] else None
@@ -74,10 +75,12 @@ class Fitter:
             return None
 
 
-def read_supported(data: bytes, compressed: bool) -> CameraFrame:
+def read_supported(
+    data: bytes, compressed: bool, camera: CameraTraits | None = None
+) -> CameraFrame:
     """Read a serialised Image or CompressedImage; MalformedMessage where it has no pixels that can
-    be read, also for its encoding."""
-    frame = read_frame(data, compressed, 0.0, 0)
+    be read, also for its encoding. ``camera``: what earlier frames have shown of it."""
+    frame = read_frame(data, compressed, 0.0, 0, camera)
     if frame.unsupported is not None:
         raise MalformedMessage(frame.unsupported)
     return frame
@@ -100,10 +103,10 @@ def fault_of(kind: str, data: bytes) -> str | None:
     return None
 
 
-def decode_message(data: bytes, compressed: bool) -> np.ndarray:
+def decode_message(data: bytes, compressed: bool, camera: CameraTraits | None = None) -> np.ndarray:
     """Decode a serialised Image or CompressedImage to (H, W, 3) uint8 BGR; MalformedMessage where
-    that cannot be done."""
-    return np.array(_bgr_of(read_supported(data, compressed)))
+    that cannot be done. ``camera``: what earlier frames have shown of it."""
+    return np.array(_bgr_of(read_supported(data, compressed, camera)))
 
 
 def decode_features(data: bytes) -> np.ndarray:

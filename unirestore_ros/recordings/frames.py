@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 
 from sensor_msgs.msg import CameraInfo
 
 from unirestore_ros.engine import Engine
-from unirestore_ros.msgs.camera_frame import CameraFrame, FrameImage, FrameMessages, read_frame
+from unirestore_ros.msgs.camera_frame import (
+    CameraFrame,
+    CameraTraits,
+    FrameImage,
+    FrameMessages,
+    read_frame,
+)
 from unirestore_ros.msgs.camera_info import InfoMismatch
 from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.recordings.fitting import info_bytes
@@ -27,6 +34,7 @@ class FrameRestorer:
         self._engine = engine
         self._make = FrameMessages()
         self._warned: set[str] = set()
+        self._traits = [CameraTraits(job.assume_encoding) for _ in job.cameras]
         self._outputs: Mapping[int, list[tuple[int, Output]]] = {
             camera: [item for item in enumerate(job.outputs) if item[1].camera == camera]
             for camera in range(len(job.cameras))
@@ -41,7 +49,7 @@ class FrameRestorer:
         network fails.
         """
         try:
-            frame = read_frame(data, self._job.cameras[camera].compressed, 0.0, number)
+            frame = self._read(number, camera, data)
             if (why := self._why_not(frame)) is not None:
                 return [_skipped(number, why)]
             rgb = self._make.rgb(frame)
@@ -52,6 +60,16 @@ class FrameRestorer:
             Record(number, output, content)
             for output, content in self._messages(frame, camera, info)
         ]
+
+    def observe(self, number: int, camera: int, data: bytes) -> None:
+        """Learn of the camera what restoring a frame would have taught, which an earlier run has
+        done: the frames after it come out the same."""
+        with contextlib.suppress(MalformedMessage):
+            self._read(number, camera, data).observe()
+
+    def _read(self, number: int, camera: int, data: bytes) -> CameraFrame:
+        compressed = self._job.cameras[camera].compressed
+        return read_frame(data, compressed, 0.0, number, self._traits[camera])
 
     def _why_not(self, frame: CameraFrame) -> str | None:
         return frame.unsupported or self._engine.refusal(frame.width, frame.height)

@@ -13,6 +13,7 @@ import unirestore_ros
 from unirestore_ros.engine import Engine
 from unirestore_ros.engine.bundle import HASH_FILE
 from unirestore_ros.files import sha256_of
+from unirestore_ros.msgs.encodings import ASSUMABLE
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.bag_metadata import FILE_NAME
 from unirestore_ros.recordings.cameras import BagCamera
@@ -53,6 +54,7 @@ class Options:
     node: str = "unirestore"
     tasks: tuple[str, ...] | None = None
     outputs: tuple[str, ...] = ()
+    assume_encoding: str = ""
     jpeg_quality: int = 90
     storage: str = ""
     every_s: float = 10.0
@@ -98,6 +100,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=(),
         help=f"any of {','.join(OUTPUTS)} (image or compressed, as the camera; features)",
     )
+    add(
+        "--assume-encoding",
+        choices=ASSUMABLE,
+        default="",
+        metavar="ENCODING",
+        help="what 8UC1, 8UC3, 8UC4 and an empty encoding mean",
+    )
     add("--jpeg-quality", type=int, default=90, choices=range(1, 101), metavar="1..100")
     add("--storage", choices=STORAGES, default="", help="of the result (as the input's)")
     add(
@@ -135,6 +144,7 @@ class Job:
     cameras: tuple[BagCamera, ...]
     outputs: tuple[Output, ...]
     storage: str
+    assume_encoding: str
     jpeg_quality: int
     bundle: str
     backend: str
@@ -155,6 +165,7 @@ class Job:
             "cameras": [[camera.topic, camera.namespace] for camera in self.cameras],
             "outputs": [[output.topic, output.what] for output in self.outputs],
             "storage": self.storage,
+            "assume_encoding": self.assume_encoding,
             "jpeg_quality": self.jpeg_quality,
             "bundle": self.bundle,
             "backend": self.backend,
@@ -191,6 +202,7 @@ def make_job(
         cameras=tuple(cameras),
         outputs=tuple(outputs),
         storage=storage,
+        assume_encoding=options.assume_encoding,
         jpeg_quality=options.jpeg_quality,
         bundle=sha256_of(engine.bundle.folder / HASH_FILE),
         backend=engine.backend,

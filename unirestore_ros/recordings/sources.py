@@ -131,7 +131,8 @@ def _open_bag(path: Path, topic: str | None) -> Source:
     if importlib.util.find_spec("rosbags") is None:
         raise RecordingError("reading a bag needs rosbags: pip install 'unirestore_ros[bag]'")
     # These need ROS's messages too, which no other INPUT does.
-    from unirestore_ros.recordings.cameras import find_cameras
+    from unirestore_ros.msgs.camera_frame import CameraTraits
+    from unirestore_ros.recordings.cameras import find_cameras, tell_frames_apart
     from unirestore_ros.recordings.fitting import decode_message
     from unirestore_ros.recordings.headers import read_header
     from unirestore_ros.recordings.storage import COMPRESSED_IMAGE, image_topics, open_reader
@@ -142,20 +143,27 @@ def _open_bag(path: Path, topic: str | None) -> Source:
     if others := [camera.topic for camera in cameras[1:]]:
         _log.info("%s is read; --topic chooses another: %s", chosen.topic, ", ".join(others))
     description = f"{chosen.topic} of the bag {path}"
+    with open_reader(path) as reader:
+        has_stamps = tell_frames_apart(reader, chosen.topic)
+    if not has_stamps:
+        text = "the stamps of %s are all alike: its frames are placed by when they were recorded"
+        _log.warning(text, description)
 
     def frames() -> Iterator[SourceFrame]:
         first: int | None = None
         skipped: Counter[str] = Counter()
+        camera = CameraTraits()
         with open_reader(path) as reader:
             connections = image_topics(reader, [chosen.topic])[chosen.topic]
             for connection, received, data in reader.messages(connections):
                 try:
-                    image = decode_message(data, connection.msgtype == COMPRESSED_IMAGE)
+                    image = decode_message(data, connection.msgtype == COMPRESSED_IMAGE, camera)
                 except ValueError as error:
                     skipped[str(error)] += 1
                     continue
                 header = read_header(data)
-                stamp = header.stamp_ns if header is not None and header.stamp_ns else received
+                has_own = has_stamps and header is not None and header.stamp_ns
+                stamp = header.stamp_ns if header is not None and has_own else received
                 first = stamp if first is None else first
                 yield SourceFrame(image, stamp - first)
         for reason, count in skipped.items():
