@@ -59,7 +59,7 @@ WITH_EXTRAS = {
 }
 # Asked for only when used, with a message where absent: they are extras, or the vehicle's own.
 OPTIONAL = {"rosbags", "ray", "imagecorruptions", "PIL", "tensorrt", "tensorrt_lean", "cuda"}
-OPTIONAL |= {"openvino", "cv_bridge", "vision_msgs"}
+OPTIONAL |= {"openvino", "cv_bridge", "vision_msgs", "bondpy"}
 # What the extra `bag` brings beside rosbags; Python 3.14 has zstd as compression.zstd.
 OPTIONAL |= {"ruamel", "lz4", "backports", "compression"}
 
@@ -259,7 +259,7 @@ def test_setup_or_package_xml_names_what_development_imports() -> None:
     }
     setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8").lower()
     wheels = {name for name in imported if f'"{WHEELS.get(name, name).lower()}' in setup}
-    vehicle = {"tensorrt", "tensorrt_lean"}
+    vehicle = {"tensorrt", "tensorrt_lean", "bondpy"}
     ros = declared_dependencies("exec_depend", "test_depend")
     own = {PACKAGE, "cv2", "compression", *sys.stdlib_module_names}
     assert imported - wheels - ros - beside - vehicle - own == set()

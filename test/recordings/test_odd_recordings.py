@@ -199,7 +199,7 @@ def test_compressed_bags(tmp_path: Path, storage: str, compression: str) -> None
 
 
 def test_chunks_in_lz4(tmp_path: Path) -> None:
-    import lz4.frame  # type: ignore[import-untyped]
+    import lz4.frame
 
     maker = BagMaker(tmp_path / "drive", "mcap")
     with maker.writer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -16,6 +17,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
 from unirestore_ros.msgs.publishing import Topic
+from unirestore_ros.node.bond import start_bond
 from unirestore_ros.node.diagnostics import UNCONFIGURED, diagnostic, with_namesakes
 from unirestore_ros.node.parameters import Parameters, fixed_while_configured
 from unirestore_ros.node.pipeline import Pipeline
@@ -33,6 +35,7 @@ class RestoreNode(LifecycleNode):
         self._pipeline: Pipeline | None = None
         self._diagnostics: Topic | None = None
         self._is_active = False
+        self._bond: Any | None = None
         super().__init__(NODE_NAME)
         Parameters.declare(self)
         self._settings = Parameters.read(self)
@@ -66,11 +69,14 @@ class RestoreNode(LifecycleNode):
         result = super().on_activate(state)
         if self._pipeline is not None:
             self._pipeline.start()
+        if not self._settings.autostart:  # somebody manages the transitions, perhaps with a bond
+            self._bond = start_bond(self)
         self._is_active = True
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         self._is_active = False
+        self._end_bond()
         if self._pipeline is not None:
             self._pipeline.stop()
         return super().on_deactivate(state)
@@ -93,8 +99,14 @@ class RestoreNode(LifecycleNode):
             self._diagnostics.stop()
         super().destroy_node()
 
+    def _end_bond(self) -> None:
+        if self._bond is not None:
+            self._bond.shutdown()
+        self._bond = None
+
     def _release(self) -> None:
         self._is_active = False
+        self._end_bond()
         if self._pipeline is not None:
             self._pipeline.close()
         self._pipeline = None

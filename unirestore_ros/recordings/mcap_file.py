@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.frame
 
 from unirestore_ros.recordings.storage_file import (
     LARGEST_MESSAGE,
