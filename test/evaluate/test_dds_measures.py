@@ -35,3 +35,8 @@ def test_percentiles() -> None:
 def test_growth_is_from_the_first_fifth_to_the_end() -> None:
     samples = [(float(t), {"resident": 100.0 + t, "own": 50.0}) for t in range(1, 301)]
     assert growth(samples, 300.0) == {"resident": pytest.approx(231, abs=1), "own": 0.0}
+
+
+def test_growth_of_a_short_run_is_a_number() -> None:
+    samples = [(float(t), {"own": 50.0 + t}) for t in range(10)]
+    assert growth(samples, 10.0) == {"own": pytest.approx(7)}

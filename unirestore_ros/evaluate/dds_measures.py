@@ -9,6 +9,7 @@ import platform
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.processes import Child, Children
 
 NODE_NAME = "unirestore"
+NAMESPACE = "/bench"
+CAMERA = f"{NAMESPACE}/image"
+RATE_HZ = 30.0
+# The first seconds are those of discovery and of memory that is taken for the first time.
+SETTLE_S = 5.0
 
 
 class Processes(Children):
@@ -78,10 +84,6 @@ def _environment() -> dict[str, str]:
     }
 
 
-# The first seconds are those of discovery and of memory that is taken for the first time.
-SETTLE_S = 5.0
-
-
 def settled(seen: NDArray[np.int64]) -> NDArray[np.int64]:
     """Keep the rows (stamp, arrival, ...), in ns, that arrived after the first seconds."""
     return seen[seen[:, 1] > seen[0, 1] + SETTLE_S * 1e9] if len(seen) else seen
@@ -112,11 +114,32 @@ def growth(samples: Samples, seconds: float) -> dict[str, float]:
 
     def mean(kind: str, begin: float, end: float) -> float:
         chosen = [kinds[kind] for at, kinds in samples if begin <= at / seconds <= end]
-        return float(np.mean(chosen))
+        # A short run may have no sample just then: the nearest one stands for it.
+        _, nearest = min(samples, key=lambda sample: abs(sample[0] / seconds - begin))
+        return float(np.mean(chosen or [nearest[kind]]))
 
     return {
         kind: round(mean(kind, 0.97, 1.0) - mean(kind, 0.20, 0.23), 2) for kind in samples[-1][1]
     }
+
+
+def sample_memory(group: Processes, pid: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Let the time pass, and sample a process's memory each second: its last value and growth."""
+    samples: list[tuple[float, Mapping[str, float]]] = []
+    begun = time.monotonic()
+    while (elapsed := time.monotonic() - begun) < seconds:
+        group.wait(1.0)
+        samples.append((elapsed, memory_mb(pid)))
+    return {"memory_mb": rounded(samples[-1][1]), "memory_growth_mb": growth(samples, seconds)}
+
+
+def rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {kind: round(value, 1) for kind, value in values.items()}
+
+
+Measure = Callable[[Processes, argparse.Namespace], dict[str, Any]]
+Measures = Mapping[str, tuple[Measure, str, float]]
+"""By name: the function, the size of the camera's frames, and the seconds, where none are given."""
 
 
 def measure_parser(about: str, measures: Iterable[str]) -> argparse.ArgumentParser:
@@ -135,17 +158,20 @@ def measure_parser(about: str, measures: Iterable[str]) -> argparse.ArgumentPars
     return parser
 
 
-def run_measure(what: str, measure: Callable[[Processes], dict[str, Any]], out: Path) -> int:
+def run_measure(options: argparse.Namespace, measures: Measures) -> int:
     """Measure, write and print; return 1, and print why, where a process ended by itself."""
+    measure, size, seconds = measures[options.what]
+    options.size = (options.size or size).split("x")
+    options.seconds = options.seconds or seconds
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder, Processes(Path(folder)) as group:
         try:
-            row = measure(group)
+            row = measure(group, options)
         except RecordingError as error:
             sys.stderr.write(f"{error}\n")
             return 1
-    result = {"meta": {**_meta(), "load_before": load}, "rows": [{"what": what, **row}]}
-    with written_beside(out) as beside:
+    result = {"meta": {**_meta(), "load_before": load}, "rows": [{"what": options.what, **row}]}
+    with written_beside(options.out) as beside:
         beside.write_text(json.dumps(result, indent=1) + "\n")
     sys.stdout.write(json.dumps(row, indent=1) + "\n")
     return 0

@@ -18,30 +18,29 @@ import argparse
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from unirestore_ros.evaluate.dds_measures import (
+    CAMERA,
+    NAMESPACE,
     NODE_NAME,
+    RATE_HZ,
     SETTLE_S,
+    Measures,
     Processes,
-    growth,
     latency,
     measure_parser,
-    memory_mb,
     percentiles,
     rate,
     run_measure,
+    sample_memory,
 )
 from unirestore_ros.evaluate.display_viewer import read_viewers
 from unirestore_ros.evaluate.node_roles import read_arrivals, read_diagnostics
 from unirestore_ros.recordings.processes import Child
 
-RATE_HZ = 30.0
-NAMESPACE = "/bench"
-CAMERA = f"{NAMESPACE}/image"
 DISPLAY = f"{NAMESPACE}/driver_display"
 VIEWER = "unirestore_ros.evaluate.display_viewer"
 # Seconds for which each viewer takes up a frame: two are free, the third is slow.
@@ -55,11 +54,7 @@ def measure_page(group: Processes, options: argparse.Namespace) -> dict[str, Any
     group.start_role("diagnostics", str(group.folder / "diagnostics.json"), DISPLAY)
     group.start_module(VIEWER, _url(options), str(group.folder / "viewers.npz"), *PAUSES)
     group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
-    memory: list[tuple[float, Mapping[str, float]]] = []
-    begun = time.monotonic()
-    while (elapsed := time.monotonic() - begun) < options.seconds:
-        group.wait(1.0)
-        memory.append((elapsed, memory_mb(display.pid)))
+    memory = sample_memory(group, display.pid, options.seconds)
     group.end()
     viewers = read_viewers(group.folder / "viewers.npz")
     reports = read_diagnostics(group.folder / "diagnostics.json")[int(SETTLE_S) :]
@@ -70,8 +65,7 @@ def measure_page(group: Processes, options: argparse.Namespace) -> dict[str, Any
         "viewers_fps": [rate(seen) for seen in viewers],
         "viewers_age_ms": [percentiles(latency(seen)) for seen in viewers],
         "share_ms": _diagnostics_median(reports, "share"),
-        "memory_mb": {kind: round(value, 1) for kind, value in memory[-1][1].items()},
-        "memory_growth_mb": growth(memory, options.seconds),
+        **memory,
     }
 
 
@@ -141,8 +135,7 @@ def _diagnostics_median(reports: list[dict[str, str]], name: str) -> dict[str, f
     }
 
 
-Measure = Callable[[Processes, argparse.Namespace], dict[str, Any]]
-MEASURES: dict[str, tuple[Measure, str, float]] = {
+MEASURES: Measures = {
     "page": (measure_page, "1280x720", 300.0),
     "compose": (measure_compose, "1280x720", 40.0),
     "startup": (measure_startup, "480x360", 20.0),
@@ -153,11 +146,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = measure_parser(__doc__ or "", MEASURES)
     parser.add_argument("--restore", action="store_true", help="the node restores")
     options = parser.parse_args(argv)
-    measure, size, seconds = MEASURES[options.what]
-    options.size = (options.size or size).split("x")
-    options.seconds = options.seconds or seconds
     options.port = _free_port()
-    return run_measure(options.what, lambda group: measure(group, options), options.out)
+    return run_measure(options, MEASURES)
 
 
 if __name__ == "__main__":

@@ -14,31 +14,33 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.evaluate.dds_measures import (
+    CAMERA,
+    NAMESPACE,
     NODE_NAME,
+    RATE_HZ,
     SETTLE_S,
+    Measures,
     Processes,
-    growth,
     has_loaded,
     latency,
     measure_parser,
     memory_mb,
     percentiles,
     rate,
+    rounded,
     run_measure,
+    sample_memory,
     settled,
 )
 from unirestore_ros.evaluate.node_roles import read_arrivals, read_diagnostics
 
-RATE_HZ = 30.0
-NAMESPACE = "/bench"
-CAMERA = f"{NAMESPACE}/image"
 NODE = f"{NAMESPACE}/{NODE_NAME}"
 RELAYED = f"{NAMESPACE}/relayed"
 TASKS = ("segmentation", "detection")
@@ -51,11 +53,7 @@ def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str,
     group.start_role("diagnostics", str(group.folder / "diagnostics.json"), NODE)
     group.start_role("listener", str(group.folder / "arrivals.npz"), *_topics(_every_output()))
     group.start_role("camera", CAMERA, *options.size, str(RATE_HZ))
-    memory: list[tuple[float, Mapping[str, float]]] = []
-    begun = time.monotonic()
-    while (elapsed := time.monotonic() - begun) < options.seconds:
-        group.wait(1.0)
-        memory.append((elapsed, memory_mb(node.pid)))
+    memory = sample_memory(group, node.pid, options.seconds)
     group.end()
     arrivals = read_arrivals(group.folder / "arrivals.npz")
     reports = read_diagnostics(group.folder / "diagnostics.json")[int(SETTLE_S) + 10 :]
@@ -67,8 +65,7 @@ def measure_overload(group: Processes, options: argparse.Namespace) -> dict[str,
         "age_at_publication_p99_ms": float(np.median([float(v["age_p99_ms"]) for v in reports])),
         "age_at_arrival_ms": percentiles(latency(arrivals[f"{NODE}/image"])),
         "age_bound_ms": round(float(inference_p99) + 1e3 / RATE_HZ + 30, 1),
-        "memory_mb": {kind: round(value, 1) for kind, value in memory[-1][1].items()},
-        "memory_growth_mb": growth(memory, options.seconds),
+        **memory,
         "dropped": {key: int(v) for key, v in reports[-1].items() if key.startswith("dropped_")},
     }
 
@@ -120,7 +117,7 @@ def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, 
         "fps": rate(arrivals[f"{NODE}/image"]),
         "features_fps": {topic: rate(arrivals[topic]) for topic in FEATURES},
         "inference_median_ms": float(last["inference_median_ms"]),
-        "memory_mb": {kind: round(value, 1) for kind, value in memory.items()},
+        "memory_mb": rounded(memory),
         "torch_loaded": torch,
     }
 
@@ -145,8 +142,7 @@ def _added(camera: NDArray[np.int64], passed: NDArray[np.int64]) -> NDArray[np.f
     return np.array(later, np.float64) * 1e-6
 
 
-Measure = Callable[[Processes, argparse.Namespace], dict[str, Any]]
-MEASURES: dict[str, tuple[Measure, str, float]] = {
+MEASURES: Measures = {
     "overload": (measure_overload, "480x360", 300.0),
     "relay": (measure_relay, "1920x1080", 40.0),
     "startup": (measure_startup, "480x360", 30.0),
@@ -154,11 +150,7 @@ MEASURES: dict[str, tuple[Measure, str, float]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = measure_parser(__doc__ or "", MEASURES).parse_args(argv)
-    measure, size, seconds = MEASURES[options.what]
-    options.size = (options.size or size).split("x")
-    options.seconds = options.seconds or seconds
-    return run_measure(options.what, lambda group: measure(group, options), options.out)
+    return run_measure(measure_parser(__doc__ or "", MEASURES).parse_args(argv), MEASURES)
 
 
 if __name__ == "__main__":
