@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from unirestore_ros.heads.head_node import read_features
+from unirestore_ros.engine import InferenceError
+from unirestore_ros.heads.head_node import HeadNode, read_features
 
 
 def message_of(maps: NDArray[np.float32], padding: int = 0, big: bool = False) -> Image:
@@ -79,3 +81,44 @@ def test_a_sound_bridge_reads_what_we_read() -> None:
         pytest.skip("no cv_bridge that works is installed")
     maps = np.random.default_rng(1).standard_normal((5, 7, 48)).astype(np.float32)
     np.testing.assert_array_equal(bridge.imgmsg_to_cv2(message_of(maps, 12)), maps)
+
+
+class HeadOf:
+    """A head node of which only the way of a message is used: its head fails when told to."""
+
+    def __init__(self, *results: Exception | float) -> None:
+        self._results = list(results)
+        self.said: list[str] = []
+        self.published: list[float] = []
+        self.head = SimpleNamespace(run=self._run, task="detection")
+
+    def _run(self, features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        result = self._results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return {"scores": np.array([0.5, result], np.float32)}
+
+    def get_logger(self) -> Any:
+        return SimpleNamespace(error=lambda text, **_: self.said.append(text))
+
+    def on_features(self, message: Image, outputs: dict[str, NDArray[np.float32]]) -> None:
+        self.published.append(float(outputs["scores"][1]))
+
+
+def test_a_head_survives_a_failure_and_publishes_the_next_frame() -> None:
+    head: Any = HeadOf(InferenceError("heads/detection.onnx: out of memory"), 0.25)
+    message = message_of(np.zeros((2, 2, 4), np.float32))
+    for _ in range(2):
+        HeadNode._on_message(head, message)
+    assert head.said == ["heads/detection.onnx: out of memory"]
+    assert head.published == [0.25]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_outputs_that_are_not_finite_are_not_published(wrong: float) -> None:
+    head: Any = HeadOf(wrong, 0.25)
+    message = message_of(np.zeros((2, 2, 4), np.float32))
+    for _ in range(2):
+        HeadNode._on_message(head, message)
+    assert len(head.said) == 1 and "not finite" in head.said[0]
+    assert head.published == [0.25]

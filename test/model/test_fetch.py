@@ -24,7 +24,7 @@ pytest.importorskip("gdown")
 from huggingface_hub import constants
 
 from unirestore_ros.model import fetch
-from unirestore_ros.model.fetch import FetchError, download, download_from_hub, main
+from unirestore_ros.model.fetch import FetchError, download, download_from_hub, kept_as, main
 
 Original = tuple[Published, UniRestore]
 UNET = f"sd-turbo/unet/{WEIGHTS_NAME}"
@@ -98,6 +98,8 @@ def test_everything_from_a_server_that_cuts_connections(
         *("--stage1", f"{server.url}/s1.ckpt", "--stage2", f"{server.url}/s2.ckpt"),
         *("--null-embedding", f"{server.url}/empty.pt"),
         *("--sha256", f"stage1={sha256(files.stage1)}"),
+        *("--sha256", f"stage2={sha256(files.stage2)}"),
+        *("--sha256", f"null-embedding={sha256(files.null_embedding)}"),
         *("--downloads", str(tmp_path / "kept"), "--out", str(out)),
     ]
     environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_DISABLE_XET": "1"}
@@ -134,6 +136,45 @@ def test_a_download_given_up_is_resumed_by_the_next_run(
     download(f"{server.url}/s1.ckpt", path)
     assert path.read_bytes() == original[0].stage1.read_bytes()
     assert goes_on(server, "s1.ckpt")
+
+
+@pytest.mark.parametrize("scheme", ["http", "HTTP", "ftp", "file"])
+def test_an_address_that_is_not_https_needs_a_checksum(
+    original: Original,
+    server: CuttingServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    scheme: str,
+) -> None:
+    address = f"{scheme}://{server.url.partition('://')[2]}/s1.ckpt"
+    files = dataclasses.replace(original[0], stage1=address)
+    options = [*files.options(), "--accept-licence", "--downloads", str(tmp_path / "kept")]
+    assert main([*options, "--out", str(tmp_path / "out")]) == 1
+    assert "--sha256 stage1=HEX" in capsys.readouterr().err
+    assert server.asked == []
+
+
+def test_another_address_does_not_take_the_file_of_the_first(
+    original: Original, server: CuttingServer, tmp_path: Path
+) -> None:
+    first, other = f"{server.url}/s1.ckpt", f"{server.url}/s2.ckpt"
+    paths = [kept_as(tmp_path, url, "unirestore_stage1.ckpt") for url in (first, other)]
+    files = original[0]
+    for url, path, expected in zip(
+        (first, other), paths, (files.stage1, files.stage2), strict=True
+    ):
+        download(url, path)
+        assert path.read_bytes() == expected.read_bytes()
+
+
+def test_a_planted_link_is_not_written_through(server: CuttingServer, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    path = kept_as(tmp_path, f"{server.url}/s1.ckpt", "unirestore_stage1.ckpt")
+    path.symlink_to(victim)
+    with pytest.raises(FetchError, match="is a link"):
+        download(f"{server.url}/s1.ckpt", path)
+    assert victim.read_text() == "mine"
 
 
 def test_an_address_without_a_file_is_refused(server: CuttingServer, tmp_path: Path) -> None:

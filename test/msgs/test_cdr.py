@@ -65,6 +65,26 @@ def test_big_endian() -> None:
     assert view.encoding == "mono8" and view.data.tolist() == [5, 6]
 
 
+@pytest.mark.parametrize("identifier", [b"\0\1", b"\0\7"])
+def test_both_versions_of_cdr_are_read(identifier: bytes) -> None:
+    """XCDR2, which DDS may choose, differs in numbers of 8 bytes only; here there are none."""
+    sent = message("frame")
+    view = view_image(identifier + serialize_message(sent)[2:])
+    assert (view.sec, view.frame_id, view.step) == (-3, "frame", 23)
+    compressed = CompressedImage(format="jpeg", data=array.array("B", b"\xff\xd8"))
+    content = identifier + serialize_message(compressed)[2:]
+    assert view_compressed(content).format == "jpeg"
+
+
+@pytest.mark.parametrize("identifier", [b"\0\0", b"\0\6"])
+def test_both_versions_of_cdr_in_the_other_byte_order(identifier: bytes) -> None:
+    text = struct.pack(">I", 2) + b"a\0\0\0"
+    content = identifier + b"\0\0" + struct.pack(">iI", 7, 8) + text
+    content += struct.pack(">I", 5) + b"jpeg\0\0\0\0" + struct.pack(">I", 2) + b"\5\6"
+    view = view_compressed(content)
+    assert (view.sec, view.nanosec, view.format, view.data.tolist()) == (7, 8, "jpeg", [5, 6])
+
+
 def test_every_cut_is_noticed() -> None:
     content = serialize_message(message("frame"))
     for length in range(len(content)):

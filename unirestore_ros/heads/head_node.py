@@ -17,7 +17,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
-from unirestore_ros.engine import BundleError
+from unirestore_ros.engine import BundleError, InferenceError
 from unirestore_ros.engine.bundle import find_bundle, read_bundle, retry_if_replaced
 from unirestore_ros.engine.head import Array, Head
 from unirestore_ros.engine.working_size import FrameSizes, Size
@@ -161,8 +161,14 @@ class HeadNode(Node):
     def _on_message(self, message: Image) -> None:
         try:
             outputs = self.head.run(read_features(message))
-        except ValueError as error:  # no feature map, or that of another bundle
+        except (ValueError, InferenceError) as error:
+            # No feature map, that of another bundle, or a failure in this frame: the next one may
+            # be sound.
             self.get_logger().error(str(error), throttle_duration_sec=_LOG_EVERY_S)
+            return
+        if not all(np.isfinite(array).all() for array in outputs.values()):
+            text = f"what {self.head.task} makes of the features is not finite: nothing published"
+            self.get_logger().error(text, throttle_duration_sec=_LOG_EVERY_S)
             return
         self.on_features(message, outputs)
 

@@ -1,7 +1,8 @@
 """`fetch`: download SD-Turbo and the released checkpoints, convert them to one safetensors file.
 
-Each of the four sources is a path, an http(s) address, or left out: then it comes from where it was
-published. Downloads resume where they were cut off. Pickles are read as weights only; what does not
+Each of the four sources is a path, an address, or left out: then it comes from where it was
+published. An address must be https, or have its checksum stated. Downloads resume where they were
+cut off. Pickles are read as weights only; what does not
 fit the network is refused.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import logging
 import os
 import re
@@ -130,8 +132,9 @@ def _fetch(arguments: argparse.Namespace) -> None:
     paths, origins = [], {}
     for file in FILES:
         source = given[file.option] or file.address
-        path = _file(source, arguments.downloads / file.name)
-        checksum = check_sha256(path, checksums.get(file.option, SHA256.get(source)))
+        expected = checksums.get(file.option, SHA256.get(source))
+        path = _file(source, arguments.downloads, file, expected)
+        checksum = check_sha256(path, expected)
         paths.append(path)
         origins[file.option] = f"{source} sha256:{checksum}"
     folder, backbone = _sd_turbo(arguments)
@@ -162,10 +165,23 @@ def _consent(arguments: argparse.Namespace, given: dict[str, str | None]) -> Non
         raise FetchError("say --accept-licence to download, or give all four sources")
 
 
-def _file(source: str, kept_as: Path) -> Path:
-    if source.startswith(("http://", "https://")):
-        return download(source, kept_as)
-    return Path(source)
+def _file(source: str, downloads: Path, file: File, expected: str | None) -> Path:
+    """Return a file's path, downloaded where the source is an address."""
+    scheme, _, rest = source.partition("://")
+    if not rest:
+        return Path(source)
+    if scheme.lower() != "https" and (scheme.lower() != "http" or expected is None):
+        raise FetchError(
+            f"{source}: anybody on the way can change what is sent over {scheme}: give an https"
+            f" address, or say which file it must be: --sha256 {file.option}=HEX"
+        )
+    return download(source, kept_as(downloads, source, file.name))
+
+
+def kept_as(downloads: Path, url: str, name: str) -> Path:
+    """Return where a download is kept: under a name of its address, so that another address never
+    takes its file."""
+    return downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
 
 
 def _summary(arguments: argparse.Namespace, origins: dict[str, str]) -> str:
@@ -190,6 +206,8 @@ def download(url: str, path: Path) -> Path:
     A download that was cut off resumes where it stopped. Raises FetchError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise FetchError(f"{path} is a link: delete it and run the command again")
     try:
         gdown.download(
             url, str(path), resume=True, retries=RETRIES, timeout=TIMEOUT_S, use_cookies=False
