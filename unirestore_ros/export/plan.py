@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from unirestore_ros.engine.manifest import MAX_CHANNELS, PARTS
 from unirestore_ros.export.measure import Frame, Measured, choose_precision, run
@@ -67,15 +68,20 @@ class Plan:
         prompts = [prompt[None] for prompt in self.prompts.values()]
         return choose_precision(self.recipe.precision, self.part, prompts, frames)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sample(self, trunk: Part) -> dict[str, Tensor]:
-        """A tensor for every input of every part, made by running the trunk on a seeded frame."""
+        """Make a tensor of the right shape and type for every input of every part.
+
+        Exporting reads no values, so the trunk is traced and not run: half precision on a CPU takes
+        a quarter of an hour for the published size.
+        """
         multiple = self.config.multiple
         width, height = (-(-side // multiple) * multiple for side in self.recipe.working_size)
-        generator = torch.Generator().manual_seed(0)
-        frame = torch.randint(0, 256, (1, height, width, 3), generator=generator, dtype=torch.uint8)
-        prompt = next(iter(self.prompts.values()))[None]
-        return {"frame": frame, "prompt": prompt, **run(trunk, {"frame": frame})}
+        frame = torch.zeros((1, height, width, 3), dtype=torch.uint8)
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            traced = run(trunk, {"frame": mode.from_tensor(frame)})
+        made = {name: torch.zeros(t.shape, dtype=t.dtype) for name, t in traced.items()}
+        return {"frame": frame, "prompt": next(iter(self.prompts.values()))[None], **made}
 
     def narrow(self, weights_sha256: str, frames: Sequence[Frame]) -> None:
         """Where the features are too wide to be published: project them, as was done for these
