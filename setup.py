@@ -49,6 +49,12 @@ TRAIN = [
     "numba>=0.56",
     "Pillow>=9",
 ]
+X86_64 = "platform_machine == 'x86_64'"
+RTX = [
+    f"tensorrt-rtx-cu12-libs==1.7.1.116; {X86_64}",
+    f"tensorrt-rtx-cu12-bindings==1.7.1.116; {X86_64}",
+    "cuda-python>=12.6,<13",
+]
 TEST = [
     "pytest>=8",
     "ruff>=0.6",
@@ -78,6 +84,8 @@ EXTRAS = {
     "openvino": ["openvino>=2025.4"],
     # Without TensorRT, which JetPack brings, or NVIDIA's packages.
     "tensorrt": ["cuda-python>=12.6"],
+    # TensorRT for RTX: NVIDIA's wheels, under NVIDIA's licence, for x86-64 only.
+    "tensorrt-rtx": RTX,
     # For mypy: it asks for TensorRT, so the Makefile installs it with --no-deps, in a folder apart.
     "stubs": ["tensorrt-stubs==10.13.0.35.1"],
 }

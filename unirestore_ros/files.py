@@ -32,6 +32,12 @@ def share_folders() -> Iterator[Path]:
         yield Path(prefix) / "share" / "unirestore_ros"
 
 
+def user_cache_folder() -> Path:
+    """Return the package's folder among the user's caches; it may not exist."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "unirestore_ros"
+
+
 @contextlib.contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
     """Yield a path beside ``path``, of the same suffix; on success it is renamed into place, on an

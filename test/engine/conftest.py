@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from unirestore_ros.engine.backends.parts import dimension_sizes
 from unirestore_ros.engine.manifest import PARTS, BackendInfo, HeadInfo, Manifest
+from unirestore_ros.engine.reference import write_reference
 from unirestore_ros.engine.writing import folder_written_beside, write_bundle
 
 if TYPE_CHECKING:
@@ -237,6 +238,15 @@ def save_parts(folder: Path) -> None:
     save_decoder(folder / "onnxruntime" / "decoder.onnx")
     save_adapter(folder / "onnxruntime" / "adapter.onnx")
     save_adapter(folder / "heads" / "segmentation.onnx")
+
+
+def save_reference(folder: Path) -> None:
+    """What every bundle with compiled parts has: a frame, and samples of what is made of it."""
+    frame = np.random.default_rng(5).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    image, features = expected(frame, PROMPTS[TASKS[0]])
+    pooled = (frame / 255.0).reshape(H, STRIDE, W, STRIDE, 3).mean(axis=(1, 3))
+    stem = (pooled @ WEIGHT[:, :, 0, 0].T).transpose(2, 0, 1)
+    write_reference(folder, frame, {"image": image, "features": features, "stem": stem})
 
 
 @pytest.fixture(params=RUNNABLE)

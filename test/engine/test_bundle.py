@@ -46,6 +46,7 @@ CHANGES: dict[str, Any] = {
     "detail_gain": True,
     "precision": {"trunk": "fp32", "decoder": "fp16", "adapter": "fp32"},
     "largest_activation": {"trunk": 12.5, "decoder": 3.5, "adapter": None},
+    "reference_db": 35.0,
     "backends": {
         name: {"version": "1.1", "gpu": None, "compute_capability": None}
         for name in ("onnxruntime", "torch")[: 1 + TORCH]

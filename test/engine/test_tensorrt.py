@@ -47,6 +47,7 @@ def write(folder: Path, miniature: ModuleType, info: BackendInfo) -> Path:
         miniature.save_trunk(beside / "tensorrt" / "trunk.onnx")
         miniature.save_decoder(beside / "tensorrt" / "decoder.onnx")
         miniature.save_adapter(beside / "tensorrt" / "adapter.onnx")
+        miniature.save_reference(beside)
         if info.version is not None:
             for number, path in enumerate(ENGINES):
                 (beside / path).write_bytes(bytes([number]) * 100)
@@ -78,8 +79,8 @@ def test_a_changed_field_is_refused_by_name(compiled: Path, field: str) -> None:
     edit(compiled, **{field: "9.9"})
 
     with pytest.raises(BundleError, match=rf"tensorrt\.{field}: .* compiled for 9\.9, here is"):
-        check_device(read_bundle(compiled), Device(0, "Orin", "8.7"))
-        check_version(read_bundle(compiled), "10.3.0")
+        check_device(read_bundle(compiled), "tensorrt", Device(0, "Orin", "8.7"))
+        check_version(read_bundle(compiled), "tensorrt", "10.3.0")
 
 
 @pytest.mark.parametrize("path", [*ENGINES, "tensorrt/trunk.onnx"])
@@ -117,7 +118,7 @@ def test_half_a_binding_is_refused(
 )
 def test_another_gpu_is_refused(compiled: Path, here: Device, said: str) -> None:
     with pytest.raises(BundleError, match=said) as caught:
-        check_device(read_bundle(compiled), here)
+        check_device(read_bundle(compiled), "tensorrt", here)
     assert f"python -m unirestore_ros build {compiled}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -127,16 +128,16 @@ def test_another_version_of_tensorrt_is_refused(compiled: Path) -> None:
     with pytest.raises(
         BundleError, match=r"version: .* for 10\.3\.0, here is 11\.4\.0\.106"
     ) as caught:
-        check_version(bundle, "11.4.0.106")
+        check_version(bundle, "tensorrt", "11.4.0.106")
     assert f"python -m unirestore_ros build {compiled}" in str(caught.value)
-    check_version(bundle, "10.3.0")
-    check_device(bundle, Device(0, "Orin", "8.7"))
+    check_version(bundle, "tensorrt", "10.3.0")
+    check_device(bundle, "tensorrt", Device(0, "Orin", "8.7"))
 
 
 def test_an_exported_bundle_says_how_to_compile_it(exported: Path) -> None:
     bundle = read_bundle(exported)
     with pytest.raises(BundleError, match="exported and not compiled") as caught:
-        check_device(bundle, Device(0, "Orin", "8.7"))
+        check_device(bundle, "tensorrt", Device(0, "Orin", "8.7"))
     assert f"python -m unirestore_ros build {exported}" in str(caught.value)
     with pytest.raises(BundleError, match="runs here: tensorrt: "):
         choose_backend(bundle, "auto")
@@ -169,20 +170,21 @@ def test_without_a_device_tensorrt_is_never_touched(compiled: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     message, touched = done.stdout.splitlines()
     assert touched == "[]"
-    assert "needs the Python package" in message or "there is no CUDA driver" in message
+    assert "backend tensorrt: there is no NVIDIA driver" in message
 
 
 @pytest.mark.skipif(HAS_CUDA or not LEAN, reason="for TensorRT's run-time without a CUDA device")
 def test_the_real_run_time_is_asked_last(compiled: Path) -> None:
     """With TensorRT installed and no driver, the driver is what is missing."""
-    with pytest.raises(BundleError, match="backend tensorrt: there is no CUDA driver"):
+    with pytest.raises(BundleError, match="backend tensorrt: there is no NVIDIA driver"):
         open_engine(compiled, "tensorrt")
 
 
 @pytest.mark.skipif(not LEAN, reason="for TensorRT's run-time")
 def test_the_real_run_time_has_the_version_that_is_compared(compiled: Path) -> None:
     from unirestore_ros.engine.backends.tensorrt_backend import TensorRTBackend
-    from unirestore_ros.engine.backends.tensorrt_versions import VERSION
+    from unirestore_ros.engine.backends.tensorrt_versions import load_tensorrt
 
-    with pytest.raises(BundleError, match=f"for 10.3.0, here is {VERSION}"):
-        TensorRTBackend(read_bundle(compiled), 0, (64, 48))
+    bundle, version = read_bundle(compiled), load_tensorrt("tensorrt").version
+    with pytest.raises(BundleError, match=f"for 10.3.0, here is {version}"):
+        TensorRTBackend(bundle, "tensorrt", Device(0, "Orin", "8.7"), bundle.manifest.working_size)

@@ -1,4 +1,4 @@
-"""The tensorrt backend and compiling, run against a stand-in: no GPU is at hand to run them on.
+"""Both TensorRT backends and compiling, run against a stand-in: no GPU is at hand to run them on.
 
 Host memory for device memory, ONNX Runtime for engines, a library of four functions for the driver.
 It shows that addresses, copies, waits, prompts and files are wired as they should be; that TensorRT
@@ -15,19 +15,25 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from unirestore_ros.engine.bundle import read_bundle
-from unirestore_ros.engine.manifest import BackendInfo
-from unirestore_ros.engine.writing import folder_written_beside, write_bundle
+from unirestore_ros.engine.manifest import REFERENCE_SAMPLES, BackendInfo
+from unirestore_ros.engine.writing import folder_written_beside, link_files, write_bundle
 
 DRIVER = """
 int cuInit(int flags) { return 0; }
 int cuDeviceGetCount(int *count) { *count = 1; return 0; }
 int cuDeviceGet(int *device, int number) { *device = number; return 0; }
 int cuDeviceGetName(char *name, int size, int device) { name[0] = 'X'; name[1] = 0; return 0; }
-int cuDeviceGetAttribute(int *value, int which, int device) { *value = which - 70; return 0; }
+int cuDeviceGetAttribute(int *value, int which, int device) {
+    *value = which == 75 ? 8 : 6;
+    return 0;
+}
 """
+KINDS = ("tensorrt", "tensorrt_rtx")
 USE = """
 import sys
 import numpy as np
@@ -36,9 +42,10 @@ from unirestore_ros.engine import open_engine
 
 frames = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8) for i in range(2)]
 results = {}
-for backend in ("tensorrt", "onnxruntime"):
+kind = sys.argv[2]
+for backend in (kind, "onnxruntime"):
     folder = Path(sys.argv[1]) / backend
-    engine = open_engine(folder, "auto" if backend == "tensorrt" else backend)
+    engine = open_engine(folder, "auto" if backend == kind else backend)
     assert engine.backend == backend, engine.backend
     found = []
     for frame in frames:
@@ -55,7 +62,7 @@ for backend in ("tensorrt", "onnxruntime"):
     assert (kept == before).all()
 for ours, expected in zip(*results.values(), strict=True):
     np.testing.assert_array_equal(ours, expected)
-print("agree", len(results["tensorrt"]))
+print("agree", len(results[kind]))
 """
 
 Done = subprocess.CompletedProcess[str]
@@ -72,13 +79,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bundles(tmp_path: Path, miniature: ModuleType) -> Path:
-    """The same graphs twice: exported for TensorRT, and for ONNX Runtime."""
-    for backend in ("tensorrt", "onnxruntime"):
+    """The same graphs: exported for both kinds of TensorRT, and for ONNX Runtime."""
+    for backend in (*KINDS, "onnxruntime"):
         with folder_written_beside(tmp_path / backend) as beside:
             miniature.save_trunk(beside / backend / "trunk.onnx")
             miniature.save_decoder(beside / backend / "decoder.onnx")
             miniature.save_adapter(beside / backend / "adapter.onnx")
-            info = BackendInfo(None if backend == "tensorrt" else "1.0")
+            miniature.save_reference(beside)
+            info = BackendInfo(None if backend in KINDS else "1.0")
             manifest = dataclasses.replace(miniature.manifest(), backends={backend: info}, heads={})
             write_bundle(beside, manifest, {t: miniature.PROMPTS[t] for t in miniature.TASKS})
     return tmp_path
@@ -101,8 +109,10 @@ def run(library: Path, cache: Path, *arguments: str, **environment: str) -> Done
     )
 
 
-def compile_it(library: Path, bundles: Path, **environment: str) -> Done:
-    command = ("-m", "unirestore_ros", "build", str(bundles / "tensorrt"))
+def compile_it(
+    library: Path, bundles: Path, *options: str, kind: str = "tensorrt", **environment: str
+) -> Done:
+    command = ("-m", "unirestore_ros", "build", str(bundles / kind), *options)
     return run(library, bundles / "cache", *command, **environment)
 
 
@@ -112,14 +122,76 @@ def test_a_bundle_is_compiled_and_runs(library: Path, bundles: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "decoder: Building Engine" in done.stderr and "left" in done.stderr
     info = read_bundle(bundles / "tensorrt").manifest.backends["tensorrt"]
-    assert info == BackendInfo("10.3.0", "X", "5.6")
+    assert info == BackendInfo("10.3.0", "X", "8.6")
     (cache,) = (bundles / "cache" / "unirestore_ros").iterdir()
-    assert cache.name == "tensorrt-10.3.0-X-5.6.timing"
+    assert cache.name == "tensorrt-10.3.0-X-8.6.timing"
     assert cache.read_bytes() == b"+++"
 
-    used = run(library, bundles, "-c", USE, str(bundles))
+    used = run(library, bundles, "-c", USE, str(bundles), "tensorrt")
     assert used.returncode == 0, used.stderr
     assert used.stdout == "agree 12\n"
+
+
+def test_for_rtx_it_is_compiled_anywhere_and_runs(library: Path, bundles: Path) -> None:
+    """Compiling asks for no driver; what the card adds is kept for the next start."""
+    nowhere = bundles / "no_driver"
+    done = compile_it(nowhere, bundles, "--gpu", "8.9,8.6", kind="tensorrt_rtx")
+
+    assert done.returncode == 0, done.stderr
+    info = read_bundle(bundles / "tensorrt_rtx").manifest.backends["tensorrt_rtx"]
+    assert info == BackendInfo("1.7.1.116", None, "8.6, 8.9")
+    assert not (bundles / "cache" / "unirestore_ros").exists()
+
+    used = run(library, bundles / "cache", "-c", USE, str(bundles), "tensorrt_rtx")
+    assert used.returncode == 0, used.stderr
+    assert used.stdout == "agree 12\n"
+    kernels = bundles / "cache" / "unirestore_ros" / "kernels"
+    assert kernels.stat().st_mode & 0o777 == 0o700
+    names = sorted(path.name for path in kernels.iterdir())
+    assert [name.partition("-")[0] for name in names] == ["adapter", "decoder", "trunk"]
+    assert all(name.endswith("-X-8.6-1.7.1.116.bin") for name in names)
+
+    kernels.chmod(0o755)
+    again = run(library, bundles / "cache", "-c", USE, str(bundles), "tensorrt_rtx")
+    assert again.stdout == "agree 12\n" and "is not a folder of mode 0700" in again.stderr
+
+
+def test_rtx_engines_are_for_the_cards_that_were_named(library: Path, bundles: Path) -> None:
+    compile_it(library, bundles, "--gpu", "12.0", kind="tensorrt_rtx")
+    used = run(library, bundles, "-c", USE, str(bundles), "tensorrt_rtx")
+    assert (
+        "backends.tensorrt_rtx.compute_capability: it was compiled for 12.0, here is 8.6; fix: "
+        f"python -m unirestore_ros build {bundles / 'tensorrt_rtx'} --gpu 8.6" in used.stderr
+    )
+
+    refused = compile_it(library, bundles, "--gpu", "8.7", kind="tensorrt_rtx")
+    assert refused.returncode == 1
+    assert "compiles for compute capability 7.5, 8.6, 8.9, 12.0, not for 8.7" in refused.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tensor", ["image", "features", "stem"])
+def test_wrong_numbers_are_refused_with_both_figures(
+    library: Path, bundles: Path, tensor: str, kind: str
+) -> None:
+    """An output that is not what the reference says, as a compiler's fault would make it."""
+    folder = bundles / kind
+    bundle = read_bundle(folder)
+    with folder_written_beside(folder) as beside:
+        link_files(bundle, beside, lambda path: path != REFERENCE_SAMPLES)
+        samples = dict(load_file(folder / REFERENCE_SAMPLES))
+        samples[tensor] = samples[tensor] + 0.1 * np.ptp(samples[tensor])  # 20 dB
+        save_file(samples, beside / REFERENCE_SAMPLES)
+        write_bundle(beside, bundle.manifest, bundle.prompts)
+    compile_it(library, bundles, kind=kind)
+
+    used = run(library, bundles / "cache", "-c", USE, str(bundles), kind)
+
+    line = used.stderr.splitlines()[-1]
+    assert f"backend {kind} computes wrong numbers: {tensor} of the reference frame is" in line
+    assert "20.0 dB from float32, must be 35 or more; fix: " in line
+    known = "TensorRT 10.3.0 is known for wrong numbers: install 10.14 or later"
+    assert (known in line) == (kind == "tensorrt")
 
 
 def test_it_is_compiled_again_in_place(library: Path, bundles: Path) -> None:

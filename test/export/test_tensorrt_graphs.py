@@ -114,7 +114,7 @@ def test_compiling_where_there_is_no_gpu_is_refused_before_the_export(tmp_path: 
         pass
     recipe = tmp_path / "small.yaml"
     recipe.write_text(RECIPE)
-    with pytest.raises(BundleError, match=r"there is no CUDA driver .*; fix: --onnx-only"):
+    with pytest.raises(BundleError, match=r"there is no NVIDIA driver .*; fix: --onnx-only"):
         build(recipe)
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 

@@ -13,14 +13,18 @@ from unirestore_ros.tasks import check_task_name, long_name
 
 FORMAT_VERSION = 2
 PARTS = ("trunk", "decoder", "adapter")
-BACKENDS = ("tensorrt", "torch", "onnxruntime")
+COMPILED = ("tensorrt", "tensorrt_rtx")
+"""The backends whose parts are compiled from ONNX files beside them."""
+BACKENDS = (*COMPILED, "torch", "onnxruntime")
 """In the order in which ``auto`` tries them."""
-SUFFIXES = {"tensorrt": ".onnx", "torch": ".pt2", "onnxruntime": ".onnx"}
-"""Suffix of the parts' files, by backend."""
+SUFFIXES = {"tensorrt": ".onnx", "tensorrt_rtx": ".onnx", "torch": ".pt2", "onnxruntime": ".onnx"}
+"""Suffix of the parts\' files, by backend."""
 ENGINE_SUFFIX = ".engine"
 """Suffix of what TensorRT compiles: a plain engine, which NVIDIA's own tools read."""
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 PROMPTS_FILE = "prompts.safetensors"
+REFERENCE_FRAME, REFERENCE_SAMPLES = "reference/frame.png", "reference/samples.safetensors"
+"""What every compiled backend is compared with when it is loaded."""
 MAX_CHANNELS = 128
 """Most channels of a published feature map: OpenCV 5's limit."""
 MAX_FEATURE_BYTES = 8 << 20
@@ -30,7 +34,8 @@ MAX_FEATURE_BYTES = 8 << 20
 class BackendInfo:
     """Version of the run-time that a backend was built with; its GPU where it is bound to one.
 
-    All None: for TensorRT, exported and not compiled yet.
+    All None: for TensorRT, exported and not compiled yet. TensorRT for RTX has no one GPU and one
+    or more compute capabilities, such as "8.6, 8.9".
     """
 
     version: str | None
@@ -83,6 +88,8 @@ class Manifest:
     largest_activation: Mapping[str, float | None]
     """By part: the largest absolute value seen on real frames; None where it was not measured."""
     backends: Mapping[str, BackendInfo]
+    reference_db: float = 35.0
+    """How near the outputs of a compiled backend must come to the reference: PSNR in dB."""
     heads: Mapping[str, HeadInfo] = dataclasses.field(default_factory=dict)
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """SHA-256 by path below the bundle; ``write_bundle`` fills it."""
@@ -149,17 +156,23 @@ class Manifest:
 
     def _check_backends(self) -> None:
         for name, info in self.backends.items():
-            bound = {info.version is None, info.gpu is None, info.compute_capability is None}
-            if name == "tensorrt" and len(bound) > 1:
+            bound = {info.version is None, info.compute_capability is None}
+            if name == "tensorrt":
+                bound.add(info.gpu is None)
+            if name in COMPILED and len(bound) > 1:
                 raise ValueError(
                     f"backends.{name}: version, gpu and compute_capability belong together"
                 )
-            if name != "tensorrt" and info.version is None:
+            if name not in COMPILED and info.version is None:
                 raise ValueError(f"backends.{name}: version is missing")
 
     def _check_files(self) -> None:
         backends, heads = set(), set()
-        for path in self.files:
+        reference = {REFERENCE_FRAME, REFERENCE_SAMPLES}
+        if not reference.isdisjoint(self.files) or not set(COMPILED).isdisjoint(self.backends):
+            for path in sorted(reference - set(self.files)):
+                raise ValueError(f"files: {path} is missing")
+        for path in set(self.files) - reference:
             folder, _, rest = path.partition("/")
             if folder == "heads" and rest.endswith(".onnx"):
                 heads.add(rest.removesuffix(".onnx"))
@@ -173,7 +186,7 @@ class Manifest:
             raise ValueError(f"heads: {_names(self.heads)}, but files of {_names(heads)}")
         for backend, info in self.backends.items():
             suffixes = [SUFFIXES[backend]]
-            if backend == "tensorrt" and info.version is not None:
+            if backend in COMPILED and info.version is not None:
                 suffixes.append(ENGINE_SUFFIX)
             for path in (f"{backend}/{part}{suffix}" for suffix in suffixes for part in PARTS):
                 if path not in self.files:
@@ -210,7 +223,7 @@ def _backend(value: Any) -> BackendInfo:
     readers = {
         "version": fields.optional(_LINE),
         "gpu": fields.optional(_LINE),
-        "compute_capability": fields.optional(fields.text(r"\d+\.\d+", "like 8.7")),
+        "compute_capability": fields.optional(fields.text(r"\d+\.\d+(, \d+\.\d+)*", "like 8.7")),
     }
     return BackendInfo(**fields.record(readers)(value))
 
@@ -252,6 +265,7 @@ _READ = fields.record(
         "detail_gain": fields.flag,
         "precision": _for_each_part(fields.one_of(PRECISIONS)),
         "largest_activation": _for_each_part(fields.optional(fields.number(0.0, 1e9))),
+        "reference_db": fields.number(10.0, 200.0),
         "backends": fields.table(fields.one_of(BACKENDS), _backend),
         "heads": fields.table(_task, _head),
         "files": fields.table(_PATH, _SHA256),

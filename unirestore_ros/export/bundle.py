@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +14,10 @@ import onnxruntime
 import torch
 
 from unirestore_ros.engine.bundle import Bundle, read_bundle
-from unirestore_ros.engine.manifest import BackendInfo, Manifest
+from unirestore_ros.engine.manifest import COMPILED, BackendInfo, Manifest
+from unirestore_ros.engine.reference import write_reference
 from unirestore_ros.engine.writing import write_bundle
-from unirestore_ros.export.compile import check_compiler, compile_bundle
+from unirestore_ros.export.compile import CompileOptions, check_compiler, compile_bundle
 from unirestore_ros.export.export import Programs, exported_parts, save_onnx, save_programs
 from unirestore_ros.export.heads import export_heads
 from unirestore_ros.export.measure import Frame, Measured, frames_for
@@ -26,7 +29,7 @@ from unirestore_ros.files import folder_written_beside, sha256_of
 from unirestore_ros.model.unirestore import LEAST_SIDE
 from unirestore_ros.model.weights import load_weights
 
-_VERSIONS = {"tensorrt": None, "torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
+_VERSIONS = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
 """TensorRT's is known once its parts are compiled."""
 _log = logging.getLogger(__name__)
 
@@ -42,10 +45,7 @@ class Variant:
     measure: bool = True
     onnx_only: bool = False
     """Export for TensorRT and leave compiling to the vehicle."""
-    device_id: int = 0
-    workspace: int | None = None
-    """Bytes that TensorRT's kernels may use beside their tensors; None: what the device has."""
-    timing_cache: Path | None = None
+    compile_options: CompileOptions = dataclasses.field(default_factory=CompileOptions)
 
 
 def build(recipe_file: Path, out: Path | None = None, variant: Variant | None = None) -> Bundle:
@@ -55,16 +55,15 @@ def build(recipe_file: Path, out: Path | None = None, variant: Variant | None = 
     recipe = read_recipe(recipe_file)
     network = load_weights(recipe.weights)
     recipe = _varied(recipe, variant)
-    compiles = "tensorrt" in recipe.backends and not variant.onnx_only
-    if compiles:
-        check_compiler(variant.device_id)
+    compiles = [] if variant.onnx_only else [b for b in recipe.backends if b in COMPILED]
+    for backend in compiles:
+        check_compiler(backend, variant.compile_options)
     plan = Plan(network, recipe)
     folder = out if out is not None else recipe.file.with_name(recipe.name)
     frames = frames_for(recipe.working_size, network.config.multiple, variant.frames)
     bundle = write_from(plan, sha256_of(recipe.weights), folder, frames, variant.measure)
     if compiles:
-        options = (variant.device_id, variant.workspace, variant.timing_cache)
-        bundle = compile_bundle(folder, *options)
+        bundle = compile_bundle(folder, variant.compile_options, compiles)
     return bundle
 
 
@@ -82,6 +81,7 @@ def write_from(
         _log.info("%s in %s, largest activation %s", part, precision, measured.largest[part])
     with folder_written_beside(folder) as beside:
         _export(plan, measured, beside)
+        write_reference(beside, frames[0], plan.reference(frames[0]))
         prompts = {task: prompt.numpy() for task, prompt in plan.prompts.items()}
         manifest = _manifest(plan, measured, weights_sha256)
         heads = export_heads(plan.recipe, weights_sha256, plan.channels, beside / "heads")
@@ -108,13 +108,17 @@ def _export(plan: Plan, measured: Measured, folder: Path) -> None:
         sample = plan.sample(parts["trunk"])
         return exported_parts(parts, sample, plan.config.multiple), parts
 
+    graphs: Path | None = None  # the same for every backend that reads ONNX
     for backend in plan.recipe.backends:
         if backend == "torch":
             save_programs(programs(False)[0], folder / backend)
+        elif graphs is not None:
+            shutil.copytree(graphs, folder / backend, copy_function=os.link)
         else:
-            check = problems_of if backend == "tensorrt" else None
-            graphs, parts = programs(in_half)
-            save_onnx(graphs, folder / backend, parts, check=check)
+            graphs = folder / backend
+            exported, parts = programs(in_half)
+            compiled = not set(COMPILED).isdisjoint(plan.recipe.backends)
+            save_onnx(exported, graphs, parts, check=problems_of if compiled else None)
 
 
 def _manifest(plan: Plan, measured: Measured, weights_sha256: str) -> Manifest:
@@ -137,8 +141,9 @@ def _manifest(plan: Plan, measured: Measured, weights_sha256: str) -> Manifest:
         tasks=tuple(plan.prompts),
         detail_gain=config.detail_gain,
         precision=measured.precision,
+        reference_db=recipe.reference_db,
         largest_activation=_rounded(measured.largest),
-        backends={name: BackendInfo(version=_VERSIONS[name]) for name in recipe.backends},
+        backends={name: BackendInfo(version=_VERSIONS.get(name)) for name in recipe.backends},
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from pathlib import Path
 
 from unirestore_ros.engine import BundleError
 from unirestore_ros.engine.bundle import Bundle
+from unirestore_ros.engine.manifest import COMPILED
 from unirestore_ros.engine.writing import add_prompt
+from unirestore_ros.export.compile import RTX_GPUS, CompileOptions, compile_bundle
 from unirestore_ros.export.recipe import BUILDABLE, HALF
 
 
@@ -41,11 +44,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=Path, help="images to measure ranges on, in a folder")
     parser.add_argument("--unmeasured", action="store_true", help="do not measure the ranges")
     parser.add_argument("--onnx-only", action="store_true", help="leave TensorRT to the vehicle")
+    parser.add_argument(
+        "--gpu",
+        type=_capabilities,
+        default=RTX_GPUS,
+        metavar="CC,…",
+        help=f"compute capabilities for tensorrt_rtx ({','.join(RTX_GPUS)})",
+    )
     parser.add_argument("--device", type=int, default=0, help="CUDA device to compile for")
     parser.add_argument("--workspace", type=int, metavar="MIB", help="limit for TensorRT's kernels")
     parser.add_argument("--timing-cache", type=Path, help="file of TensorRT's kernel timings")
     parser.add_argument("--add-prompt", metavar="NAME=FILE", help="a new task: its prompt")
     return parser
+
+
+def _capabilities(text: str) -> tuple[str, ...]:
+    """8.6,8.9 -> ("8.6", "8.9"), for argparse."""
+    found = tuple(text.split(","))
+    if not all(re.fullmatch(r"\d+\.\d+", capability) for capability in found):
+        raise argparse.ArgumentTypeError(f"must be like 8.6 or 8.9,12.0, is {text!r}")
+    return found
 
 
 def _make(arguments: argparse.Namespace) -> Bundle:
@@ -55,15 +73,17 @@ def _make(arguments: argparse.Namespace) -> Bundle:
 
 
 def _compile(arguments: argparse.Namespace) -> Bundle:
-    from unirestore_ros.export.compile import compile_bundle
+    backends = COMPILED if arguments.backend is None else (arguments.backend,)
+    return compile_bundle(arguments.source, _compile_options(arguments), backends)
 
-    return compile_bundle(
-        arguments.source, arguments.device, _workspace(arguments), arguments.timing_cache
+
+def _compile_options(arguments: argparse.Namespace) -> CompileOptions:
+    return CompileOptions(
+        arguments.device,
+        None if arguments.workspace is None else arguments.workspace << 20,
+        arguments.timing_cache,
+        arguments.gpu,
     )
-
-
-def _workspace(arguments: argparse.Namespace) -> int | None:
-    return None if arguments.workspace is None else arguments.workspace << 20
 
 
 def _build(arguments: argparse.Namespace) -> Bundle:
@@ -75,9 +95,7 @@ def _build(arguments: argparse.Namespace) -> Bundle:
         frames=arguments.frames,
         measure=not arguments.unmeasured,
         onnx_only=arguments.onnx_only,
-        device_id=arguments.device,
-        workspace=_workspace(arguments),
-        timing_cache=arguments.timing_cache,
+        compile_options=_compile_options(arguments),
     )
     return build(arguments.source, arguments.out, variant)
 

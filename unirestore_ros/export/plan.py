@@ -14,7 +14,9 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -82,6 +84,19 @@ class Plan:
             traced = run(trunk, {"frame": mode.from_tensor(frame)})
         made = {name: torch.zeros(t.shape, dtype=t.dtype) for name, t in traced.items()}
         return {"frame": frame, "prompt": next(iter(self.prompts.values()))[None], **made}
+
+    @torch.inference_mode()
+    def reference(self, frame: Frame) -> dict[str, NDArray[np.generic]]:
+        """Run the parts in float32 on a frame (h, w, 3) uint8 RGB with the first task's prompt.
+
+        By name: the image, the features and what the trunk gives, each with a first side of 1.
+        """
+        given = {"frame": torch.from_numpy(frame)[None]}
+        made = run(self.part("trunk", "fp32"), given)
+        given |= {**made, "prompt": next(iter(self.prompts.values()))[None]}
+        made["image"] = run(self.part("decoder", "fp32"), given)["image"]
+        made["features"] = run(self.part("adapter", "fp32"), given)["features"]
+        return {name: tensor.numpy() for name, tensor in made.items()}
 
     def narrow(self, weights_sha256: str, frames: Sequence[Frame]) -> None:
         """Where the features are too wide to be published: project them, as was done for these

@@ -11,7 +11,7 @@ import yaml
 
 from unirestore_ros.engine.manifest import BACKENDS
 
-BUILDABLE = ("tensorrt", "torch", "onnxruntime")
+BUILDABLE = BACKENDS
 """The backends that this version builds for."""
 
 
@@ -38,6 +38,8 @@ class Recipe:
     """The shorter side of every working size; None: the budget of pixels alone counts."""
     precision: str = "fp32"
     """The one preferred: a part whose range or error does not allow it gets another."""
+    reference_db: float = 35.0
+    """PSNR to float32 below which an output of a compiled backend makes it refused."""
     model: str | None = None
     """The model that the weights must be of; None: any."""
     tasks: tuple[str, ...] | None = None
@@ -59,7 +61,7 @@ def read_recipe(file: Path) -> Recipe:
 
 
 _REQUIRED = {"weights", "working_size", "steps", "stride", "backends"}
-_OPTIONAL = {"shorter_side", "precision", "model", "tasks", "heads"}
+_OPTIONAL = {"shorter_side", "precision", "reference_db", "model", "tasks", "heads"}
 
 
 def _checked(file: Path, values: dict[str, Any]) -> Recipe:
@@ -80,6 +82,7 @@ def _checked(file: Path, values: dict[str, Any]) -> Recipe:
         if "shorter_side" in values
         else None,
         precision=values.get("precision", "fp32"),
+        reference_db=_decibels(file, values.get("reference_db", 35.0)),
         model=values.get("model"),
         tasks=_names(file, "tasks", values["tasks"]) if "tasks" in values else None,
         heads=_heads(file, values.get("heads", {})),
@@ -100,8 +103,8 @@ def check_backends(recipe: Recipe) -> None:
         )
     if recipe.precision in HALF and "onnxruntime" in recipe.backends:
         raise RecipeError(
-            f"{recipe.file}: precision {recipe.precision} is for tensorrt and torch; ONNX Runtime "
-            f"cannot run it on a CPU: use --precision fp32, or --backend tensorrt or torch"
+            f"{recipe.file}: precision {recipe.precision} is for TensorRT and torch; ONNX Runtime "
+            f"cannot run it on a CPU: use --precision fp32, or another --backend"
         )
 
 
@@ -121,6 +124,12 @@ def _whole(file: Path, field: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise RecipeError(f"{file}: {field} must be a whole number from 1 on, is {value!r}")
     return value
+
+
+def _decibels(file: Path, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 10 <= value <= 200:
+        raise RecipeError(f"{file}: reference_db must be from 10 to 200 dB, is {value!r}")
+    return float(value)
 
 
 def _size(file: Path, field: str, value: Any) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from unirestore_ros.engine.backends import cuda_driver
 from unirestore_ros.engine.backends.cuda_driver import compile_command, device_for
+from unirestore_ros.engine.backends.tensorrt_versions import MODULES
 from unirestore_ros.engine.bundle import Bundle, BundleError
 from unirestore_ros.engine.manifest import BACKENDS
 from unirestore_ros.engine.working_size import Size
@@ -22,14 +23,18 @@ RUNNABLE = (*BACKENDS, *NAMED_ONLY)
 _BUILT_AS = {"openvino": "onnxruntime"}
 """Whose parts a backend runs that has none of its own."""
 _NEEDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "tensorrt": (("tensorrt", "tensorrt_lean"), ("cuda.bindings", "cuda.cudart")),
+    **{name: (modules, ("cuda.bindings", "cuda.cudart")) for name, modules in MODULES.items()},
     "torch": (("torch",),),
     "openvino": (("openvino",),),
     "onnxruntime": (("onnxruntime",),),
 }
 """The Python modules that each backend needs; of those in one bracket, any."""
-_INSTALL = {"tensorrt": "see engines/README.md: TensorRT comes with JetPack, or from NVIDIA"}
-_WHEELS = {"cuda.bindings": "cuda-python"}
+_WHEELS = {"cuda.bindings": "cuda-python", "tensorrt_rtx_bindings": "tensorrt-rtx-cu12-bindings"}
+_INSTALL = {
+    "tensorrt": "see engines/README.md: TensorRT comes with JetPack, or from NVIDIA",
+    _WHEELS["tensorrt_rtx_bindings"]: "python -m pip install tensorrt-rtx-cu12-libs "
+    "tensorrt-rtx-cu12-bindings, of one version",
+}
 
 
 class Backend(Protocol):
@@ -64,16 +69,17 @@ def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int, siz
     """Load the parts with the backend of that name, or with the first that ``auto`` finds, pinned
     to a padded working size."""
     name = choose_backend(bundle, backend, device_id)
+    if name in MODULES:  # before TensorRT is touched: without a driver it crashes
+        card = device_for(bundle, name, device_id)
     if missing := missing_package(name):
         raise BundleError(
             f"bundle {bundle.folder}: backend {name} needs the Python package {missing}",
-            _INSTALL.get(missing, f"python -m pip install {missing}"),
+            install_advice(missing),
         )
-    if name == "tensorrt":
-        device_for(bundle, device_id)  # before TensorRT is touched: without a driver it crashes
-        from unirestore_ros.engine.backends.tensorrt_backend import TensorRTBackend
+    if name in MODULES:
+        from unirestore_ros.engine.backends.tensorrt_backend import open_tensorrt
 
-        return TensorRTBackend(bundle, device_id, size)
+        return open_tensorrt(bundle, name, card, size)
     if name == "torch":
         from unirestore_ros.engine.backends.torch_backend import TorchBackend
 
@@ -135,8 +141,8 @@ def _obstacle(name: str, bundle: Bundle, device_id: int) -> str | None:
         return f"the Python package {missing} is not installed"
     if built_as(name) == "onnxruntime":
         return None
-    if name == "tensorrt" and bundle.manifest.backends[name].gpu is None:
-        return f"exported and not compiled ({compile_command(bundle)})"
+    if name in MODULES and bundle.manifest.backends[name].version is None:
+        return f"exported and not compiled ({compile_command(bundle, name)})"
     try:
         cuda_driver.device(device_id)
     except cuda_driver.CudaError as error:
@@ -144,12 +150,23 @@ def _obstacle(name: str, bundle: Bundle, device_id: int) -> str | None:
     return None
 
 
+def install_advice(package: str) -> str:
+    """Say how to install a package that ``missing_package`` named."""
+    return _INSTALL.get(package, f"python -m pip install {package}")
+
+
 def missing_package(name: str) -> str | None:
     """A package that a backend needs and that is not installed, as pip calls it."""
-    for any_of in _NEEDS[name]:
-        if not any(map(_is_installed, any_of)):
-            return _WHEELS.get(any_of[0], any_of[0])
-    return None
+    return next(filter(None, map(_missing, _NEEDS[name])), None)
+
+
+def missing_module(name: str) -> str | None:
+    """A package that holds a backend's TensorRT, which alone compiling needs, if none is there."""
+    return _missing(MODULES[name])
+
+
+def _missing(any_of: tuple[str, ...]) -> str | None:
+    return None if any(map(_is_installed, any_of)) else _WHEELS.get(any_of[0], any_of[0])
 
 
 def _is_installed(module: str) -> bool:

@@ -18,6 +18,10 @@ _COMPUTE_CAPABILITY = (75, 76)
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 
 
+RTX_CARDS = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+"""Compute capabilities that TensorRT for RTX 1.7 compiles for: no Jetson, no Hopper."""
+
+
 class CudaError(RuntimeError):
     """There is no CUDA device to use: what is missing."""
 
@@ -54,7 +58,7 @@ def _driver() -> ctypes.CDLL:
     try:
         driver = ctypes.CDLL(LIBRARY)
     except OSError:
-        raise CudaError(f"there is no CUDA driver ({LIBRARY} is not found)") from None
+        raise CudaError(f"there is no NVIDIA driver ({LIBRARY} is not found)") from None
     _call(driver, "cuInit", 0)
     return driver
 
@@ -73,49 +77,56 @@ def _text(driver: ctypes.CDLL, status: int) -> str:
     return f" ({text.value.decode()})" if known and text.value else ""
 
 
-def device_for(bundle: Bundle, device_id: int) -> Device:
+def device_for(bundle: Bundle, backend: str, device_id: int) -> Device:
     """Return the device if the bundle was compiled for it; BundleError otherwise."""
     try:
         found = device(device_id)
     except CudaError as error:
         raise BundleError(
-            f"bundle {bundle.folder}: backend tensorrt: {error}", "python -m unirestore_ros doctor"
+            f"bundle {bundle.folder}: backend {backend}: {error}", "python -m unirestore_ros doctor"
         ) from error
-    check_device(bundle, found)
+    check_device(bundle, backend, found)
     return found
 
 
-def check_device(bundle: Bundle, device: Device) -> None:
+def check_device(bundle: Bundle, backend: str, device: Device) -> None:
     """Compare the GPU that the bundle was compiled for with this one; BundleError if another."""
-    info = bundle.manifest.backends["tensorrt"]
-    if info.gpu is None:
+    info = bundle.manifest.backends[backend]
+    if info.version is None:
         raise BundleError(
-            f"bundle {bundle.folder}: its tensorrt parts are exported and not compiled",
-            compile_command(bundle),
+            f"bundle {bundle.folder}: its {backend} parts are exported and not compiled",
+            compile_command(bundle, backend),
         )
-    for field, built_for, found in (
-        ("gpu", info.gpu, device.name),
-        ("compute_capability", info.compute_capability, device.compute_capability),
-    ):
-        if built_for != found:
-            _refuse(bundle, field, built_for, found)
+    if info.gpu is not None and info.gpu != device.name:
+        _refuse(bundle, backend, "gpu", info.gpu, device.name)
+    built_for = info.compute_capability or ""
+    if device.compute_capability not in built_for.split(", "):
+        _refuse(bundle, backend, "compute_capability", built_for, device.compute_capability)
 
 
-def check_version(bundle: Bundle, version: str) -> None:
+def check_version(bundle: Bundle, backend: str, version: str) -> None:
     """Compare the TensorRT that compiled the bundle with this one; BundleError if another."""
-    built_with = bundle.manifest.backends["tensorrt"].version
+    built_with = bundle.manifest.backends[backend].version
     if built_with != version:
-        _refuse(bundle, "version", built_with, version)
+        _refuse(bundle, backend, "version", built_with, version)
 
 
-def _refuse(bundle: Bundle, field: str, built_for: str | None, found: str) -> None:
+def _refuse(bundle: Bundle, backend: str, field: str, built_for: str | None, found: str) -> None:
     raise BundleError(
-        f"bundle {bundle.folder}: backends.tensorrt.{field}: it was compiled for {built_for}, "
+        f"bundle {bundle.folder}: backends.{backend}.{field}: it was compiled for {built_for}, "
         f"here is {found}",
-        compile_command(bundle),
+        compile_command(bundle, backend, found if field == "compute_capability" else None),
     )
 
 
-def compile_command(bundle: Bundle) -> str:
+def compile_command(bundle: Bundle, backend: str, capability: str | None = None) -> str:
     """Return the command that compiles the bundle's ONNX files for this machine."""
-    return f"python -m unirestore_ros build {bundle.folder}"
+    command = f"python -m unirestore_ros build {bundle.folder}"
+    if backend == "tensorrt":
+        return command
+    if capability is None or capability in RTX_CARDS:
+        return command + (f" --gpu {capability}" if capability else "")
+    return (
+        f"TensorRT for RTX is for compute capability {', '.join(RTX_CARDS)}: "
+        + bundle.build_command("--backend", "tensorrt")
+    )

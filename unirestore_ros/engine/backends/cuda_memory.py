@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.engine.backends.parts import TensorSpec
-from unirestore_ros.engine.backends.tensorrt_versions import cudart
+from unirestore_ros.engine.backends.tensorrt_versions import load_cudart
 from unirestore_ros.engine.bundle import InferenceError
 
+cudart = load_cudart()
 ITEM_BYTES = {"bfloat16": 2}
 """Bytes of the data types that NumPy does not have."""
 

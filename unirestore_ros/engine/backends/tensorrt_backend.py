@@ -1,4 +1,5 @@
-"""The ``tensorrt`` backend: three engines, device memory and streams through cuda-python, no torch.
+"""The backends ``tensorrt`` and ``tensorrt_rtx``: three engines, memory and streams through
+cuda-python, no torch. What the two do not share is in ``tensorrt_versions``.
 
 Import it only where ``cuda_driver`` found the device that the bundle was compiled for.
 """
@@ -7,18 +8,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unirestore_ros.engine.backends.cuda_driver import check_version
+from unirestore_ros.engine.backends.cuda_driver import Device, check_version, compile_command
 from unirestore_ros.engine.backends.cuda_memory import (
     DeviceMemory,
     PinnedMemory,
     Stream,
     check_cuda,
+    cudart,
 )
+from unirestore_ros.engine.backends.kernel_cache import KernelCache
 from unirestore_ros.engine.backends.parts import (
     GAIN,
     PartFile,
@@ -29,10 +32,21 @@ from unirestore_ros.engine.backends.parts import (
     check_trunk,
     edge_specs,
 )
-from unirestore_ros.engine.backends.tensorrt_versions import VERSION, cudart, trt
+from unirestore_ros.engine.backends.tensorrt_versions import (
+    Context,
+    TensorRT,
+    is_known_wrong,
+    load_tensorrt,
+    log_level,
+    sides_of,
+)
 from unirestore_ros.engine.bundle import Bundle, InferenceError
 from unirestore_ros.engine.manifest import ENGINE_SUFFIX, PARTS
+from unirestore_ros.engine.reference import check_against_reference, read_frame
 from unirestore_ros.engine.working_size import Size
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 Memories = dict[str, DeviceMemory]
 _DTYPES = {
@@ -44,26 +58,47 @@ _DTYPES = {
     "INT64": "int64",
     "BOOL": "bool",
 }
+_AS_STORED = {"bfloat16": "uint16"}
+_SCRATCH = "scratch"
+"""Name of the memory that the parts compute in; no tensor has it."""
 _log = logging.getLogger(__name__)
+
+
+def open_tensorrt(bundle: Bundle, name: str, card: Device, size: Size) -> TensorRTBackend:
+    """Load the parts, compare them with the bundle's reference, and pin them to a size."""
+    height, width, _ = read_frame(bundle).shape
+    backend = TensorRTBackend(bundle, name, card, (width, height))
+    version = bundle.manifest.backends[name].version or ""
+    fix = compile_command(bundle, name)
+    if name == "tensorrt" and is_known_wrong(version):
+        fix = f"TensorRT {version} is known for wrong numbers: install 10.14 or later, then {fix}"
+    check_against_reference(bundle, backend, fix)
+    if size != backend.size:
+        backend.pin(size)
+    return backend
 
 
 class TensorRTBackend:
     """Everything is allocated when a size is pinned, at addresses that then stay: each part is one
     CUDA graph, captured after a warm run. A task's prompt is copied into the fixed one that the
-    graphs read, and its features out into a pinned host buffer of its own.
+    graphs read, and its features out into a pinned host buffer of its own. The parts run one after
+    another, so that they share their scratch memory.
     """
 
-    name = "tensorrt"
-
-    def __init__(self, bundle: Bundle, device_id: int, size: Size) -> None:
-        check_version(bundle, VERSION)
-        self._bundle, self.precision = bundle, bundle.manifest.precision
-        self._device_id = device_id
-        check_cuda(cudart.cudaSetDevice(device_id))
+    def __init__(self, bundle: Bundle, name: str, card: Device, size: Size) -> None:
+        self.name, self.precision = name, bundle.manifest.precision
+        self._api = api = load_tensorrt(name)
+        check_version(bundle, name, api.version)
+        self._bundle, self._device_id = bundle, card.number
+        check_cuda(cudart.cudaSetDevice(card.number))
         self._stream = Stream()
-        self._logger = _Logger()  # must outlive what it is given to
-        self._runtime = trt.Runtime(self._logger)
-        self._engines = [_Engine(bundle, part, self._runtime) for part in PARTS]
+        self._logger = api.logger(_log_message)  # must outlive what it is given to
+        self._runtime = api.module.Runtime(self._logger)
+        kernels = [KernelCache(bundle, part, card, api.version) for part in PARTS]
+        self._engines = [
+            _Engine(bundle, part, api, self._runtime, cache)
+            for part, cache in zip(PARTS, kernels, strict=True)
+        ]
         self._prompts = {task: self._resident(prompt) for task, prompt in bundle.prompts.items()}
         self.pin(size)
 
@@ -77,12 +112,14 @@ class TensorRTBackend:
         check_decoder(decoder, edges, specs)
         check_adapter(adapter, edges, specs)
 
+        parts = (trunk, decoder, adapter)
         memories = {"frame": DeviceMemory(edges.image), "prompt": DeviceMemory(edges.prompt)}
-        for part in (trunk, decoder, adapter):
+        most = max(part.scratch_bytes for part in parts)
+        memories[_SCRATCH] = DeviceMemory(TensorSpec("uint8", (most,)))
+        for part in parts:
             part.bind(memories)
-        runs = [part.captured(self._stream) for part in (trunk, decoder, adapter)]
-        self._trunk, self._decoder, self._adapter = runs
-        self._parts = (trunk, decoder, adapter)  # the graphs run in their memory
+        self._trunk, self._decoder, self._adapter = (part.captured(self._stream) for part in parts)
+        self._parts = parts  # the graphs run in their memory
         self._memories, self._host_frame = memories, PinnedMemory(edges.image)
         self._decoded = {name: PinnedMemory(spec) for name, spec in edges.decoded.items()}
         self._features = {task: PinnedMemory(edges.features) for task in self._prompts}
@@ -102,6 +139,19 @@ class TensorRTBackend:
     def adapt(self, task: str) -> NDArray[np.float32]:
         arrays = self._fetch(self._adapter, task, {"features": self._features[task]})
         return arrays["features"]
+
+    def trunk_output(self, name: str) -> NDArray[np.float32]:
+        """Return an output of the trunk for the last frame, as float32."""
+        memory = self._memories[name]
+        spec = memory.spec
+        stored = TensorSpec(_AS_STORED.get(spec.dtype, spec.dtype), spec.shape)
+        host = PinnedMemory(stored)
+        self._stream.download(memory, host)
+        self._stream.wait()
+        array = host.array()
+        if spec.dtype == "bfloat16":  # the upper half of a float32
+            return (array.astype(np.uint32) << 16).view(np.float32)
+        return array.astype(np.float32)
 
     def close(self) -> None:
         """Nothing to do: engines, graphs and memory are freed with this object."""
@@ -132,64 +182,86 @@ class TensorRTBackend:
 class _Engine:
     """The engine of a part, deserialised once."""
 
-    def __init__(self, bundle: Bundle, part: str, runtime: trt.Runtime) -> None:
-        self.file = PartFile(bundle, f"tensorrt/{part}{ENGINE_SUFFIX}")
+    def __init__(
+        self, bundle: Bundle, part: str, api: TensorRT, runtime: trt.Runtime, kernels: KernelCache
+    ) -> None:
+        self.file = PartFile(bundle, f"{api.backend}/{part}{ENGINE_SUFFIX}")
         engine = runtime.deserialize_cuda_engine(bundle.read(self.file.path))
         if engine is None:
-            self.file.refuse(f"TensorRT {VERSION} cannot load it")
-        self._engine = engine
+            self.file.refuse(f"{api.product} cannot load it")
+        self._api, self._engine, self._kernels = api, engine, kernels
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        given = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT]
-        self._inputs, self._outputs = given, [name for name in names if name not in given]
+        given = {n for n in names if engine.get_tensor_mode(n).name == "INPUT"}
+        self._inputs = [name for name in names if name in given]
+        self._outputs = [name for name in names if name not in given]
 
     def pinned(self, sources: TensorSpecs) -> _Part:
         """Make a context for inputs of these shapes."""
-        context = self._engine.create_execution_context()
+        context = self._api.context(self._engine, self._kernels.content)
+        execution = context.execution
         inputs = {}
         for name in self._inputs:
             inputs[name] = declared = self._spec(name, self._engine.get_tensor_shape(name))
             if -1 not in declared.shape or name not in sources:
                 continue
             shape = sources[name].shape
-            if not context.set_input_shape(name, shape):
-                self.file.refuse(f"its input {name} does not take the shape {shape}")
+            if not execution.set_input_shape(name, shape):
+                self._refuse_shape(name, shape)
             inputs[name] = TensorSpec(declared.dtype, shape)
-        outputs = {name: self._spec(name, context.get_tensor_shape(name)) for name in self._outputs}
-        return _Part(self.file, context, inputs, outputs)
+        outputs = {n: self._spec(n, execution.get_tensor_shape(n)) for n in self._outputs}
+        return _Part(self.file, context, self._kernels, inputs, outputs)
+
+    def _refuse_shape(self, name: str, shape: tuple[int, ...]) -> NoReturn:
+        least, _, most = map(sides_of, self._engine.get_tensor_profile_shape(name, 0))
+        self.file.refuse(
+            f"its input {name} does not take the shape {shape}: it was compiled for {least} to "
+            f"{most}"
+        )
 
     def _spec(self, name: str, shape: trt.Dims) -> TensorSpec:
         dtype = self._engine.get_tensor_dtype(name).name
         if dtype not in _DTYPES:
             self.file.refuse(f"{name} is {dtype}, which no part exchanges")
-        return TensorSpec(_DTYPES[dtype], tuple(shape[i] for i in range(len(shape))))
+        return TensorSpec(_DTYPES[dtype], sides_of(shape))
 
 
 class _Part:
     """An execution context for one size, and its tensors by name."""
 
     def __init__(
-        self, file: PartFile, context: Any, inputs: TensorSpecs, outputs: TensorSpecs
+        self,
+        file: PartFile,
+        context: Context,
+        kernels: KernelCache,
+        inputs: TensorSpecs,
+        outputs: TensorSpecs,
     ) -> None:
-        self.file, self._context = file, context
+        self.file, self._context, self._kernels = file, context, kernels
         self.inputs, self.outputs = inputs, outputs
+        self.scratch_bytes = max(context.execution.update_device_memory_size_for_shapes(), 1)
 
     def bind(self, memories: Memories) -> None:
         """Read inputs from the memories of their names, and add one for each output."""
+        execution, scratch = self._context.execution, memories[_SCRATCH]
+        execution.set_device_memory(scratch.address, scratch.size)
         for name, spec in self.outputs.items():
             memories[name] = DeviceMemory(spec)
         for name in (*self.inputs, *self.outputs):
-            if not self._context.set_tensor_address(name, memories[name].address):
+            if not execution.set_tensor_address(name, memories[name].address):
                 self.file.refuse(f"TensorRT does not take an address for {name}")
 
     def captured(self, stream: Stream) -> Callable[[], None]:
         """The part as one CUDA graph; TensorRT sets itself up in the run before."""
 
         def enqueue() -> None:
-            if not self._context.execute_async_v3(stream.handle):
+            if not self._context.execution.execute_async_v3(stream.handle):
                 raise InferenceError(f"{self.file.path}: TensorRT did not run it")
 
+        if self._context.cache is not None and not self._kernels.content:
+            _log.info("%s: preparing kernels for this card, once: some seconds", self.file.path)
         enqueue()
         stream.wait()
+        self._kernels.keep(self._context.kernels())
         graph = stream.captured(enqueue)
 
         def run() -> None:
@@ -201,20 +273,6 @@ class _Part:
         return run
 
 
-class _Logger(trt.ILogger):
-    """TensorRT's messages in Python's log."""
-
-    def __init__(self) -> None:
-        trt.ILogger.__init__(self)
-
-    def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
-        _log.log(log_level(severity), "TensorRT: %s", msg)
-
-
-def log_level(severity: trt.ILogger.Severity) -> int:
-    levels: Mapping[str, int] = {
-        "INTERNAL_ERROR": logging.ERROR,
-        "ERROR": logging.ERROR,
-        "WARNING": logging.WARNING,
-    }
-    return levels.get(severity.name, logging.DEBUG)
+def _log_message(severity: str, message: str) -> None:
+    """Put a message of TensorRT's in Python's log."""
+    _log.log(log_level(severity), "TensorRT: %s", message)

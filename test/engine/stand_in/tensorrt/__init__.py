@@ -41,6 +41,15 @@ class BuilderFlag(enum.Enum):
     TF32 = 0
 
 
+class PreviewFeature(enum.Enum):
+    RUNTIME_ACTIVATION_RESIZE_10_10 = 0
+
+
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC = 0
+    USER_MANAGED = 2
+
+
 class ILogger:
     class Severity(enum.Enum):
         INTERNAL_ERROR = 0
@@ -54,8 +63,11 @@ class IProgressMonitor:
 
 
 class _Context:
+    """It writes into its scratch memory when it runs, as far as its shapes need it."""
+
     def __init__(self, engine):
         self._engine, self._session = engine, engine.session
+        self._scratch = None
         self._addresses, self._shapes = {}, {}
 
     def set_input_shape(self, name, shape):
@@ -71,6 +83,13 @@ class _Context:
 
     def get_tensor_shape(self, name):
         return tuple(self._engine.side(side) for side in self._engine.declared[name])
+
+    def update_device_memory_size_for_shapes(self):
+        return sum(int(np.prod(shape)) for shape in self._shapes.values())
+
+    def set_device_memory(self, memory, size):
+        assert size >= self.update_device_memory_size_for_shapes()
+        self._scratch = memory
 
     def set_tensor_address(self, name, address):
         self._addresses[name] = address
@@ -88,6 +107,7 @@ class _Context:
         return np.frombuffer(block, dtype).reshape(shape)
 
     def _run(self):
+        ctypes.memset(self._scratch, 0xCD, self.update_device_memory_size_for_shapes())
         given = {node.name: self._array(node) for node in self._session.get_inputs()}
         results = self._session.run(None, given)
         for node, result in zip(self._session.get_outputs(), results, strict=True):
@@ -122,16 +142,22 @@ class _Engine:
         name, part = side.split("/")
         return self.sides[name] // int(part)
 
-    def create_execution_context(self):
+    def get_tensor_profile_shape(self, name, profile):
+        return self.profile[name]
+
+    def create_execution_context(self, strategy):
+        assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
         return _Context(self)
 
 
 class Runtime:
+    engine = _Engine
+
     def __init__(self, logger):
         pass
 
     def deserialize_cuda_engine(self, content):
-        return _Engine(content[len(_MAGIC) :]) if content.startswith(_MAGIC) else None
+        return self.engine(content[len(_MAGIC) :]) if content.startswith(_MAGIC) else None
 
 
 class ParserError:
@@ -196,6 +222,9 @@ class _Config:
     def add_optimization_profile(self, profile):
         self.profile = profile
 
+    def set_preview_feature(self, feature, on):
+        assert feature is PreviewFeature.RUNTIME_ACTIVATION_RESIZE_10_10 and on
+
     def clear_flag(self, flag):
         assert flag is BuilderFlag.TF32
 
@@ -226,6 +255,7 @@ class _Input:
 
 class _Network:
     content = b""
+    num_layers = 0
 
     @property
     def _inputs(self):
