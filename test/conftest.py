@@ -111,6 +111,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked ``large`` unless -m names it."""
+    if "large" not in config.option.markexpr:
+        large = [item for item in items if item.get_closest_marker("large")]
+        items[:] = [item for item in items if item not in large]
+        config.hook.pytest_deselected(items=large)
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:

@@ -1,4 +1,4 @@
-"""The graphs given to TensorRT keep to its published operators, and compute what the network does.
+"""The graphs given to TensorRT have the types they should, and compute what the network does.
 
 No TensorRT is needed. The published architecture stands in narrow, by those of its modules that
 `tiny` lacks: attention, cross-attention, group norms in a U-Net of transformers.
@@ -6,7 +6,7 @@ No TensorRT is needed. The published architecture stands in narrow, by those of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +14,20 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from unirestore_ros.engine import BundleError
 from unirestore_ros.engine.backends.cuda_driver import CudaError, device
+from unirestore_ros.engine.bundle import Bundle
 from unirestore_ros.engine.manifest import BackendInfo
-from unirestore_ros.export.bundle import Variant, build
+from unirestore_ros.export.bundle import build
 from unirestore_ros.export.export import exported_parts, save_onnx
 from unirestore_ros.export.parts import Part, Spatial
 from unirestore_ros.export.plan import Plan
 from unirestore_ros.export.precision import DTYPES
 from unirestore_ros.export.recipe import Recipe
-from unirestore_ros.export.tensorrt_operators import problems_of
 from unirestore_ros.model import UniRestore
 
-ENGINES = Path(__file__).parents[2] / "engines"
 WORKING = (128, 64)
 
 
@@ -68,33 +67,17 @@ class Attentive(Part):
 
 
 def graph_of(parts: Mapping[str, Part], given: Mapping[str, torch.Tensor], folder: Path) -> None:
-    save_onnx(exported_parts(parts, given, 64), folder, parts, check=problems_of)
-
-
-RECIPE = f"""
-model: tiny
-weights: {ENGINES / "weights" / "tiny.safetensors"}
-working_size: [128, 64]
-steps: 1
-stride: 4
-precision: fp16
-tasks: [perception, segmentation]
-backends: [tensorrt]
-"""
+    save_onnx(exported_parts(parts, given, 64), folder, parts)
 
 
 @pytest.mark.slow
-def test_an_export_of_tiny_keeps_to_what_tensorrt_takes(tmp_path: Path) -> None:
-    """All parts. A graph with anything else would be refused by the build."""
-    recipe = tmp_path / "small.yaml"
-    recipe.write_text(RECIPE)
-    bundle = build(recipe, variant=Variant(precision="bf16", measure=False, onnx_only=True))
+def test_an_export_of_tiny_is_in_half_where_it_may_be(tiny_in_bf16: Bundle) -> None:
+    bundle = tiny_in_bf16
     manifest = bundle.manifest
     assert manifest.backends == {"tensorrt": BackendInfo(None)}
     assert manifest.precision == dict.fromkeys(("trunk", "decoder", "adapter"), "bf16")
     assert manifest.tasks == ("perception", "segmentation")
     trunk = onnx.load(bundle.folder / "tensorrt" / "trunk.onnx")
-    assert problems_of(trunk) == []
     decoder = onnx.load(bundle.folder / "tensorrt" / "decoder.onnx")
     assert "ConvTranspose" not in {node.op_type for node in decoder.graph.node}
     types = {
@@ -106,23 +89,28 @@ def test_an_export_of_tiny_keeps_to_what_tensorrt_takes(tmp_path: Path) -> None:
     assert [value.name for value in trunk.graph.input] == ["frame"]
 
 
-def test_compiling_where_there_is_no_gpu_is_refused_before_the_export(tmp_path: Path) -> None:
+def test_compiling_where_there_is_no_gpu_is_refused_before_the_export(
+    tmp_path: Path, small_recipe: str
+) -> None:
     try:
         device(0)
         pytest.skip("there is a CUDA device")
     except CudaError:
         pass
     recipe = tmp_path / "small.yaml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(small_recipe)
     with pytest.raises(BundleError, match=r"there is no NVIDIA driver .*; fix: --onnx-only"):
         build(recipe)
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
-def test_attention_in_half_keeps_to_what_tensorrt_takes(narrow: UniRestore, tmp_path: Path) -> None:
+def test_attention_in_half_normalises_in_float32(
+    narrow: UniRestore, tmp_path: Path, check_with_rtx: Callable[[Path], None]
+) -> None:
     network = plan_of(narrow).part("trunk", "bf16").network
     part = Attentive(network, DTYPES["bf16"]).eval()
     graph_of({"attentive": part}, {"z0": torch.randn(1, 4, 16, 24)}, tmp_path / "graphs")
+    check_with_rtx(tmp_path / "graphs" / "attentive.onnx")
     graph = onnx.load(tmp_path / "graphs" / "attentive.onnx").graph
     types = {v.name: v.type.tensor_type.elem_type for v in graph.value_info}
     softmax = [node.input[0] for node in graph.node if node.op_type == "Softmax"]
@@ -131,6 +119,17 @@ def test_attention_in_half_keeps_to_what_tensorrt_takes(narrow: UniRestore, tmp_
     assert len(softmax) >= 4 and len(normalised) >= 10 and len(products) >= 8
     assert {types[name] for name in (*softmax, *normalised)} == {TensorProto.FLOAT}
     assert {types[name] for name in products} == {TensorProto.BFLOAT16}
+
+
+@pytest.mark.slow
+def test_a_narrow_adapter_of_the_published_size_compiles(
+    narrow: UniRestore, tmp_path: Path, check_with_rtx: Callable[[Path], None]
+) -> None:
+    """Up-sampling and residual blocks of its decoder, and adapters, in bf16."""
+    plan = plan_of(narrow)
+    sample = plan.sample(plan.part("trunk", "bf16"))
+    graph_of({"adapter": plan.part("adapter", "bf16")}, sample, tmp_path / "graphs")
+    check_with_rtx(tmp_path / "graphs" / "adapter.onnx")
 
 
 @torch.inference_mode()
@@ -152,79 +151,3 @@ def test_the_graph_for_tensorrt_computes_what_the_network_does(
         for ours, expected in zip(made, plain(latent), strict=True):
             scale = np.abs(expected.numpy()).max()
             np.testing.assert_allclose(ours / scale, expected.numpy() / scale, atol=2e-5)
-
-
-def graph(
-    nodes: list[onnx.NodeProto], kind: int, made: int | None = None, opset: int = 20
-) -> onnx.ModelProto:
-    shape = [1, 3, 8, 8]
-    body = helper.make_graph(
-        nodes,
-        "graph",
-        [helper.make_tensor_value_info("x", kind, shape)],
-        [helper.make_tensor_value_info("y", made or kind, None)],
-        [helper.make_tensor("sizes", TensorProto.INT64, [4], [1, 3, 16, 16])],
-    )
-    return helper.make_model(body, opset_imports=[helper.make_opsetid("", opset)])
-
-
-@pytest.mark.parametrize(
-    ("model", "problem"),
-    [
-        (graph([helper.make_node("Det", ["x"], ["y"])], TensorProto.FLOAT), "not in the table"),
-        (graph([helper.make_node("Relu", ["x"], ["y"])], TensorProto.DOUBLE), "x is DOUBLE"),
-        (graph([helper.make_node("Sigmoid", ["x"], ["y"])], TensorProto.INT32), "x is INT32"),
-        (
-            graph([helper.make_node("ConvTranspose", ["x", "x"], ["y"])], TensorProto.BFLOAT16),
-            "x is BFLOAT16",
-        ),
-        (
-            graph([helper.make_node("Transpose", ["x"], ["y"])], TensorProto.UINT8),
-            "reads the bytes x",
-        ),
-        (
-            graph(
-                [
-                    helper.make_node("Cast", ["x"], ["b"], to=TensorProto.UINT8),
-                    helper.make_node("Identity", ["b"], ["y"]),
-                ],
-                TensorProto.FLOAT,
-                TensorProto.UINT8,
-            ),
-            "makes the bytes b",
-        ),
-        (
-            graph(
-                [helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], mode="cubic")],
-                TensorProto.FLOAT,
-            ),
-            "mode cubic",
-        ),
-        (
-            graph(
-                [
-                    helper.make_node(
-                        "Resize", ["x", "", "", "sizes"], ["y"], mode="linear", antialias=1
-                    )
-                ],
-                TensorProto.FLOAT,
-            ),
-            "antialias",
-        ),
-        (
-            graph([helper.make_node("Relu", ["x"], ["y"])], TensorProto.FLOAT, opset=21),
-            "opset 21",
-        ),
-    ],
-)
-def test_what_tensorrt_does_not_take_is_found(model: onnx.ModelProto, problem: str) -> None:
-    assert any(problem in line for line in problems_of(model)), problems_of(model)
-
-
-def test_bytes_beside_their_casts_are_taken() -> None:
-    nodes = [
-        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
-        helper.make_node("Resize", ["f", "", "", "sizes"], ["r"], mode="linear"),
-        helper.make_node("Cast", ["r"], ["y"], to=TensorProto.UINT8),
-    ]
-    assert problems_of(graph(nodes, TensorProto.UINT8)) == []

@@ -78,6 +78,7 @@ def _examine_network(bundles: Sequence[str]) -> list[Finding]:
 
     return [
         network.check_tensorrt(),
+        network.check_tensorrt_rtx(),
         network.check_onnxruntime(),
         network.check_openvino(),
         *network.check_weights(engine_folders()),

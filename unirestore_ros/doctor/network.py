@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 
 from unirestore_ros.doctor.finding import ERROR, NOTE, OK, Finding, ProbeError, probe
 from unirestore_ros.doctor.opencv import check_conflict, version_of
+from unirestore_ros.engine.backends import missing_module
+from unirestore_ros.engine.backends.tensorrt_versions import RTX, is_known_wrong
 from unirestore_ros.engine.bundle import MANIFEST_FILE, engine_folders
 from unirestore_ros.engine.manifest import Manifest
 from unirestore_ros.files import sha256_of
@@ -53,7 +55,24 @@ def check_tensorrt() -> Finding:
     name = next((name for name in _TENSORRT if importlib.util.find_spec(name)), None)
     if name is None:
         return Finding("TensorRT", NOTE, "not installed", "only bundles for it need it")
-    return Finding("TensorRT", OK, f"{name} {version_of(name) or 'of unknown version'}")
+    version = version_of(name)
+    found = f"{name} {version or 'of unknown version'}"
+    if version is not None and is_known_wrong(version):
+        return Finding(
+            "TensorRT",
+            NOTE,
+            f"{found}: reported to compute wrong numbers from 10.3 (JetPack 6.2), fixed in 10.14",
+            "each compiled bundle is compared with its reference when it is loaded; install 10.14",
+        )
+    return Finding("TensorRT", OK, found)
+
+
+def check_tensorrt_rtx() -> Finding:
+    """Check only whether it is installed, as for TensorRT."""
+    check, wheel = "TensorRT for RTX", "tensorrt-rtx-cu12-bindings"
+    if missing_module(RTX) is not None:
+        return Finding(check, NOTE, "not installed", "only bundles for an RTX card need it")
+    return Finding(check, OK, f"{wheel} {version_of(wheel) or 'of unknown version'}")
 
 
 def check_openvino() -> Finding:

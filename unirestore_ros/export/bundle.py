@@ -24,7 +24,6 @@ from unirestore_ros.export.measure import Frame, Measured, frames_for
 from unirestore_ros.export.parts import Part
 from unirestore_ros.export.plan import Plan
 from unirestore_ros.export.recipe import HALF, Recipe, check_backends, read_recipe
-from unirestore_ros.export.tensorrt_operators import problems_of
 from unirestore_ros.files import folder_written_beside, sha256_of
 from unirestore_ros.model.unirestore import LEAST_SIDE
 from unirestore_ros.model.weights import load_weights
@@ -117,8 +116,7 @@ def _export(plan: Plan, measured: Measured, folder: Path) -> None:
         else:
             graphs = folder / backend
             exported, parts = programs(in_half)
-            compiled = not set(COMPILED).isdisjoint(plan.recipe.backends)
-            save_onnx(exported, graphs, parts, check=problems_of if compiled else None)
+            save_onnx(exported, graphs, parts)
 
 
 def _manifest(plan: Plan, measured: Measured, weights_sha256: str) -> Manifest:

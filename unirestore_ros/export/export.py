@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,8 @@ def save_onnx(
     folder: Path,
     parts: Mapping[str, Part],
     external_from: int = EXTERNAL_FROM,
-    check: Callable[[onnx.ModelProto], list[str]] | None = None,
 ) -> None:
-    """Write a graph for each program into a new folder: trunk.onnx and so on.
-
-    ``check`` gives a line for each thing in a graph that its reader will not take: ValueError.
-    """
+    """Write a graph for each program into a new folder: trunk.onnx and so on."""
     folder.mkdir(parents=True)
     for part, program in programs.items():
         _log.info("converting %s to ONNX", part)
@@ -110,8 +106,6 @@ def save_onnx(
         assert converted is not None
         model = without_origins(converted.model_proto)
         _name_dimensions(model.graph, parts[part].spatial)
-        if check is not None and (problems := check(model)):
-            raise ValueError(f"{part}: not for this backend:\n  " + "\n  ".join(problems))
         _save(model, folder / f"{part}.onnx", external_from)
 
 

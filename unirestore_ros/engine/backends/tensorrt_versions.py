@@ -90,7 +90,7 @@ class TensorRT:
         strategy = self.module.ExecutionContextAllocationStrategy.USER_MANAGED
         if not self.is_rtx:
             return Context(engine.create_execution_context(strategy), None, None)
-        config = engine.create_runtime_config()
+        config: Any = engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(strategy)
         # The default compiles kernels for a shape in the background, beside slower ones that it
         # replaces later: a captured graph would keep those, and results would change in a drive.

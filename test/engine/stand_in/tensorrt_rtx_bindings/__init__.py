@@ -5,9 +5,9 @@ It compiles for named compute capabilities, and what it "compiles on the card" i
 
 import enum
 
-import tensorrt
-from tensorrt import *  # noqa: F403
+import tensorrt as plain
 
+globals().update({name: value for name, value in vars(plain).items() if not name.startswith("_")})
 __version__ = "1.7.1.116"
 
 
@@ -46,7 +46,7 @@ class _RuntimeConfig:
         self.cache = cache
 
 
-class _Engine(tensorrt._Engine):
+class _Engine(plain._Engine):
     def create_runtime_config(self):
         return _RuntimeConfig()
 
@@ -56,11 +56,11 @@ class _Engine(tensorrt._Engine):
         return super().create_execution_context(config.strategy)
 
 
-class Runtime(tensorrt.Runtime):
+class Runtime(plain.Runtime):
     engine = _Engine
 
 
-class _Config(tensorrt._Config):
+class _Config(plain._Config):
     def __init__(self):
         super().__init__()
         self.num_compute_capabilities, self.capabilities = 0, {}
@@ -70,7 +70,7 @@ class _Config(tensorrt._Config):
         self.capabilities[index] = capability.name
 
 
-class Builder(tensorrt.Builder):
+class Builder(plain.Builder):
     def create_builder_config(self):
         return _Config()
 
