@@ -46,7 +46,7 @@ class _RuntimeConfig:
         self.cache = cache
 
 
-class _Engine(plain._Engine):
+class _Engine(plain._Engine):  # type: ignore[name-defined]
     def create_runtime_config(self):
         return _RuntimeConfig()
 
@@ -60,7 +60,7 @@ class Runtime(plain.Runtime):
     engine = _Engine
 
 
-class _Config(plain._Config):
+class _Config(plain._Config):  # type: ignore[name-defined]
     def __init__(self):
         super().__init__()
         self.num_compute_capabilities, self.capabilities = 0, {}
