@@ -1,5 +1,6 @@
 # make demo   play a degraded drive through the real node; the run-time only, no PyTorch
 # make test   ruff, mypy, pytest; adds what tests, training and building need
+# make gpu    what only an NVIDIA GPU can show, in five minutes: out/gpu/gpu.json and gpu.md
 # make clean  remove what these made
 #
 # Each makes its own .venv first. Options: PYTHON=/path/to/python3; for demo INPUT=, DEGRADE=, RATE=,
@@ -27,7 +28,7 @@ export ROS_LOG_DIR ?= $(CURDIR)/out/ros_log
 # Set by the ROS wheels of another environment, it would keep this one's libraries from being found.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint gpu clean
 
 demo: $(RUN_TIME)
 	@$(VENV)/bin/python -m unirestore_ros demo \
@@ -37,6 +38,9 @@ demo: $(RUN_TIME)
 
 test: $(TEST) lint
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+gpu: $(TEST)
+	$(VENV)/bin/python -m unirestore_ros.evaluate.gpu_report
 
 # The annotations are checked against the wheels' NumPy and OpenCV; a ROS has older ones, or untyped.
 MYPY := $(if $(filter pypi,$(ROS)),$(VENV)/bin/mypy,@echo "mypy: left out on a sourced ROS")
