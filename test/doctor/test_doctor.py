@@ -311,3 +311,18 @@ def test_a_machine_without_openvino_is_noted(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(network.importlib.util, "find_spec", lambda name: None)
     finding = network.check_openvino()
     assert (finding.level, finding.found) == (NOTE, "not installed")
+
+
+@pytest.mark.parametrize(
+    ("version", "level"), [("10.1.0", OK), ("10.3.0.30", NOTE), ("10.13.3", NOTE), ("10.14.1", OK)]
+)
+def test_a_tensorrt_that_is_reported_to_be_wrong_is_noted(
+    monkeypatch: pytest.MonkeyPatch, version: str, level: str
+) -> None:
+    monkeypatch.setattr(network.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(network, "version_of", lambda name: version)
+    finding = network.check_tensorrt()
+    assert finding.level == level
+    assert ("wrong numbers from 10.3 (JetPack 6.2), fixed in 10.14" in finding.found) == (
+        level == NOTE
+    )
