@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unirestore_ros.engine import BundleError, Engine, InferenceError, open_engine
 from unirestore_ros.engine.bundle import read_tensors
@@ -56,7 +57,7 @@ def measure(bundle: str, backend: str, frames: str) -> Answer:
         }
 
 
-def _outputs(engine: Engine, frame: Frame, tasks: list[str]) -> list[np.ndarray[Any, Any]]:
+def _outputs(engine: Engine, frame: Frame, tasks: list[str]) -> list[NDArray[Any]]:
     engine.run_trunk(frame)
     return [engine.decode(tasks[0]).copy(), *(engine.adapt(task).copy() for task in tasks[1:])]
 
@@ -65,7 +66,8 @@ def _distances(engine: Engine, frame: Frame) -> dict[str, float]:
     expected = read_tensors(engine.bundle.folder / REFERENCE_SAMPLES)
     task = engine.bundle.manifest.tasks[0]
     engine.run_trunk(frame)
-    found = {"image": engine.decode(task), "features": engine.adapt(task)}
+    image, features = engine.decode(task), engine.adapt(task)
+    found: dict[str, NDArray[Any]] = {"image": image, "features": features}
     return {
         name: round(min(decibels(sampled(name, value), expected[name].astype(np.float32)), 999), 1)
         for name, value in found.items()
