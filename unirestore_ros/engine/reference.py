@@ -14,9 +14,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load, save_file
 
-from unirestore_ros.engine.bundle import Bundle, BundleError, read_tensors
+from unirestore_ros.engine.bundle import Bundle, BundleError
 from unirestore_ros.engine.manifest import REFERENCE_FRAME, REFERENCE_SAMPLES
 
 MAX_BYTES = 1 << 20
@@ -72,7 +73,8 @@ def sampled(name: str, tensor: NDArray[np.generic]) -> NDArray[np.float32]:
 
 def read_frame(bundle: Bundle) -> Frame:
     """Read the reference frame, (h, w, 3) uint8 RGB."""
-    image = cv2.imread(str(bundle.folder / REFERENCE_FRAME), cv2.IMREAD_COLOR)
+    content = np.frombuffer(bundle.read(REFERENCE_FRAME), np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     if image is None:
         raise BundleError(
             f"bundle {bundle.folder}: {REFERENCE_FRAME} is not an image", bundle.build_command()
@@ -80,12 +82,23 @@ def read_frame(bundle: Bundle) -> Frame:
     return np.ascontiguousarray(image[..., ::-1])
 
 
+def read_samples(bundle: Bundle) -> dict[str, NDArray[np.float32]]:
+    """Read the reference's samples, float32 (n,), by the tensor's name."""
+    try:
+        samples = load(bundle.read(REFERENCE_SAMPLES))
+    except SafetensorError as error:
+        raise BundleError(
+            f"bundle {bundle.folder}: {REFERENCE_SAMPLES}: {error}", bundle.build_command()
+        ) from error
+    return {name: values.astype(np.float32) for name, values in samples.items()}
+
+
 def check_against_reference(bundle: Bundle, parts: CompiledParts, fix: str) -> None:
     """Run the reference frame; BundleError with ``fix`` where an output strays too far.
 
     The parts must be pinned to the frame's size.
     """
-    expected = read_tensors(bundle.folder / REFERENCE_SAMPLES)
+    expected = read_samples(bundle)
     task, least = bundle.manifest.tasks[0], bundle.manifest.reference_db
     parts.run_trunk(read_frame(bundle))
     for name in sorted(expected, key=_by_cost):
@@ -95,7 +108,7 @@ def check_against_reference(bundle: Bundle, parts: CompiledParts, fix: str) -> N
             found = parts.adapt(task)
         else:
             found = parts.trunk_output(name)
-        reached = decibels(sampled(name, found), expected[name].astype(np.float32))
+        reached = decibels(sampled(name, found), expected[name])
         if not reached >= least:
             raise BundleError(
                 f"bundle {bundle.folder}: backend {parts.name} computes wrong numbers: {name} of "

@@ -21,9 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.engine import BundleError, Engine, InferenceError, open_engine
-from unirestore_ros.engine.bundle import read_tensors
-from unirestore_ros.engine.manifest import REFERENCE_SAMPLES
-from unirestore_ros.engine.reference import Frame, decibels, read_frame, sampled
+from unirestore_ros.engine.reference import Frame, decibels, read_frame, read_samples, sampled
 
 TASKS = ("perception", "segmentation", "detection")
 WARM_UP = 5
@@ -63,13 +61,13 @@ def _outputs(engine: Engine, frame: Frame, tasks: list[str]) -> list[NDArray[Any
 
 
 def _distances(engine: Engine, frame: Frame) -> dict[str, float]:
-    expected = read_tensors(engine.bundle.folder / REFERENCE_SAMPLES)
+    expected = read_samples(engine.bundle)
     task = engine.bundle.manifest.tasks[0]
     engine.run_trunk(frame)
     image, features = engine.decode(task), engine.adapt(task)
     found: dict[str, NDArray[Any]] = {"image": image, "features": features}
     return {
-        name: round(min(decibels(sampled(name, value), expected[name].astype(np.float32)), 999), 1)
+        name: round(min(decibels(sampled(name, value), expected[name]), 999), 1)
         for name, value in found.items()
     }
 

@@ -78,7 +78,10 @@ class Plan:
         a quarter of an hour for the published size.
         """
         multiple = self.config.multiple
-        width, height = (-(-side // multiple) * multiple for side in self.recipe.working_size)
+        # torch.export takes a size of 1 for a constant.
+        width, height = (
+            max(-(-side // multiple), 2) * multiple for side in self.recipe.working_size
+        )
         frame = torch.zeros((1, height, width, 3), dtype=torch.uint8)
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             traced = run(trunk, {"frame": mode.from_tensor(frame)})
