@@ -154,6 +154,12 @@ def test_an_image_of_the_canvas_size_is_not_blurred() -> None:
     assert cv2.Laplacian(canvas, cv2.CV_64F).std() > 0
 
 
+def test_no_two_warnings_of_the_restorers_frames_share_a_colour() -> None:
+    """UNCONFIRMED is shown as CAMERA is: both are the camera's picture as far as anyone knows."""
+    colours = [COLOURS[status] for status in FrameStatus if status is not FrameStatus.UNCONFIRMED]
+    assert len(set(colours)) == len(colours)
+
+
 def test_no_picture_says_why() -> None:
     said = drawn(image=None, status=FrameStatus.NO_PICTURE, reason="encoding 'h264' " + 40 * "x ")
     assert strip_colour(said) == COLOURS[FrameStatus.NO_PICTURE]

@@ -157,6 +157,22 @@ def set_view(drive: Display, view: str) -> None:
     assert asked.result().results[0].successful
 
 
+def test_a_camera_that_cannot_be_shown_is_named(display_of: Callable[..., Display]) -> None:
+    drive = display_of("max_age_ms:=1500", "fallback_after_ms:=1000")
+    drive.restorer.end()
+    inbox = drive.station.subscribe(f"{drive.station.namespace}/driver_display/image")
+    diagnostics = drive.station.subscribe("/diagnostics", DiagnosticArray)
+
+    def said() -> bool:
+        drive.send(Image(height=2, width=2, step=4, encoding="16UC1", data=bytes(8)))
+        name = f"{drive.station.namespace}/driver_display"
+        messages = [s.message for a in diagnostics.messages for s in a.status if s.name == name]
+        return any(each.startswith("no picture: encoding '16UC1'") for each in messages)
+
+    drive.station.wait(said, "what cannot be shown")
+    assert status_of(inbox.messages[-1]) is FrameStatus.NO_PICTURE
+
+
 def test_falls_back_to_the_camera_and_becomes_stale(
     display_of: Callable[..., Display],
 ) -> None:

@@ -18,7 +18,7 @@ from rclpy.context import Context
 from ros_fixtures import StartNode
 from ros_miniature import expected_image, frame, write_miniature
 from ros_process import NodeProcess
-from ros_station import Station, image, values_of
+from ros_station import Inbox, Station, image, values_of
 from sensor_msgs.msg import CompressedImage, Image
 
 pytestmark = pytest.mark.dds
@@ -128,6 +128,8 @@ def test_compressed_input(unconfigured: Station) -> None:
         answer = station.wait(lambda: out.of(stamp(passed)), "the camera's image")
         np.testing.assert_array_equal(pixels_of(answer), BGR)
         assert_cut_off_is_dropped(station)
+        assert_hostile_size_is_dropped(station)
+        assert_depth_is_no_picture(station, jpeg)
     finally:
         station.set_enabled(True)
         station.change_state(Transition.TRANSITION_DEACTIVATE)
@@ -144,6 +146,25 @@ def assert_cut_off_is_dropped(station: Station) -> None:
     half.data.frombytes(cv2.imencode(".jpg", BGR)[1].tobytes()[:400])
     station.send(half, "image/compressed")
     station.diagnosis(lambda s: "cut off" in values_of(s)["last_error"], "the frame cut off")
+
+
+def assert_hostile_size_is_dropped(station: Station) -> None:
+    """16 MP in some kilobytes: decoding it takes the memory of 48 MB and a third of a second."""
+    bomb = CompressedImage(format="png")
+    bomb.data.frombytes(cv2.imencode(".png", np.zeros((4096, 4096), np.uint8))[1].tobytes())
+    station.send(bomb, "image/compressed")
+    said = "bytes that says it has 4096x4096 pixels"
+    station.diagnosis(lambda s: said in values_of(s)["last_error"], "a size that cannot be")
+
+
+def assert_depth_is_no_picture(station: Station, jpeg: Inbox) -> None:
+    """It is relayed as it came, and the reason names it."""
+    station.set_enabled(True)
+    depth = CompressedImage(format="16UC1; compressedDepth png")
+    depth.data.frombytes(cv2.imencode(".png", BGR[..., 0].astype(np.uint16))[1].tobytes())
+    passed = station.exchange(depth, jpeg, topic="image/compressed")
+    assert passed.format == depth.format and passed.data == depth.data
+    station.diagnosis(lambda s: "is a depth image, no picture" in s.message, "what it is")
 
 
 def test_without_a_usable_bundle_the_camera_is_shown(

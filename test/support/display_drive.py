@@ -31,9 +31,9 @@ class Display:
         self.restorer = restorer
         self._camera = station.node.create_publisher(Image, f"{station.namespace}/image", 1)
 
-    def send(self) -> None:
+    def send(self, message: Image | None = None) -> None:
         """Send a frame of the camera, and receive for a twentieth of a second."""
-        message = image(FRAME, "rgb8")
+        message = image(FRAME, "rgb8") if message is None else message
         stamp = time.time_ns()
         message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
         message.header.frame_id = "front"

@@ -18,7 +18,7 @@ COLOURS: dict[FrameStatus, Colour] = {
     FrameStatus.RESTORED: (92, 160, 40),
     FrameStatus.CAMERA: (20, 150, 240),
     FrameStatus.UNCONFIRMED: (20, 150, 240),
-    FrameStatus.NO_PICTURE: (54, 54, 226),
+    FrameStatus.NO_PICTURE: (40, 40, 190),
     FrameStatus.STALE: (54, 54, 226),
     FrameStatus.WAITING: (110, 100, 92),
 }
