@@ -19,6 +19,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
+from sensor_msgs.msg import Image
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -226,6 +227,25 @@ def test_two_clients_at_once_and_nothing_from_elsewhere(
     assert len(names) >= 5 and all(name.startswith(url) for name in names)
     other.driver.get("about:blank")
     assert browser.status() == "restored"
+
+
+def test_an_unknown_age_is_no_figure(browser: Browser, drive: Display) -> None:
+    drive.behind_s = 20
+    browser.wait(lambda: browser.text("age") == "unknown", "an unknown age")
+    browser.wait(lambda: "camera clock is" in browser.text("reason"), "why")
+    browser.wait(partial(browser.has_status, "restored"), "the restored image")
+    assert browser.text("age") == "unknown" and browser.shows(RESTORED, 0.5)
+    drive.behind_s = 0
+    browser.wait(lambda: browser.text("age").replace(".", "").isdigit(), "its age again")
+
+
+def test_what_cannot_be_shown_is_named(browser: Browser, drive: Display) -> None:
+    drive.instead = Image(height=2, width=2, step=4, encoding="16UC1", data=bytes(8))
+    browser.wait(partial(browser.has_status, "no picture"), "NO PICTURE")
+    assert "16UC1" in browser.text("reason") and "16UC1" in browser.text("empty")
+    drive.instead = None
+    browser.wait(partial(browser.has_status, "restored"), "the image again")
+    assert not browser.driver.find_element(By.ID, "empty").is_displayed()
 
 
 def test_stale_when_nothing_comes_and_when_the_node_is_stopped(

@@ -29,12 +29,16 @@ class Display:
         self.station = station
         self.display = display
         self.restorer = restorer
+        self.behind_s = 0
+        """By how much the camera's clock is behind."""
+        self.instead: Image | None = None
+        """What the camera sends in place of FRAME."""
         self._camera = station.node.create_publisher(Image, f"{station.namespace}/image", 1)
 
     def send(self, message: Image | None = None) -> None:
         """Send a frame of the camera, and receive for a twentieth of a second."""
-        message = image(FRAME, "rgb8") if message is None else message
-        stamp = time.time_ns()
+        message = message or self.instead or image(FRAME, "rgb8")
+        stamp = time.time_ns() - self.behind_s * 10**9
         message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
         message.header.frame_id = "front"
         self._camera.publish(message)

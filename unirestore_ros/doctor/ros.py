@@ -177,12 +177,8 @@ def check_camera(camera: Mapping[str, Any], seconds: float) -> Finding:
     found = f"{found}, {width}x{height}"
     # Not before OpenCV has been found to work: these import it.
     from unirestore_ros.engine.working_size import frame_refusal
-    from unirestore_ros.msgs.encodings import ENCODINGS
+    from unirestore_ros.msgs.encodings import refusal_of
 
-    if encoding not in ENCODINGS:
-        known = ", ".join(ENCODINGS)
-        advice = f"it would pass through unrestored: have the driver send one of {known}"
-        return Finding(_CAMERA, NOTE, found, advice)
-    if problem := frame_refusal((width, height)):
+    if problem := refusal_of(encoding) or frame_refusal((width, height)):
         return Finding(_CAMERA, NOTE, found, f"it would pass through unrestored: {problem}")
     return Finding(_CAMERA, OK, found)

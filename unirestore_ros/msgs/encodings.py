@@ -161,16 +161,24 @@ def named_encoding(encoding: str, assumed: str) -> str:
 
     Raises UnsupportedFrame, with what to set, where ``assumed`` is empty or does not fit.
     """
-    channels = _NAMELESS.get(encoding)
-    if channels is None:
+    if encoding not in _NAMELESS:
         return encoding
-    named = [name for name in ASSUMABLE if name and _may_be(name, channels)]
-    if assumed in named:
-        return assumed
+    if assumed not in _fitting(encoding):
+        raise UnsupportedFrame(_ask_for_colours(encoding, assumed))
+    return assumed
+
+
+def _fitting(nameless: str) -> list[str]:
+    """The encodings that a nameless one may mean."""
+    channels = _NAMELESS[nameless]
+    return [name for name in ASSUMABLE if name and _may_be(name, channels)]
+
+
+def _ask_for_colours(encoding: str, assumed: str) -> str:
     but = f", which {assumed!r} does not fit" if assumed else ""
-    raise UnsupportedFrame(
+    return (
         f"encoding {encoding!r} does not say what its colours are{but}: set assume_encoding to"
-        f" what the camera sends ({', '.join(named)})"
+        f" what the camera sends ({', '.join(_fitting(encoding))})"
     )
 
 
@@ -189,15 +197,24 @@ def check_image(image: ImageLike) -> None:
         _check_even(image, encoding)
         return
     check_length(image)
-    named_encoding(image.encoding, "")
-    if image.encoding.startswith(_MEASUREMENTS):
-        raise UnsupportedFrame(
-            f"encoding {image.encoding!r} is depth or another measurement, no picture: choose the"
+    if (why := refusal_of(image.encoding)) is not None:
+        raise UnsupportedFrame(why)
+
+
+def refusal_of(encoding: str) -> str | None:
+    """Why images of an encoding are not restored, and what to do; None where they are."""
+    if encoding in ENCODINGS:
+        return None
+    if encoding in _NAMELESS:
+        return _ask_for_colours(encoding, "")
+    if encoding.startswith(_MEASUREMENTS):
+        return (
+            f"encoding {encoding!r} is depth or another measurement, no picture: choose the"
             " camera's colour topic, or have its driver send mono16"
         )
-    raise UnsupportedFrame(
-        f"encoding {image.encoding!r} is not one of {', '.join(ENCODINGS)}: have the camera's"
-        " driver send one of them"
+    return (
+        f"encoding {encoding!r} is not one of {', '.join(ENCODINGS)}: have the camera's driver send"
+        " one of them"
     )
 
 
