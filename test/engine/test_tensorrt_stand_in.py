@@ -8,6 +8,7 @@ and CUDA behave as the stand-in does is what it cannot show.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -154,6 +155,25 @@ def test_for_rtx_it_is_compiled_anywhere_and_runs(library: Path, bundles: Path) 
     kernels.chmod(0o755)
     again = run(library, bundles / "cache", "-c", USE, str(bundles), "tensorrt_rtx")
     assert again.stdout == "agree 12\n" and "is not a folder of mode 0700" in again.stderr
+
+
+def test_make_gpu_runs_to_its_end(library: Path, bundles: Path, tmp_path: Path) -> None:
+    """With what is there: no PyTorch with CUDA, no nvidia-smi."""
+    compile_it(library, bundles, kind="tensorrt_rtx")
+    command = ("-m", "unirestore_ros.evaluate.gpu_report", "--models", "", "--frames", "3")
+    options = ("--bundle", str(bundles / "tensorrt_rtx"), "--out", str(tmp_path / "out"))
+    done = run(library, bundles / "cache", *command, *options)
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    (row,) = report["rows"]
+    assert (row["backend"], row["runs"], row["outputs"]) == ("tensorrt_rtx", 3, 3)
+    assert row["same_bits"] and row["psnr_to_fp32_db"]["features"] > 100
+    full, killed = report["faults"]
+    assert full["fault"] == "fill_memory" and "CUDA error 2" in full["refused"]
+    assert killed["fault"] == "killed" and killed["runs_again_after_s"] > 0
+    assert "has no CUDA here" in report["left_out"]["break_context with tensorrt_rtx"]
+    assert "| tiny | tensorrt_rtx | fp32 |" in (tmp_path / "out" / "gpu.md").read_text()
 
 
 def test_rtx_engines_are_for_the_cards_that_were_named(library: Path, bundles: Path) -> None:

@@ -199,6 +199,8 @@ def break_context(bundle: str, backend: str) -> Answer:
     """Leave a CUDA error that stays, by a kernel that reads out of bounds; run a frame then."""
     import torch
 
+    if not torch.cuda.is_available():
+        raise BundleError("PyTorch, which makes the error, has no CUDA here")
     with open_engine(Path(bundle), backend) as engine:
         frame = read_frame(engine.bundle)
         engine.run_trunk(frame)

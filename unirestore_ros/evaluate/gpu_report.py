@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _measure_all(session: Session, folder: Path, arguments: argparse.Namespace) -> None:
     backends = _installed(session)
-    models = arguments.models.split(",")
+    models = [model for model in arguments.models.split(",") if model]
     builds = {} if arguments.bundle else _start_builds(session, folder, models, backends)
     if arguments.bundle:
         _measure(session, "tiny", arguments.bundle, backends, arguments.frames)
@@ -170,8 +170,11 @@ def _kill(session: Session, bundle: Path, backend: str) -> None:
     """Kill a process that runs frames, and load the bundle again: the device must be free."""
     process = session.start("run_until_killed", str(bundle), backend)
     assert process.stdout is not None
-    if process.stdout.readline().strip() != "running":
-        session.left_out[f"killing with {backend}"] = session.finish(process).get("problem", "")
+    line = process.stdout.readline().strip()
+    if line != "running":
+        process.kill()
+        process.communicate()
+        session.left_out[f"killing with {backend}"] = line or "it ended before it ran"
         return
     process.send_signal(signal.SIGKILL)
     process.wait()

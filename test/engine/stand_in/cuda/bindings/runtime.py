@@ -6,6 +6,7 @@ import enum
 import itertools
 
 cudaStreamNonBlocking = 1
+DEVICE_BYTES = 64 << 20
 _blocks = {}
 _streams = {}
 _graphs = {}
@@ -15,6 +16,7 @@ _numbers = itertools.count(1)
 class cudaError_t(enum.IntEnum):
     cudaSuccess = 0
     cudaErrorInvalidValue = 1
+    cudaErrorMemoryAllocation = 2
 
 
 class cudaMemcpyKind(enum.IntEnum):
@@ -50,6 +52,8 @@ def cudaSetDevice(number):
 
 
 def _allocate(size):
+    if size + sum(map(len, _blocks.values())) > DEVICE_BYTES:
+        return (cudaError_t.cudaErrorMemoryAllocation, None)
     block = (ctypes.c_uint8 * size)()
     ctypes.memset(block, 0xAB, size)
     _blocks[ctypes.addressof(block)] = block
