@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from unirestore_ros.export.command import main
+from unirestore_ros.export.compile import narrowed
 from unirestore_ros.export.recipe import read_recipe
 
 TINY = Path(__file__).parents[2] / "engines" / "tiny.yaml"
@@ -29,3 +30,15 @@ def test_the_published_size_prefers_bf16_until_it_is_measured() -> None:
     recipe = read_recipe(TINY.parent / "sd-turbo.yaml")
     assert (recipe.precision, recipe.model) == ("bf16", "sd-turbo")
     assert min(recipe.working_size) >= 512
+
+
+def test_a_recipe_narrows_the_sizes_that_are_compiled_for(tmp_path: Path) -> None:
+    recipe = tmp_path / "narrow.yaml"
+    recipe.write_text(TINY.read_text() + "compiled_sides: [352, 640]\n")
+    assert read_recipe(recipe).compiled_sides == (352, 640)
+
+    extremes = ((64, 64), (480, 368), (832, 832))
+    assert narrowed(extremes, None) == extremes
+    assert narrowed(extremes, (352, 640)) == ((352, 352), (480, 368), (640, 640))
+    with pytest.raises(ValueError, match="480x368, the padded working size, is outside of 384 to"):
+        narrowed(extremes, (384, 640))

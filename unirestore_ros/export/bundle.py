@@ -62,7 +62,8 @@ def build(recipe_file: Path, out: Path | None = None, variant: Variant | None = 
     frames = frames_for(recipe.working_size, network.config.multiple, variant.frames)
     bundle = write_from(plan, sha256_of(recipe.weights), folder, frames, variant.measure)
     if compiles:
-        bundle = compile_bundle(folder, variant.compile_options, compiles)
+        options = dataclasses.replace(variant.compile_options, sides=recipe.compiled_sides)
+        bundle = compile_bundle(folder, options, compiles)
     return bundle
 
 

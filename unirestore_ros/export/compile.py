@@ -13,9 +13,12 @@ from unirestore_ros.engine.backends import cuda_driver, install_advice, missing_
 from unirestore_ros.engine.backends.tensorrt_versions import RTX, TensorRT, load_tensorrt
 from unirestore_ros.engine.bundle import Bundle, BundleError, read_bundle
 from unirestore_ros.engine.manifest import COMPILED, ENGINE_SUFFIX, BackendInfo
+from unirestore_ros.engine.working_size import Size
 from unirestore_ros.engine.writing import link_files, write_bundle
 from unirestore_ros.files import folder_written_beside, user_cache_folder
 
+Sizes = tuple[Size, Size, Size]
+"""A least, the usual and a largest padded working size (width, height)."""
 RTX_GPUS = ("8.6", "8.9", "12.0")
 """Compute capabilities that are compiled for unless others are named: RTX 30, 40 and 50."""
 
@@ -31,6 +34,9 @@ class CompileOptions:
     """TensorRT's timings of kernels; None: a file among the user's caches."""
     gpus: tuple[str, ...] = RTX_GPUS
     """Compute capabilities that TensorRT for RTX compiles for."""
+    sides: tuple[int, int] | None = None
+    """Least and largest side of the padded working sizes to compile for; None: all of the budget's.
+    Frames that need another are refused when the parts are pinned to them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +77,7 @@ def compile_bundle(
 
     infos = {name: target.info for name, target in targets.items()}
     manifest = dataclasses.replace(bundle.manifest, backends={**bundle.manifest.backends, **infos})
-    sizes = bundle.manifest.sizes.extremes()
+    sizes = narrowed(bundle.manifest.sizes.extremes(), options.sides)
     old_engines = tuple(f"{name}/" for name in held)
     with folder_written_beside(folder) as beside:
         link_files(
@@ -87,6 +93,20 @@ def compile_bundle(
             compiler.compile_parts(beside / name)
         write_bundle(beside, manifest, bundle.prompts)
     return read_bundle(folder)
+
+
+def narrowed(sizes: Sizes, sides: tuple[int, int] | None) -> Sizes:
+    """Keep least and largest size within sides; ValueError where the usual one is outside."""
+    if sides is None:
+        return sizes
+    least, usual, most = sizes
+    if not sides[0] <= min(usual) <= max(usual) <= sides[1]:
+        raise ValueError(
+            f"compiled_sides: {usual[0]}x{usual[1]}, the padded working size, is outside of "
+            f"{sides[0]} to {sides[1]}"
+        )
+    least = (max(least[0], sides[0]), max(least[1], sides[0]))
+    return least, usual, (min(most[0], sides[1]), min(most[1], sides[1]))
 
 
 def default_timing_cache(target: Target) -> Path:

@@ -38,6 +38,8 @@ class Recipe:
     """The shorter side of every working size; None: the budget of pixels alone counts."""
     precision: str = "fp32"
     """The one preferred: a part whose range or error does not allow it gets another."""
+    compiled_sides: tuple[int, int] | None = None
+    """Least and largest side of the padded working sizes that TensorRT compiles for; None: all."""
     reference_db: float = 35.0
     """PSNR to float32 below which an output of a compiled backend makes it refused."""
     model: str | None = None
@@ -61,7 +63,15 @@ def read_recipe(file: Path) -> Recipe:
 
 
 _REQUIRED = {"weights", "working_size", "steps", "stride", "backends"}
-_OPTIONAL = {"shorter_side", "precision", "reference_db", "model", "tasks", "heads"}
+_OPTIONAL = {
+    "shorter_side",
+    "precision",
+    "compiled_sides",
+    "reference_db",
+    "model",
+    "tasks",
+    "heads",
+}
 
 
 def _checked(file: Path, values: dict[str, Any]) -> Recipe:
@@ -82,6 +92,9 @@ def _checked(file: Path, values: dict[str, Any]) -> Recipe:
         if "shorter_side" in values
         else None,
         precision=values.get("precision", "fp32"),
+        compiled_sides=_size(file, "compiled_sides", values["compiled_sides"])
+        if "compiled_sides" in values
+        else None,
         reference_db=_decibels(file, values.get("reference_db", 35.0)),
         model=values.get("model"),
         tasks=_names(file, "tasks", values["tasks"]) if "tasks" in values else None,
