@@ -87,8 +87,8 @@ ENCODINGS = {
     "yuyv": _YUYV,
     "nv12": _NV12,
     "nv21": _NV21,
-    # OpenCV 4 has no conversion for it: `_nv24_to_rgb`.
-    "nv24": Encoding(1, None, None, chroma=_4_4_4),
+    # OpenCV has no conversion for it: `_pairs_of_nv24` makes what these codes convert.
+    "nv24": Encoding(1, cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2BGR_UYVY, chroma=_4_4_4),
 }
 
 # Published images keep these encodings; the codes convert to them from RGB.
@@ -103,14 +103,6 @@ _OTHERS_BECOME = "bgr8"
 # Encodings that say how many channels there are, but not of which colour; 0: not even that.
 _NAMELESS = {"8UC1": 1, "8UC3": 3, "8UC4": 4, "": 0}
 _MEASUREMENTS = ("16U", "16S", "32S", "32F", "64F")
-# ITU-R BT.601 with luma 16 to 235, as the other YUV encodings: rows R, G, B of Y, U, V and 1.
-_YUV_TO_RGB = np.array(
-    [
-        [1.164, 0.0, 1.596, -1.164 * 16 - 1.596 * 128],
-        [1.164, -0.391, -0.813, -1.164 * 16 + (0.391 + 0.813) * 128],
-        [1.164, 2.018, 0.0, -1.164 * 16 - 2.018 * 128],
-    ]
-)
 ASSUMABLE = ("", *(name for name, each in ENCODINGS.items() if each.sample_bytes == 1))
 """Values of the parameter ``assume_encoding``."""
 
@@ -310,15 +302,11 @@ def to_rgb(image: ImageLike, out: Pixels, peak: SensorPeak | None = None) -> Pix
 
     ``peak`` is the camera's, for encodings of 16 bits; without it, that of this image.
     """
-    if image.encoding == "nv24":
-        return _nv24(image, _YUV_TO_RGB, out)
     return _converted(image, ENCODINGS[image.encoding].to_rgb, out, peak)
 
 
 def to_bgr(image: ImageLike, out: Pixels, peak: SensorPeak | None = None) -> Pixels:
     """BGR (H,W,3), contiguous, as `to_rgb`."""
-    if image.encoding == "nv24":
-        return _nv24(image, _YUV_TO_RGB[::-1], out)
     return _converted(image, ENCODINGS[image.encoding].to_bgr, out, peak)
 
 
@@ -349,8 +337,7 @@ def image_message(pixels: Pixels, encoding: str) -> Image:
 def _converted(image: ImageLike, code: int | None, out: Pixels, peak: SensorPeak | None) -> Pixels:
     encoding = ENCODINGS[image.encoding]
     if encoding.chroma is not None and code is not None:
-        cv2.cvtColorTwoPlane(*_planes(image, encoding.chroma), code, dst=out)
-        return out
+        return _planes_converted(image, encoding.chroma, code, out)
     if encoding.sample_bytes == 2:
         pixels = (peak or SensorPeak()).scale(view_16_bit(image))
     else:
@@ -364,6 +351,15 @@ def _converted(image: ImageLike, code: int | None, out: Pixels, peak: SensorPeak
     return out
 
 
+def _planes_converted(image: ImageLike, chroma: Chroma, code: int, out: Pixels) -> Pixels:
+    if chroma == _4_2_0:
+        cv2.cvtColorTwoPlane(*_planes(image, chroma), code, dst=out)
+    else:
+        wide, size = cv2.cvtColor(_pairs_of_nv24(image), code), (image.width, image.height)
+        cv2.resize(wide, size, dst=out, interpolation=cv2.INTER_NEAREST)
+    return out
+
+
 def _planes(image: ImageLike, chroma: Chroma) -> tuple[Pixels, Pixels]:
     """Views of luma (H,W) and chroma, (H/2,W/2,2) for 4:2:0 and (H,W,2) for 4:4:4."""
     step, flat = row_step(image), np.frombuffer(image.data, np.uint8)
@@ -374,10 +370,10 @@ def _planes(image: ImageLike, chroma: Chroma) -> tuple[Pixels, Pixels]:
     return luma, np.ndarray(shape, np.uint8, flat, offset=step * height, strides=strides)
 
 
-def _nv24(image: ImageLike, matrix: NDArray[np.float64], out: Pixels) -> Pixels:
+def _pairs_of_nv24(image: ImageLike) -> Pixels:
+    """4:4:4 as 4:2:2 of twice the width, (H,2W,2) of U Y V Y: each pixel twice, with its own
+    chroma."""
     luma, chroma = _planes(image, _4_4_4)
-    yuv = np.empty((*luma.shape, 3), np.uint8)
-    np.maximum(luma, 16, out=yuv[..., 0])  # darker is no colour, as OpenCV has it for the others
-    yuv[..., 1:] = chroma
-    cv2.transform(yuv, matrix, dst=out)
-    return out
+    u, v = cv2.split(chroma)
+    pairs = np.asarray(cv2.merge((u, luma, v, luma)), np.uint8)
+    return pairs.reshape(image.height, 2 * image.width, 2)
