@@ -148,8 +148,7 @@ def test_a_bag_goes_through_the_vehicle_and_all_ends_with_it(
     with Launched(repository / "launch" / "bag_replay.launch.py", said, tmp_path) as launched:
         assert launched.wait(TIMEOUT_S) == 0, launched.log()
         text = launched.log()
-    assert "scaled from 960x540 to 640x360 and cropped at the centre" in text
-    assert "process has died" not in text, text
+    assert "scaled" not in text and "process has died" not in text, text
     topics = json.loads((tmp_path / "report.json").read_text())["topics"]
     for topic, report in topics.items():
         assert report["messages"] > 0, f"{topic}\n{text}"

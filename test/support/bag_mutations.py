@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import math
 import random
 import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,7 +36,7 @@ from unirestore_ros.recordings.storage import open_reader
 
 FRAMES = 4
 LIMIT_S = 30
-RESTORE_EVERY = 4
+RESTORE_EVERY = 10
 COMPRESSIONS = ("", "storage", "message", "file")
 
 
@@ -205,8 +207,12 @@ def judge(tool: str, folder: Path, work: Path, whole: int) -> tuple[str, str]:
     return ("warned" if words.lines else "unharmed"), ""
 
 
-def run(work: Path, count: int, seed: int, tools: list[str]) -> tuple[Counter[str], list[str]]:
-    """Damage ``count`` bags and run the tools; returns what became of them, and the failures."""
+def run(
+    work: Path, count: int, seed: int, tools: list[str], limit_s: float = math.inf
+) -> tuple[Counter[str], list[str]]:
+    """Damage ``count`` bags, or what the time allows, and run the tools; returns what became of
+    them, and the failures."""
+    until = time.monotonic() + limit_s
     logging.getLogger("unirestore_ros").propagate = False
     write_miniature(work / "bundle")
     outcomes: Counter[str] = Counter()
@@ -223,6 +229,9 @@ def run(work: Path, count: int, seed: int, tools: list[str]) -> tuple[Counter[st
                 whole[tool] = TOOLS[tool](base, work / "case")
             bases.append((name, base, whole))
     for number in range(count):
+        if time.monotonic() > until:
+            break
+        outcomes["bags"] += 1
         dice = random.Random(f"{seed} {number}")
         name, base, whole = dice.choice(bases)
         shutil.rmtree(work / "case", ignore_errors=True)
@@ -246,9 +255,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=math.inf)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(None):
-        found, failed = run(Path(place), arguments.count, arguments.seed, list(TOOLS))
+        found, failed = run(
+            Path(place), arguments.count, arguments.seed, list(TOOLS), arguments.minutes * 60
+        )
     for key, value in sorted(found.items()):
         sys.stdout.write(f"{key:20}{value:8}\n")
     sys.stdout.write("\n".join(failed[:20]) + f"\n{len(failed)} failures\n")

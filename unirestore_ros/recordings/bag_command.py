@@ -14,6 +14,7 @@ import rosbags  # noqa: F401
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unirestore_ros.engine import BundleError, InferenceError
+from unirestore_ros.node.process import keep_image_buffers
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.signals import INTERRUPTED, signals_as_exits
 
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     arguments.ros_arguments = ros_arguments
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    keep_image_buffers()
     chosen = importlib.import_module(ACTIONS[arguments.action].module)
     try:
         with signals_as_exits(), logging_redirect_tqdm():

@@ -3,27 +3,45 @@
 A healthy file is found by its summary, at its end. Where that is missing (the recorder was killed)
 or does not fit the file, the file is walked from its beginning, up to the damage; a chunk that is
 cut off is unpacked as far as it goes. The rosbags library reads healthy files only.
-https://mcap.dev/spec describes the format.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import heapq
 import os
 import struct
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import lz4.frame
-
+from unirestore_ros.recordings.mcap_records import (
+    CHANNEL,
+    CHUNK,
+    CHUNK_HEAD,
+    CHUNK_INDEX,
+    DATA_END,
+    FOOTER,
+    FOOTER_FIELDS,
+    LAST_OPCODE,
+    MAGIC,
+    MESSAGE,
+    MESSAGE_HEAD,
+    RECORD,
+    SCHEMA,
+    STATISTICS,
+    Buffer,
+    ChunkPlace,
+    Fields,
+    messages_of,
+    read_chunk_index,
+    read_statistics,
+    records_of,
+    unpack,
+)
 from unirestore_ros.recordings.storage_file import (
-    LARGEST_MESSAGE,
     LATEST_NS,
     FileDamaged,
     StoredMessage,
@@ -31,34 +49,9 @@ from unirestore_ros.recordings.storage_file import (
     are_plausible,
 )
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-_MAGIC = b"\x89MCAP0\r\n"
-_HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _INDEX, _CHUNK_INDEX = range(1, 9)
-_STATISTICS, _DATA_END, _LAST_OPCODE = 0x0B, 0x0F, 0x0F
-_RECORD = struct.Struct("<BQ")
-_MESSAGE_HEAD = struct.Struct("<HIQQ")
-_CHUNK_HEAD = struct.Struct("<QQQI")
-_CHUNK_INDEX_HEAD = struct.Struct("<QQQQ")
-_FOOTER_FIELDS = struct.Struct("<QQI")
-_FOOTER_BYTES = _RECORD.size + _FOOTER_FIELDS.size + len(_MAGIC)
+_FOOTER_BYTES = RECORD.size + FOOTER_FIELDS.size + len(MAGIC)
 _LARGEST_CHUNK = 1 << 30
 _DEFINITIONS = {"ros2msg": "msg", "ros2idl": "idl", "omgidl": "idl"}
-
-
-class _Chunk(NamedTuple):
-    """Where a chunk's record lies, and the times of its messages."""
-
-    start_ns: int
-    end_ns: int
-    offset: int
-    length: int
-    """The record's, including opcode and length."""
-    channels: frozenset[int] | None
-    """None where only unpacking it would tell."""
 
 
 class _Loose(NamedTuple):
@@ -82,13 +75,13 @@ class McapFile:
         self.damage: list[str] = []
         self.start_ns, self.end_ns = LATEST_NS, 0
         self._schemas: dict[int, tuple[str, str, str]] = {}
-        self._chunks: list[_Chunk] = []
+        self._chunks: list[ChunkPlace] = []
         self._loose: list[_Loose] = []
         self._expected: Counter[int] | None = None
         self._stream: BinaryIO = path.open("rb")
         try:
             self._size = os.fstat(self._stream.fileno()).st_size
-            if self._at(0, len(_MAGIC)) != _MAGIC:
+            if self._at(0, len(MAGIC)) != MAGIC:
                 raise FileDamaged("is empty" if self._size == 0 else "does not begin as an MCAP")
             if not self._has_read_summary():
                 self._walk()
@@ -113,33 +106,37 @@ class McapFile:
         What a damaged chunk no longer holds is added to ``damage`` at the end.
         """
         seen: Counter[int] = Counter()
-        missing_chunks = 0
-
-        def chunked() -> Iterator[StoredMessage]:
-            nonlocal missing_chunks
-            waiting: list[tuple[int, int, int, StoredMessage]] = []
-            for number, chunk in enumerate(self._chunks):
-                while waiting and waiting[0][0] < chunk.start_ns:
-                    yield heapq.heappop(waiting)[3]
-                if chunk.start_ns >= end_ns or chunk.end_ns < start_ns:
-                    continue
-                if chunk.channels is not None and chunk.channels.isdisjoint(wanted):
-                    continue
-                records, is_whole = self._unpacked(chunk.offset, chunk.length)
-                missing_chunks += not is_whole
-                for place, found in enumerate(_messages_in(records)):
-                    if chunk.start_ns <= found.time_ns <= chunk.end_ns and found.topic in wanted:
-                        seen[found.topic] += 1
-                        if start_ns <= found.time_ns < end_ns:
-                            heapq.heappush(waiting, (found.time_ns, number, place, found))
-            while waiting:
-                yield heapq.heappop(waiting)[3]
-
         yield from heapq.merge(
-            chunked(), self._loose_messages(wanted, start_ns, end_ns), key=lambda each: each.time_ns
+            self._chunked_messages(wanted, start_ns, end_ns, seen),
+            self._loose_messages(wanted, start_ns, end_ns),
+            key=lambda each: each.time_ns,
         )
         if start_ns <= self.start_ns and end_ns > self.end_ns:
-            self._note_missing(wanted, seen, missing_chunks)
+            self._note_missing(wanted, seen)
+
+    def _chunked_messages(
+        self, wanted: Collection[int], start_ns: int, end_ns: int, seen: Counter[int]
+    ) -> Iterator[StoredMessage]:
+        """Yield messages in chunks, which may overlap; ``seen`` counts them by channel, those of
+        other times in the same chunks too."""
+        waiting: list[tuple[int, int, int, StoredMessage]] = []
+        for number, chunk in enumerate(self._chunks):
+            while waiting and waiting[0][0] < chunk.start_ns:
+                yield heapq.heappop(waiting)[3]
+            if chunk.start_ns >= end_ns or chunk.end_ns < start_ns:
+                continue
+            if chunk.channels.isdisjoint(wanted):
+                continue
+            records, is_whole = self._unpacked(chunk.offset, chunk.length)
+            if not is_whole and self._expected is not None:
+                self._note(f"a chunk at byte {chunk.offset} is damaged")
+            for place, found in enumerate(messages_of(records, wanted)):
+                if chunk.start_ns <= found.time_ns <= chunk.end_ns:
+                    seen[found.topic] += 1
+                    if start_ns <= found.time_ns < end_ns:
+                        heapq.heappush(waiting, (found.time_ns, number, place, found))
+        while waiting:
+            yield heapq.heappop(waiting)[3]
 
     def _loose_messages(
         self, wanted: Collection[int], start_ns: int, end_ns: int
@@ -148,9 +145,7 @@ class McapFile:
             if each.channel in wanted and start_ns <= each.time_ns < end_ns:
                 yield StoredMessage(each.channel, each.time_ns, self._at(each.offset, each.length))
 
-    def _note_missing(
-        self, wanted: Collection[int], seen: Counter[int], missing_chunks: int
-    ) -> None:
+    def _note_missing(self, wanted: Collection[int], seen: Counter[int]) -> None:
         if self._expected is None:
             return  # the walk has said what is missing
         lost = {
@@ -161,8 +156,6 @@ class McapFile:
         if lost:
             words = ", ".join(f"{count} of {name}" for name, count in sorted(lost.items()))
             self._note(f"messages cannot be read: {words}")
-        elif missing_chunks:
-            self._note(f"{missing_chunks} chunks are damaged")
 
     def _note(self, text: str) -> None:
         if text not in self.damage:
@@ -183,14 +176,14 @@ class McapFile:
         total, chunks = -1, -1
         try:
             for opcode, content in summary:
-                if opcode == _SCHEMA:
+                if opcode == SCHEMA:
                     self._add_schema(content)
-                elif opcode == _CHANNEL:
+                elif opcode == CHANNEL:
                     self._add_channel(content)
-                elif opcode == _CHUNK_INDEX:
-                    self._chunks.append(_chunk_index(content))
-                elif opcode == _STATISTICS:
-                    total, chunks, statistics = _statistics(content)
+                elif opcode == CHUNK_INDEX:
+                    self._chunks.append(read_chunk_index(content))
+                elif opcode == STATISTICS:
+                    total, chunks, statistics = read_statistics(content)
         except (struct.error, ValueError):
             statistics = None
         if statistics is None or not self._fits(total, chunks, statistics):
@@ -207,19 +200,19 @@ class McapFile:
     def _summary(self) -> list[tuple[int, bytes]] | None:
         """Read the records of the summary; None where the file has no sound one."""
         footer = self._at(self._size - _FOOTER_BYTES, _FOOTER_BYTES)
-        if len(footer) < _FOOTER_BYTES or not footer.endswith(_MAGIC):
+        if len(footer) < _FOOTER_BYTES or not footer.endswith(MAGIC):
             return None
-        opcode, length = _RECORD.unpack_from(footer)
-        start, _, crc = _FOOTER_FIELDS.unpack_from(footer, _RECORD.size)
+        opcode, length = RECORD.unpack_from(footer)
+        start, _, crc = FOOTER_FIELDS.unpack_from(footer, RECORD.size)
         end = self._size - _FOOTER_BYTES
-        if (opcode, length) != (_FOOTER, _FOOTER_FIELDS.size) or not 0 < start <= end:
+        if (opcode, length) != (FOOTER, FOOTER_FIELDS.size) or not 0 < start <= end:
             return None
         content = self._at(start, end - start)
         # The checksum covers the footer too, up to itself.
-        if crc and zlib.crc32(content + footer[: _RECORD.size + 16]) != crc:
+        if crc and zlib.crc32(content + footer[: RECORD.size + 16]) != crc:
             return None
-        records = list(_records(content))
-        used = sum(_RECORD.size + len(each) for _, each in records)
+        records = list(records_of(content))
+        used = sum(RECORD.size + len(each) for _, each in records)
         return records if used == len(content) else None
 
     def _fits(self, total: int, chunks: int, statistics: Counter[int]) -> bool:
@@ -229,12 +222,12 @@ class McapFile:
         if not set(statistics) <= set(self.topics) or (total and not self._chunks):
             return False  # messages outside of chunks are found by walking only
         for chunk in self._chunks:
-            head = self._at(chunk.offset, _RECORD.size + _CHUNK_HEAD.size)
-            if len(head) < _RECORD.size + _CHUNK_HEAD.size:
+            head = self._at(chunk.offset, RECORD.size + CHUNK_HEAD.size)
+            if len(head) < RECORD.size + CHUNK_HEAD.size:
                 return False
-            opcode, length = _RECORD.unpack_from(head)
-            start_ns, end_ns, _, _ = _CHUNK_HEAD.unpack_from(head, _RECORD.size)
-            if opcode != _CHUNK or length + _RECORD.size != chunk.length:
+            opcode, length = RECORD.unpack_from(head)
+            start_ns, end_ns, _, _ = CHUNK_HEAD.unpack_from(head, RECORD.size)
+            if opcode != CHUNK or length + RECORD.size != chunk.length:
                 return False
             if (start_ns, end_ns) != (chunk.start_ns, chunk.end_ns) or end_ns > LATEST_NS:
                 return False
@@ -242,15 +235,15 @@ class McapFile:
 
     def _walk(self) -> None:
         """Find topics and messages record by record, up to the end or the damage."""
-        offset, is_ended = len(_MAGIC), False
+        offset, is_ended = len(MAGIC), False
         while offset < self._size:
-            head = self._at(offset, _RECORD.size)
-            opcode, length = _RECORD.unpack(head) if len(head) == _RECORD.size else (0, 0)
-            if opcode in (_DATA_END, _FOOTER):
+            head = self._at(offset, RECORD.size)
+            opcode, length = RECORD.unpack(head) if len(head) == RECORD.size else (0, 0)
+            if opcode in (DATA_END, FOOTER):
                 is_ended = True
                 break
-            end = offset + _RECORD.size + length
-            if not 0 < opcode <= _LAST_OPCODE or (end > self._size and opcode != _CHUNK):
+            end = offset + RECORD.size + length
+            if not 0 < opcode <= LAST_OPCODE or (end > self._size and opcode != CHUNK):
                 break
             if not self._walk_record(opcode, offset, length):
                 self._note(f"it is damaged at byte {offset} of {self._size}")
@@ -264,16 +257,16 @@ class McapFile:
 
     def _walk_record(self, opcode: int, offset: int, length: int) -> bool:
         """Note what a record holds; False where it is damaged."""
-        start = offset + _RECORD.size
-        if opcode == _CHUNK:
-            return self._walk_chunk(offset, length + _RECORD.size)
+        start = offset + RECORD.size
+        if opcode == CHUNK:
+            return self._walk_chunk(offset, length + RECORD.size)
         try:
-            if opcode == _MESSAGE:
-                channel, _, time_ns, _ = _MESSAGE_HEAD.unpack(self._at(start, _MESSAGE_HEAD.size))
-                inside = start + _MESSAGE_HEAD.size
+            if opcode == MESSAGE:
+                channel, _, time_ns, _ = MESSAGE_HEAD.unpack(self._at(start, MESSAGE_HEAD.size))
+                inside = start + MESSAGE_HEAD.size
                 if channel not in self.topics:
                     return False
-                size = length - _MESSAGE_HEAD.size
+                size = length - MESSAGE_HEAD.size
                 self._loose.append(_Loose(time_ns, inside, size, channel))
             else:
                 self._add_definition(opcode, start, length)
@@ -282,23 +275,23 @@ class McapFile:
         return True
 
     def _add_definition(self, opcode: int, start: int, length: int) -> None:
-        if opcode == _SCHEMA:
+        if opcode == SCHEMA:
             self._add_schema(self._at(start, length))
-        elif opcode == _CHANNEL:
+        elif opcode == CHANNEL:
             self._add_channel(self._at(start, length))
 
     def _walk_chunk(self, offset: int, length: int) -> bool:
         records, is_whole = self._unpacked(offset, length)
         times: list[int] = []
         channels: set[int] = set()
-        for opcode, content in _records(records):
+        for opcode, content in records_of(records):
             try:
-                if opcode == _SCHEMA:
+                if opcode == SCHEMA:
                     self._add_schema(content)
-                elif opcode == _CHANNEL:
+                elif opcode == CHANNEL:
                     self._add_channel(content)
-                elif opcode == _MESSAGE:
-                    channel, _, time_ns, _ = _MESSAGE_HEAD.unpack_from(content)
+                elif opcode == MESSAGE:
+                    channel, _, time_ns, _ = MESSAGE_HEAD.unpack_from(content)
                     times.append(time_ns)
                     channels.add(channel)
             except (struct.error, ValueError):
@@ -308,15 +301,17 @@ class McapFile:
             if len(plausible) < len(times):
                 self._note(f"{len(times) - len(plausible)} messages have times that cannot be")
             if plausible:
-                chunk = _Chunk(min(plausible), max(plausible), offset, length, frozenset(channels))
+                chunk = ChunkPlace(
+                    min(plausible), max(plausible), offset, length, frozenset(channels)
+                )
                 self._chunks.append(chunk)
                 self._count_chunk(records, chunk)
         return is_whole
 
-    def _count_chunk(self, records: bytes, chunk: _Chunk) -> None:
+    def _count_chunk(self, records: Buffer, chunk: ChunkPlace) -> None:
         self._cover(chunk.start_ns, chunk.end_ns)
-        for found in _messages_in(records):
-            if found.topic in self.topics and chunk.start_ns <= found.time_ns <= chunk.end_ns:
+        for found in messages_of(records, self.topics):
+            if chunk.start_ns <= found.time_ns <= chunk.end_ns:
                 self._add_messages(found.topic, 1)
 
     def _drop_odd_times(self) -> None:
@@ -337,13 +332,13 @@ class McapFile:
     def _cover(self, start_ns: int, end_ns: int) -> None:
         self.start_ns, self.end_ns = min(self.start_ns, start_ns), max(self.end_ns, end_ns)
 
-    def _unpacked(self, offset: int, length: int) -> tuple[bytes, bool]:
+    def _unpacked(self, offset: int, length: int) -> tuple[Buffer, bool]:
         """Unpack a chunk's records as far as that goes; and whether it is all of them."""
-        record = self._at(offset, length)
+        record = memoryview(self._at(offset, length))
         is_whole = len(record) == length
         try:
-            _, _, size, crc = _CHUNK_HEAD.unpack_from(record, _RECORD.size)
-            fields = _Fields(record, _RECORD.size + _CHUNK_HEAD.size)
+            _, _, size, crc = CHUNK_HEAD.unpack_from(record, RECORD.size)
+            fields = Fields(record, RECORD.size + CHUNK_HEAD.size)
             compression, packed_size = fields.text(), fields.uint64()
         except (struct.error, ValueError):
             return b"", False
@@ -355,13 +350,13 @@ class McapFile:
         return records, is_whole and (not crc or zlib.crc32(records) == crc)
 
     def _add_schema(self, content: bytes) -> None:
-        fields = _Fields(content)
+        fields = Fields(content)
         number, name = fields.uint16(), fields.text()
         encoding, text = fields.text(), fields.text()
         self._schemas[number] = name, _DEFINITIONS.get(encoding, ""), text
 
     def _add_channel(self, content: bytes) -> None:
-        fields = _Fields(content)
+        fields = Fields(content)
         number, schema = fields.uint16(), fields.uint16()
         topic, encoding = fields.text(), fields.text()
         notes = fields.texts()
@@ -379,116 +374,3 @@ class McapFile:
             definition=definition,
             digest=notes.get("topic_type_hash", ""),
         )
-
-
-def unpack(packed: bytes, compression: str, limit: int) -> bytes:
-    """Unpack what can be unpacked of cut-off or damaged bytes, to at most ``limit``."""
-    if compression == "":
-        return packed[:limit]
-    reader = zstd.ZstdDecompressor() if compression == "zstd" else lz4.frame.LZ4FrameDecompressor()
-    pieces, size = [], 0
-    # In steps, so that what comes before the damage is kept.
-    with contextlib.suppress(zstd.ZstdError, RuntimeError, EOFError, MemoryError):
-        for start in range(0, len(packed), 1 << 16):
-            piece = packed[start : start + (1 << 16)]
-            while not reader.eof and size < limit:
-                pieces.append(reader.decompress(piece, limit - size))
-                size += len(pieces[-1])
-                piece = b""
-                if reader.needs_input:
-                    break
-    return b"".join(pieces)
-
-
-def unpack_message(packed: bytes) -> bytes | None:
-    """Unpack a zstd-compressed message; None where it is damaged."""
-    reader = zstd.ZstdDecompressor()
-    try:
-        content = reader.decompress(packed, LARGEST_MESSAGE)
-    except (zstd.ZstdError, MemoryError):
-        return None
-    return content if reader.eof else None
-
-
-def unpack_file(packed: Path, out: Path) -> bool:
-    """Unpack a zstd-compressed file as far as that goes; returns whether to its end."""
-    with packed.open("rb") as source, out.open("wb") as target:
-        reader = zstd.ZstdDecompressor()
-        while not reader.eof and (piece := source.read(1 << 20)):
-            try:
-                target.write(reader.decompress(piece))
-            except zstd.ZstdError:
-                return False
-    return reader.eof
-
-
-def _records(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield opcode and content of records that follow one another, up to the first damaged one."""
-    place = 0
-    while place + _RECORD.size <= len(content):
-        opcode, length = _RECORD.unpack_from(content, place)
-        place += _RECORD.size
-        if not 0 < opcode <= _LAST_OPCODE or place + length > len(content):
-            return
-        yield opcode, content[place : place + length]
-        place += length
-
-
-def _messages_in(records: bytes) -> Iterator[StoredMessage]:
-    for opcode, content in _records(records):
-        if opcode == _MESSAGE and len(content) >= _MESSAGE_HEAD.size:
-            channel, _, time_ns, _ = _MESSAGE_HEAD.unpack_from(content)
-            yield StoredMessage(channel, time_ns, content[_MESSAGE_HEAD.size :])
-
-
-def _chunk_index(content: bytes) -> _Chunk:
-    start_ns, end_ns, offset, length = _CHUNK_INDEX_HEAD.unpack_from(content)
-    fields = _Fields(content, _CHUNK_INDEX_HEAD.size)
-    offsets = fields.block()
-    channels = frozenset(channel for channel, _ in struct.iter_unpack("<HQ", offsets))
-    return _Chunk(start_ns, end_ns, offset, length, channels)
-
-
-def _statistics(content: bytes) -> tuple[int, int, Counter[int]]:
-    """Return messages, chunks, and messages by channel."""
-    total, _, _, _, _, chunks = struct.unpack_from("<QHIIII", content)
-    fields = _Fields(content, struct.calcsize("<QHIIIIQQ"))
-    counts = dict(struct.iter_unpack("<HQ", fields.block()))
-    return total, chunks, Counter(counts)
-
-
-class _Fields:
-    """Reads a record's fields one after another; struct.error or ValueError where they end."""
-
-    def __init__(self, content: bytes, place: int = 0) -> None:
-        self._content = content
-        self.place = place
-
-    def uint16(self) -> int:
-        return self._number("<H", 2)
-
-    def uint64(self) -> int:
-        return self._number("<Q", 8)
-
-    def block(self) -> bytes:
-        length = self._number("<I", 4)
-        if self.place + length > len(self._content):
-            raise ValueError("a field ends after its record")
-        self.place += length
-        return self._content[self.place - length : self.place]
-
-    def text(self) -> str:
-        return self.block().decode()
-
-    def texts(self) -> dict[str, str]:
-        inner = _Fields(self.block())
-        found = {}
-        while inner.place < len(inner._content):
-            key = inner.text()
-            found[key] = inner.text()
-        return found
-
-    def _number(self, form: str, size: int) -> int:
-        (value,) = struct.unpack_from(form, self._content, self.place)
-        self.place += size
-        return int(value)

@@ -20,7 +20,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rosbags.interfaces import Connection, Qos
 from rosgraph_msgs.msg import Clock
 
-from unirestore_ros.node.process import keep_image_buffers, ros_node
+from unirestore_ros.node.process import ros_node
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.arrivals import message_class
 from unirestore_ros.recordings.fitting import Fitter, fault_of
@@ -70,7 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    keep_image_buffers()
     with (
         open_reader(arguments.bag) as reader,
         ros_node("bag_player", arguments=arguments.ros_arguments) as (node, stopped),

@@ -26,7 +26,8 @@ from rosbags.interfaces import (
 
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.bag_metadata import FILE_NAME, Metadata, read_metadata, read_qos
-from unirestore_ros.recordings.mcap_file import McapFile, unpack_file, unpack_message
+from unirestore_ros.recordings.mcap_file import McapFile
+from unirestore_ros.recordings.mcap_records import unpack_file, unpack_message
 from unirestore_ros.recordings.sqlite_file import SqliteFile
 from unirestore_ros.recordings.storage_file import (
     BAG_SUFFIXES,

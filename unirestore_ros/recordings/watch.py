@@ -16,7 +16,7 @@ from typing import Any
 from rclpy.node import Node
 
 from unirestore_ros.files import written_beside
-from unirestore_ros.node.process import keep_image_buffers, ros_node
+from unirestore_ros.node.process import ros_node
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.arrivals import (
     TOPIC_HEAD,
@@ -46,7 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    keep_image_buffers()
     topics = list(dict.fromkeys([*arguments.topics, *filter(None, [arguments.of])]))
     with ros_node("bag_watch", arguments=arguments.ros_arguments) as (node, stopped):
         watcher = Watcher(node, topics)
