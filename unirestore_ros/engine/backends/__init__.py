@@ -137,16 +137,15 @@ def _first_that_runs(bundle: Bundle, device_id: int) -> str:
 
 def _obstacle(name: str, bundle: Bundle, device_id: int) -> str | None:
     """Why a backend does not run here by itself; found without importing any of them."""
-    if missing := missing_package(name):
-        return f"the Python package {missing} is not installed"
-    if built_as(name) == "onnxruntime":
-        return None
     if name in MODULES and bundle.manifest.backends[name].version is None:
         return f"exported and not compiled ({compile_command(bundle, name)})"
-    try:
-        cuda_driver.device(device_id)
-    except cuda_driver.CudaError as error:
-        return str(error)
+    if built_as(name) != "onnxruntime":
+        try:
+            cuda_driver.device(device_id)
+        except cuda_driver.CudaError as error:
+            return str(error)
+    if missing := missing_package(name):
+        return f"the Python package {missing} is not installed"
     return None
 
 
