@@ -100,7 +100,7 @@ def test_a_driver_without_devices_is_said_so(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(HAS_CUDA, reason="there is a CUDA device")
 def test_a_machine_without_cuda_says_so() -> None:
-    with pytest.raises(cuda_driver.CudaError, match="no NVIDIA driver|CUDA"):
+    with pytest.raises(cuda_driver.CudaError, match=r"no NVIDIA driver|CUDA"):
         cuda_driver.device(0)
 
 
