@@ -49,11 +49,11 @@ lint: $(TEST)
 	$(VENV)/bin/ruff check .
 	$(MYPY)
 
-$(RUN_TIME): setup.py unirestore_ros/cli.py .ci/make-venv
+$(RUN_TIME): setup.py unirestore_ros/cli.py .ci/make-venv .ci/run-time.lock
 	.ci/make-venv run-time
 	@touch $@
 
-$(TEST): setup.py unirestore_ros/cli.py .ci/make-venv
+$(TEST): setup.py unirestore_ros/cli.py .ci/make-venv .ci/run-time.lock
 	.ci/make-venv test
 	@touch $(RUN_TIME) $@
 

@@ -61,6 +61,7 @@ TEST = [
     "mypy>=1.8",
     *BAG,
     "psutil>=5.9",
+    "packaging>=21",
     "selenium>=4.11",  # drives a Chromium that the machine has
     "colcon-common-extensions",
     "setuptools<80",  # colcon-python-setup-py calls setup.py commands that 80 took away

@@ -17,7 +17,13 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is n
 @pytest.fixture
 def checkout(tmp_path: Path, repository: Path) -> Path:
     """The files that make reads, with an environment that is up to date but empty."""
-    for name in ("Makefile", "setup.py", ".ci/make-venv", "unirestore_ros/cli.py"):
+    for name in (
+        "Makefile",
+        "setup.py",
+        ".ci/make-venv",
+        ".ci/run-time.lock",
+        "unirestore_ros/cli.py",
+    ):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(repository / name, target)
