@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unirestore_ros.model import TINY, UniRestore
+from unirestore_ros.model.autoencoder import PhaseNotch
 from unirestore_ros.model.weights import load_weights, save_weights
 from unirestore_ros.synthetic.corruptions import COMMON
 from unirestore_ros.train.data import FRESH_COMMON, degraded_anew
@@ -75,7 +76,7 @@ def test_weights_trained_without_the_filter_are_read_with_it(
     save_weights(network, file)
     read = load_weights(file)
     assert read.config.detail_gain
-    assert type(read.autoencoder.notch).__name__ == "PhaseNotch"
+    assert [type(notch) for notch in read.autoencoder.notches] == 3 * [PhaseNotch]
 
 
 def test_cheap_degradations_are_drawn_anew() -> None:

@@ -21,10 +21,8 @@ from unirestore_ros.model.config import AutoencoderConfig
 
 LATENT_CHANNELS = 4
 LATENT_STRIDE = 8
-COLOURS = 3
-# The grid filter behind `tiny`'s last layer: side in pixels of the windows in which a phase's mean
-# is taken, and pixels between their corners. Image sides must be multiples of the step.
-WINDOW, STEP = 32, 16
+# Side of the windows in which a PhaseNotch takes a phase's mean, in its blocks.
+WINDOW = 4
 
 
 class KLAutoencoder(nn.Module):
@@ -67,6 +65,10 @@ class KLAutoencoder(nn.Module):
     def up(self, level: int, x: Tensor) -> Tensor:
         return self.vae.decoder.up_blocks[level](x)
 
+    def without_grid(self, level: int, x: Tensor) -> Tensor:
+        """Nothing to take out: nearest up-sampling and a convolution make no grid."""
+        return x
+
     def upsample(self, level: int) -> nn.Conv2d:
         """Return the convolution that ends an up block and doubles the resolution."""
         layer = self.vae.decoder.up_blocks[level].upsamplers[0].conv
@@ -108,7 +110,8 @@ class TinyAutoencoder(nn.Module):
             ]
         )
         self.conv_out = nn.Conv2d(c0, 12, 3, padding=1)
-        self.notch = PhaseNotch()
+        # At strides 4, 2 and 1: the sides there are multiples of 4, 8 and 16.
+        self.notches = nn.ModuleList([PhaseNotch(c1, 2), PhaseNotch(c0, 4), PhaseNotch(3, 4)])
         _copy_cells_(self.conv_in.weight)
         nn.init.dirac_(self.conv_out.weight)
 
@@ -129,6 +132,10 @@ class TinyAutoencoder(nn.Module):
     def up(self, level: int, x: Tensor) -> Tensor:
         return self.up_blocks[level](x)
 
+    def without_grid(self, level: int, x: Tensor) -> Tensor:
+        """Take the grid of ``up(level)`` out of what it gave."""
+        return self.notches[level](x)
+
     def upsample(self, level: int) -> nn.ConvTranspose2d:
         """Return the convolution that ends an up block and doubles the resolution."""
         *_, layer = self.up_blocks[level].children()
@@ -136,7 +143,7 @@ class TinyAutoencoder(nn.Module):
         return layer
 
     def to_image(self, x: Tensor) -> Tensor:
-        return (F.pixel_shuffle(self.notch(self.conv_out(x)), 2) + 1) / 2
+        return (self.notches[2](F.pixel_shuffle(self.conv_out(x), 2)) + 1) / 2
 
 
 @torch.no_grad()
@@ -156,53 +163,62 @@ def _naf_run(channels: int, count: int) -> nn.Sequential:
 
 
 class PhaseNotch(nn.Module):
-    """A fixed filter that takes the 2x2 grid out of what a pixel-shuffle makes.
+    """A fixed filter that takes out the grid that doubling the resolution makes.
 
-    The four pixels of a cell come from four rows of the last convolution's weights, which nothing
-    keeps alike. Their local means differ: a grid with a period of two pixels. It is estimated and
-    subtracted: the image is high-passed, so that a slope is not taken for a difference; its mean is
-    taken for each phase and colour in overlapping windows; and the means are enlarged bilinearly.
+    The four pixels of a cell come from four sets of a convolution's weights, which nothing keeps
+    alike. Their local means differ: a grid with a period of two pixels, which the layers after it
+    widen. It is estimated and subtracted: for each phase and channel the mean of what is left of
+    ``x`` after a binomial 3x3 average (so that a slope is not taken for a difference), in windows
+    of ``WINDOW`` blocks; enlarged bilinearly.
 
-    Cells (B, 12, H/2, W/2), as they go into a pixel-shuffle by 2, give the same shape. Channel
-    4 * colour + 2 * row + column is that pixel of each cell. No weight is trained or stored.
+    (B, C, H, W) -> the same shape; ``block``: cells that a block is wide, H and W are multiples of
+    twice that and hold WINDOW blocks. No weight is trained or stored.
     """
 
     weight: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int, block: int) -> None:
         super().__init__()
-        self.register_buffer("weight", _window_means(), persistent=False)
+        self.channels, self.block = channels, block
+        self.reset()
 
-    def forward(self, cells: Tensor) -> Tensor:
-        step = STEP // 2
-        means = F.conv2d(cells, self.weight, stride=step, groups=COLOURS)
-        # A window's centre lies a window's half from the border: repeated once, the outermost means
-        # reach beyond it, and half a step of what is enlarged is cut off again.
-        means = F.pad(means, (1, 1, 1, 1), mode="replicate")
-        grid = F.interpolate(means, scale_factor=float(step), mode="bilinear", align_corners=False)
-        margin = step // 2
-        return cells - grid[..., margin:-margin, margin:-margin]
+    def reset(self) -> None:
+        """Compute the weights, on the CPU."""
+        weight = _block_means(self.block).repeat(self.channels, 1, 1, 1)
+        self.register_buffer("weight", weight, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        block = self.block
+        padded = F.pad(x.float(), (1, 1, 1, 1), mode="replicate")
+        means = F.conv2d(padded, self.weight, stride=2 * block, groups=self.channels)
+        means = F.avg_pool2d(means, WINDOW, stride=1)
+        # The outermost windows' means reach beyond their centres to the border; what is enlarged
+        # beyond the border is cut off.
+        margin = WINDOW // 2
+        means = F.pad(means, (margin,) * 4, mode="replicate")
+        cells = F.interpolate(
+            means, scale_factor=float(block), mode="bilinear", align_corners=False
+        )
+        cut = block // 2
+        return x - F.pixel_shuffle(cells[..., cut:-cut, cut:-cut], 2).to(x.dtype)
 
 
-def _window_means() -> Tensor:
-    """Make the weights of the convolution from cells to the high-passed mean of each phase.
-
-    (12, 4, WINDOW/2, WINDOW/2): the mean of a phase's pixels less the mean of their binomial 3x3
-    averages, without the pixels at the window's border, whose averages reach out of it.
+def _block_means(block: int) -> Tensor:
+    """Return the weights (4, 1, S, S) of a convolution whose outputs are the four phases' means of
+    ``x`` less its binomial average, over a block of ``block`` cells; S has a pixel more each way.
     """
     binomial = np.array([1, 2, 1]) / 4
-    inside = np.zeros(WINDOW)
-    inside[1:-1] = 1
+    side = 2 * block + 2
+    inside = np.zeros(side)
+    inside[1:-1] = 1 / block
     kernels = []
     for row in range(2):
         for column in range(2):
-            rows, columns = (inside * (np.arange(WINDOW) % 2 == i) for i in (row, column))
-            rows, columns = rows / rows.sum(), columns / columns.sum()
+            rows, columns = (inside * (np.arange(side) % 2 != i) for i in (row, column))
             around = [np.convolve(line, binomial, mode="same") for line in (rows, columns)]
             kernels.append(np.outer(rows, columns) - np.outer(*around))
-    # By from_numpy it is on the CPU even where a network is built without memory, on "meta".
-    pixels = torch.from_numpy(np.stack(kernels)[:, None]).float()
-    return F.pixel_unshuffle(pixels, 2).repeat(COLOURS, 1, 1, 1)
+    # from_numpy: on the CPU even where a network is built without memory, on the device "meta"
+    return torch.from_numpy(np.stack(kernels)[:, None]).float()
 
 
 def build_autoencoder(config: AutoencoderConfig) -> KLAutoencoder | TinyAutoencoder:

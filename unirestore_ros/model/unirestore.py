@@ -160,15 +160,22 @@ class UniRestore(nn.Module):
         return [self._adapter(i).gates(skips[-1 - i]) for i in range(last + 1)]
 
     def adapt_from(
-        self, x: Tensor, skips: list[Tensor], gates: list[Gates], prompt: Tensor
+        self,
+        x: Tensor,
+        skips: list[Tensor],
+        gates: list[Gates],
+        prompt: Tensor,
+        without_grid: bool = False,
     ) -> Tensor:
         """Run the decoder from its stem x to the last TFA that has gates; x' (B, D, h, w).
 
-        ``prompt``: (1, T, C).
+        ``prompt``: (1, T, C). ``without_grid``: for an image, take out the grid of up-sampling.
         """
         for i, gate in enumerate(gates):
             if i > 0:
                 x = self.autoencoder.up(i - 1, x)
+                if without_grid:
+                    x = self.autoencoder.without_grid(i - 1, x)
             x, prompt = self._adapter(i)(x, skips[-1 - i], gate, prompt)
         return x
 
@@ -179,7 +186,8 @@ class UniRestore(nn.Module):
 
         ``autoencoder.to_image`` makes the image of them, ``gain_from`` the detail gain.
         """
-        return self.autoencoder.up(LEVELS - 1, self.adapt_from(x, skips, gates, prompt))
+        x = self.adapt_from(x, skips, gates, prompt, without_grid=True)
+        return self.autoencoder.up(LEVELS - 1, x)
 
     def gain_from(self, features: Tensor, skips: list[Tensor]) -> Tensor | None:
         """Predict the detail gain (B, 1, H, W); None where the network has no such layer."""

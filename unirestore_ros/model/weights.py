@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import unirestore_ros
 from unirestore_ros.files import written_beside
-from unirestore_ros.model.autoencoder import PhaseNotch, TinyAutoencoder
+from unirestore_ros.model.autoencoder import PhaseNotch
 from unirestore_ros.model.config import Config
 from unirestore_ros.model.denoiser import alphas_cumprod, stored_noise
 from unirestore_ros.model.unirestore import UniRestore
@@ -197,8 +197,9 @@ def random_network(config: Config, seed: int = 0) -> UniRestore:
         network.null_embedding.normal_(generator=generator)
     # Buffers that are computed, not drawn.
     network.alphas, network.noise = alphas_cumprod(), stored_noise()
-    if isinstance(network.autoencoder, TinyAutoencoder):
-        network.autoencoder.notch = PhaseNotch()
+    for module in network.modules():
+        if isinstance(module, PhaseNotch):
+            module.reset()
     return network.eval().requires_grad_(False)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unirestore_ros.model import UniRestore
+from unirestore_ros.model.autoencoder import TinyAutoencoder
 from unirestore_ros.model.detail import fresh_gain, fused, reduced_by
 from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights, placed, save_weights
 from unirestore_ros.train.data import (
@@ -133,9 +134,11 @@ def with_detail_gain(network: UniRestore) -> UniRestore:
 
 
 def without_notch(network: UniRestore) -> UniRestore:
-    """Take out the filter behind the network's last layer, so that training sees the grid and the
-    phase loss can take it out of the weights."""
-    network.autoencoder.notch = nn.Identity()
+    """Take out the filters behind the network's up-sampling, so that training sees the grid and
+    the phase loss can take it out of the weights."""
+    autoencoder = network.autoencoder
+    assert isinstance(autoencoder, TinyAutoencoder)
+    autoencoder.notches = nn.ModuleList(nn.Identity() for _ in autoencoder.notches)
     return network
 
 
