@@ -355,6 +355,19 @@ def test_what_lies_before_a_cut_is_read_with_one_warning(
     assert 3 <= read_source(file, tmp_path) <= 5
 
 
+def test_a_footer_in_the_middle_is_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Found by mutation 1546 of seed 1: a garbled record there passed for the end of the file."""
+    drive = make_drive(tmp_path / "drive", FRAMES, "mcap")
+    content = storage_file(drive).read_bytes()
+    (drive / "metadata.yaml").unlink()
+    end = b"\x0f" + struct.pack("<QI", 4, 0)  # of the data, before the summary
+    place = content.rindex(end)
+    footer = b"\x02" + struct.pack("<QQQI", 20, 0, 0, 0)
+    storage_file(drive).write_bytes(content[:place] + footer + content[place:-8])
+    assert read_all(drive, tmp_path) == MESSAGES
+    assert "ends early" in caplog.text
+
+
 def test_messages_around_a_damaged_page_are_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

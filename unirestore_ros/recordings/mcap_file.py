@@ -22,7 +22,6 @@ from unirestore_ros.recordings.mcap_records import (
     CHUNK,
     CHUNK_HEAD,
     CHUNK_INDEX,
-    DATA_END,
     FOOTER,
     FOOTER_FIELDS,
     LAST_OPCODE,
@@ -239,10 +238,10 @@ class McapFile:
         while offset < self._size:
             head = self._at(offset, RECORD.size)
             opcode, length = RECORD.unpack(head) if len(head) == RECORD.size else (0, 0)
-            if opcode in (DATA_END, FOOTER):
-                is_ended = True
-                break
             end = offset + RECORD.size + length
+            if opcode == FOOTER:  # one in the middle is damage
+                is_ended = end + len(MAGIC) == self._size
+                break
             if not 0 < opcode <= LAST_OPCODE or (end > self._size and opcode != CHUNK):
                 break
             if not self._walk_record(opcode, offset, length):

@@ -27,7 +27,7 @@ Buffer: TypeAlias = bytes | memoryview
 
 MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, INDEX, CHUNK_INDEX = range(1, 9)
-STATISTICS, DATA_END, LAST_OPCODE = 0x0B, 0x0F, 0x0F
+STATISTICS, LAST_OPCODE = 0x0B, 0x0F
 RECORD = struct.Struct("<BQ")
 MESSAGE_HEAD = struct.Struct("<HIQQ")
 CHUNK_HEAD = struct.Struct("<QQQI")
