@@ -1,7 +1,8 @@
 """`evaluate`: measure every method under every corruption, over a folder of clean images.
 
 Fidelity as PSNR and SSIM; machine tasks as mIoU, mAP50 and top-1 of networks that were trained on
-clean images. --video measures how steady a restored video is.
+clean images. --video measures how steady a restored video is; --camera, what a camera with frames
+larger than the working size gets.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 
 import unirestore_ros
+from unirestore_ros.evaluate import camera_size
 from unirestore_ros.evaluate.comparison import differences, prompt_changes, won_back
 from unirestore_ros.evaluate.conditions import Conditions, chosen, degraded
 from unirestore_ros.evaluate.methods import (
@@ -55,7 +58,12 @@ def main(argv: list[str] | None = None) -> int:
     if (arguments.data is None) == (arguments.video is None):
         parser.error("one of --data FOLDER and --video FILE says what to do")
     try:
-        (_evaluate if arguments.video is None else _measure_video)(arguments)
+        if arguments.video is not None:
+            _measure_video(arguments)
+        elif arguments.camera is not None:
+            _measure_camera(arguments)
+        else:
+            _evaluate(arguments)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"evaluate: {error}\n")
         return 1
@@ -85,7 +93,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--video", type=Path, help="measure a clean video's steadiness instead")
     parser.add_argument("--frames", type=int, default=24, help="of the video, from its beginning")
+    parser.add_argument(
+        "--camera",
+        type=read_size,
+        metavar="WxH",
+        help="measure frames of that size, of the images side by side, instead",
+    )
     return parser
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Read 1440x1080; argparse.ArgumentTypeError for anything else."""
+    found = re.fullmatch(r"([1-9]\d{1,4})x([1-9]\d{1,4})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: give it as 1440x1080")
+    return int(found[1]), int(found[2])
+
+
+def _measure_camera(arguments: argparse.Namespace) -> None:
+    files = _images(arguments.data, arguments.limit)
+    network = load_weights(arguments.weights)
+    rows = camera_size.measure(network, files, arguments.camera, chosen(arguments.corruptions))
+    data = "/".join(arguments.data.resolve().parts[-2:])
+    meta = {"data": data, "images": len(files), "severity": 3, **_about(arguments)}
+    _write(arguments.out, {"meta": meta, "camera": rows})
+    sys.stdout.write(camera_size.table(rows))
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
