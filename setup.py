@@ -125,7 +125,7 @@ setup(
     maintainer_email="maintainers@unirestore-ros.invalid",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     data_files=share_files(),
-    package_data={NAME: ["py.typed", "display/web/*"]},
+    package_data={NAME: ["py.typed", "display/web/*", "node/guard.json"]},
     python_requires=">=3.10",
     install_requires=RUN_TIME,
     extras_require=EXTRAS,

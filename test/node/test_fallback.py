@@ -356,3 +356,41 @@ def test_an_image_is() -> None:
     assert sent(fallback, 1)
     fallback.check_stall(wanted=True)
     assert fallback.mode is Mode.RESTORED
+
+
+def test_three_refusals_within_a_second_show_the_camera() -> None:
+    switch = new_switch()
+    for now in (START + 10, START + 10.4, START + 10.8):
+        assert switch.mode is Mode.RESTORED
+        switch.frame_refused(now)
+    assert switch.mode is Mode.CAMERA
+    assert switch.reason == "the guard refused 3 frames within a second"
+
+
+def test_rare_refusals_change_nothing() -> None:
+    switch = new_switch()
+    for step in range(12):
+        switch.frame_refused(START + 10 + 0.6 * step)
+    assert switch.mode is Mode.RESTORED
+
+
+def test_after_refusals_three_good_frames_return() -> None:
+    switch = new_switch()
+    for now in (START + 10, START + 10.1, START + 10.2):
+        switch.frame_refused(now)
+    try_frames(switch, START + 11.5, True, True)
+    assert switch.mode is Mode.CAMERA
+    try_frames(switch, START + 11.6, True)
+    assert switch.mode is Mode.RESTORED
+
+
+def test_refusals_before_the_first_restored_frame_say_why_the_camera_stays() -> None:
+    switch = new_switch()
+    switch.set_problem("the bundle is being read", START)
+    switch.engine_is_ready(START + 1)
+    for now in (START + 2, START + 2.1, START + 2.2):
+        switch.frame_refused(now)
+        switch.frame_tried(False, now)
+    assert switch.reason == "the guard refused 3 frames within a second"
+    try_frames(switch, START + 3, True)
+    assert switch.mode is Mode.CAMERA

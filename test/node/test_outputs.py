@@ -55,7 +55,7 @@ def test_topics_are_there_until_they_are_destroyed(node: LifecycleNode) -> None:
         if name.startswith("/outputs/unirestore/")
     }
     topics = {name.removeprefix("/outputs/unirestore/") for name in mine}
-    expected = {"image", "image/compressed", "camera_info", "status"}
+    expected = {"image", "image/compressed", "camera_info", "status", "guard"}
     expected |= {"detection/features", "detection/camera_info"}
     assert topics - {"transition_event"} == expected
     for topic in expected:

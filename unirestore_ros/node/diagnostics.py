@@ -31,6 +31,7 @@ class Drop(Enum):
     TOO_OLD = "too_old"
     MALFORMED = "malformed"
     FAILED = "failed"
+    REFUSED = "refused_by_guard"
 
 
 class Statistics:
@@ -144,6 +145,10 @@ class ErrorLog:
     def inference_failed(self, why: str) -> None:
         self.last_error = why
         self._logger.error(f"frame not restored: {why}", throttle_duration_sec=_LOG_EVERY_S)
+
+    def frame_refused(self, why: str) -> None:
+        self.last_error = f"frame shown as the camera's: {why}"
+        self._logger.warning(self.last_error, throttle_duration_sec=_LOG_EVERY_S)
 
     def frame_malformed(self, why: str) -> None:
         self.last_error = f"malformed frame dropped: {why}"

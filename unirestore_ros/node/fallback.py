@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 
@@ -14,6 +15,9 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 SHORTEST_STAY_S = 1.0
 # Frames in a row that must succeed beside the camera's before the restored image returns.
 FRAMES_TO_RETURN = 3
+# So many frames that the guard refuses within so long end restored mode.
+REFUSALS = 3
+REFUSALS_WITHIN_S = 1.0
 # The reason for camera mode where somebody switched restoring off.
 DISABLED = "disabled"
 
@@ -44,6 +48,7 @@ class ModeSwitch:
         self._unanswered_since: float | None = None
         self._successes = 0
         self._returns_at_once = False
+        self._refusals: deque[float] = deque(maxlen=REFUSALS)
         self._changed_at = now - SHORTEST_STAY_S
         self._unsupported_at = self._changed_at
 
@@ -97,6 +102,19 @@ class ModeSwitch:
         is_steady = settled and self._successes >= FRAMES_TO_RETURN
         if is_steady or (succeeded and self._returns_at_once):
             self._change(Mode.RESTORED, "", now)
+
+    def frame_refused(self, now: float) -> None:
+        """The guard did not trust a restored frame, and the driver saw the camera's instead."""
+        self._refusals.append(now)
+        if len(self._refusals) < REFUSALS or now - self._refusals[0] > REFUSALS_WITHIN_S:
+            return
+        reason = f"the guard refused {REFUSALS} frames within a second"
+        if self.mode is Mode.CAMERA and self._may_restore():
+            self.reason = reason
+            self._returns_at_once = False
+        # Until the mode may change again, frames that are refused are the camera's one by one.
+        elif self.mode is Mode.RESTORED and now - self._changed_at >= SHORTEST_STAY_S:
+            self._show_camera(reason, now)
 
     def check_stall(self, now: float) -> None:
         """To be called some times a second."""
@@ -221,6 +239,11 @@ class Fallback:
         """A frame was restored, or failed to be. In camera mode this is how restoring returns."""
         with self._changing() as now:
             self._switch.frame_tried(succeeded, now)
+
+    def frame_refused(self) -> None:
+        """The guard did not trust a restored frame."""
+        with self._changing() as now:
+            self._switch.frame_refused(now)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[float]:

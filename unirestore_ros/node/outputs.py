@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from unirestore_ros.engine import EngineOutput
 from unirestore_ros.msgs.publishing import Topic
@@ -23,11 +25,15 @@ IMAGE = "image"
 JPEG = "image/compressed"
 CAMERA_INFO = "camera_info"
 STATUS = "status"
+GUARD = "guard"
+_ABOUT_FRAMES = {STATUS, GUARD}
+"""Topics that say something of a frame, and are no reason to restore it."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """The topics that have subscribers, but for `~/status`, which is no reason to restore."""
+    """The topics that have subscribers, but for `~/status` and `~/guard`, which are no reason to
+    restore."""
 
     topics: frozenset[str]
 
@@ -66,6 +72,7 @@ class Outputs:
             JPEG: CompressedImage,
             CAMERA_INFO: CameraInfo,
             STATUS: DiagnosticArray,
+            GUARD: Image,
         }
         for task in parameters.tasks:
             kinds |= {f"{task}/features": Image, f"{task}/{CAMERA_INFO}": CameraInfo}
@@ -85,10 +92,10 @@ class Outputs:
 
     def demand(self) -> Demand:
         wanted = {name for name, topic in self._topics.items() if topic.has_subscriber()}
-        return Demand(frozenset(wanted - {STATUS}))
+        return Demand(frozenset(wanted - _ABOUT_FRAMES))
 
-    def wants_status(self) -> bool:
-        return self._topics[STATUS].has_subscriber()
+    def wants(self, topic: str) -> bool:
+        return self._topics[topic].has_subscriber()
 
     def send(self, topic: str, message: NDArray[np.uint8]) -> None:
         """Send a message in CDR, (bytes,) uint8, whose memory may not change any more."""
@@ -102,3 +109,10 @@ class Outputs:
         for name, topic in self._topics.items():
             topic.stop()
             self._node.destroy_lifecycle_publisher(self._publishers[name])
+
+
+def guard_map(header: Header, scores: NDArray[np.uint8]) -> Image:
+    """The message of `~/guard`: (h,w) uint8 over the whole frame, 255 the worst."""
+    height, width = scores.shape
+    data = array.array("B", scores.tobytes())
+    return Image(header=header, height=height, width=width, encoding="mono8", step=width, data=data)

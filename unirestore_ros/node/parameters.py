@@ -121,6 +121,12 @@ class Parameters(NodeParameters):
     jpeg_quality: int = parameter(
         90, "Quality of ~/image/compressed", Change.AT_ONCE, unit="%", lowest=1, highest=100
     )
+    guard: bool = parameter(
+        True,
+        "Whether each restored image is checked against its input, and features for NaN; a frame"
+        " that is refused goes out as the camera's",
+        Change.AT_ONCE,
+    )
     enabled: bool = parameter(
         True, "Off: camera mode, nothing is restored; ~/set_enabled changes it too", Change.AT_ONCE
     )

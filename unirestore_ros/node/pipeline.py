@@ -39,13 +39,33 @@ from unirestore_ros.node.diagnostics import (
 )
 from unirestore_ros.node.engine_process import EngineLost
 from unirestore_ros.node.fallback import Fallback, Mode
+from unirestore_ros.node.guard import Guard, Verdict, all_finite
 from unirestore_ros.node.inference import Inference
-from unirestore_ros.node.outputs import CAMERA_INFO, IMAGE, JPEG, STATUS, Demand, Outputs
+from unirestore_ros.node.outputs import (
+    CAMERA_INFO,
+    GUARD,
+    IMAGE,
+    JPEG,
+    STATUS,
+    Demand,
+    Outputs,
+    guard_map,
+)
 from unirestore_ros.node.parameters import Parameters
 from unirestore_ros.tasks import DRIVERS_TASK
 
 # A camera whose size changed again within this time is not trusted to keep it.
 _SETTLED_S = 10.0
+
+
+@dataclass
+class Judgement:
+    """What the guard has said of a frame so far."""
+
+    verdict: Verdict | None = None
+    """Of the last image that was judged."""
+    problem: str | None = None
+    """Why nothing more of the frame is sent."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +78,7 @@ class FrameJob:
     """What the engine is to compute, in this order."""
     infos: dict[str, CameraInfo]
     """CameraInfos by topic, each until it has been sent."""
+    judgement: Judgement
 
 
 class Pipeline:
@@ -79,6 +100,7 @@ class Pipeline:
         self._ages = AgeClock(node.get_clock(), self._logger, parameters.max_age_ms)
         self._fallback = Fallback(parameters.fallback_after_ms * 1e-3, self._logger)
         self._inference = Inference()
+        self._guard = Guard()
         self._pinned_at = float("-inf")
         self._outputs = Outputs(node, parameters)
         # Two, because they keep memory for one thread each.
@@ -137,16 +159,11 @@ class Pipeline:
         large one may take longer than the executor's thread should be busy."""
         demand = self._outputs.demand()
         direct = frame.topics_as_sent & demand.drivers
-        messages: dict[str, Bytes] = {}
         try:
-            image = self._relay_messages.image(frame)
+            messages = self._converted(frame, demand.drivers - direct, self._relay_messages)
         except MalformedMessage as error:
             self._drop_malformed(error)
             return
-        if IMAGE in demand.drivers - direct:
-            messages[IMAGE] = image.message
-        if JPEG in demand.drivers - direct:
-            messages[JPEG] = image.jpeg(self._parameters.jpeg_quality)
         with self._fallback.sending_camera(frame.number) as allowed:
             if not allowed or frame.number < self._last_direct:
                 return
@@ -154,6 +171,18 @@ class Pipeline:
                 self._outputs.send(topic, message)
         if messages and not direct:
             self._report(frame, Mode.CAMERA, self._fallback.reason)
+
+    def _converted(
+        self, frame: CameraFrame, topics: frozenset[str], make: FrameMessages
+    ) -> dict[str, Bytes]:
+        """The camera's image for some of the driver's topics."""
+        messages: dict[str, Bytes] = {}
+        image = make.image(frame)
+        if IMAGE in topics:
+            messages[IMAGE] = image.message
+        if JPEG in topics:
+            messages[JPEG] = image.jpeg(self._parameters.jpeg_quality)
+        return messages
 
     # The way of a frame: in the restoring thread
 
@@ -183,7 +212,7 @@ class Pipeline:
         demand, state = self._outputs.demand(), self._inference.state
         tasks = [task for task in self._parameters.tasks if task in state.tasks]
         infos = self._infos(frame, demand, [f"{task}/{CAMERA_INFO}" for task in tasks])
-        return FrameJob(frame, demand, demand.engine_outputs(tasks), infos)
+        return FrameJob(frame, demand, demand.engine_outputs(tasks), infos, Judgement())
 
     def _infos(
         self, frame: CameraFrame, demand: Demand, of_features: list[str]
@@ -210,9 +239,12 @@ class Pipeline:
             if job.outputs:
                 rgb = self._restore_messages.rgb(job.frame)
                 for output, array in self._inference.run(rgb, job.outputs, self._parameters):
-                    self._send_output(job, output, array)
-                    self._send_infos(job)
-            self._send_infos(job)
+                    # What comes behind something refused is received all the same, and not sent.
+                    if self._is_trusted(job, output, rgb, array):
+                        self._send_output(job, output, array)
+                        self._send_infos(job)
+            if job.judgement.problem is None:
+                self._send_infos(job)
         except MalformedMessage as error:
             self._drop_malformed(error)
             return False
@@ -224,7 +256,51 @@ class Pipeline:
             self._statistics.count_drop(Drop.FAILED)
             self._engine_lost(self._inference.state.problem)
             return False
-        return True
+        return job.judgement.problem is None
+
+    def _is_trusted(
+        self, job: FrameJob, output: EngineOutput, rgb: NDArray[np.uint8], array: NDArray[Any]
+    ) -> bool:
+        """Whether an output of the frame may be sent. The first that may not be ends the frame:
+        the driver then sees the camera's, and nothing else of it goes out.
+
+        ``rgb``: the camera's frame, (H,W,3) uint8; ``array``: as in ``_send_output``.
+        """
+        judgement = job.judgement
+        if judgement.problem is None and self._parameters.guard:
+            if output.what == "features":
+                if not all_finite(array):
+                    judgement.problem = f"features of {output.task} hold NaN or infinity"
+            else:
+                judgement.verdict = verdict = self._guard.check(rgb, array)
+                if self._outputs.wants(GUARD):
+                    message = guard_map(job.frame.header(), verdict.map)
+                    self._outputs.send_object(GUARD, message)
+                if verdict.refused:
+                    judgement.problem = f"the guard refused the image of {output.task}"
+            if judgement.problem is not None:
+                self._refuse(job)
+        return judgement.problem is None
+
+    def _refuse(self, job: FrameJob) -> None:
+        """Send the camera's frame in place of one that is not trusted, and say why."""
+        frame, judgement = job.frame, job.judgement
+        problem = judgement.problem or ""
+        self._statistics.count_drop(Drop.REFUSED)
+        self._errors.frame_refused(problem)
+        topics = job.demand.drivers
+        if topics and self._last_reported != frame.number:
+            messages = self._converted(frame, topics, self._restore_messages)
+            with self._fallback.sending_restored(frame.number) as allowed:
+                if allowed:
+                    for topic, message in messages.items():
+                        self._outputs.send(topic, message)
+                    if CAMERA_INFO in job.infos:
+                        self._outputs.send_object(CAMERA_INFO, job.infos.pop(CAMERA_INFO))
+            if allowed:
+                self._last_reported = frame.number
+                self._report(frame, Mode.CAMERA, problem, judgement.verdict)
+        self._fallback.frame_refused()
 
     def _send_output(self, job: FrameJob, output: EngineOutput, array: NDArray[Any]) -> None:
         """``array``: an image as (H,W,3) uint8 RGB, or features as (h,w,c) float32."""
@@ -248,7 +324,7 @@ class Pipeline:
                 self._outputs.send(topic, message)
         if allowed and self._last_reported != job.frame.number:
             self._last_reported = job.frame.number
-            self._report(job.frame, Mode.RESTORED, "")
+            self._report(job.frame, Mode.RESTORED, "", job.judgement.verdict)
 
     def _send_infos(self, job: FrameJob) -> None:
         """Send the CameraInfos once, behind the first output: it shows that there is a frame."""
@@ -260,17 +336,21 @@ class Pipeline:
 
     # The way of a frame: in either thread
 
-    def _report(self, frame: CameraFrame, mode: Mode, reason: str) -> None:
+    def _report(
+        self, frame: CameraFrame, mode: Mode, reason: str, verdict: Verdict | None = None
+    ) -> None:
         """Count a frame whose first output has just been sent, and publish its status."""
         age_ms = self._ages.age_s(frame) * 1e3
         latency_ms = (time.monotonic() - frame.arrived) * 1e3
         self._statistics.count_published(latency_ms, age_ms)
-        if self._outputs.wants_status():
+        if self._outputs.wants(STATUS):
             values = {
                 "mode": mode.value,
                 "age_ms": f"{age_ms:.1f}",
                 "latency_ms": f"{latency_ms:.1f}",
             }
+            if verdict is not None:
+                values["guard_score"] = f"{verdict.score:.3f}"
             level, message = DiagnosticStatus.OK, reason or mode.value
             if note := self._ages.note:
                 values[AGE_NOTE] = note

@@ -1,0 +1,69 @@
+"""What the node does with a frame that the guard refuses; the miniature makes negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ros_fixtures
+from diagnostic_msgs.msg import DiagnosticArray
+from ros_miniature import HEIGHT, WIDTH
+from ros_process import NodeProcess
+from ros_station import Station, image, values_of
+from sensor_msgs.msg import Image
+
+BARS = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+BARS[:, 8:40:16] = 250
+BARS[10:20] = 120
+
+
+@pytest.fixture(scope="module")
+def node(start_node: ros_fixtures.StartNode, miniature: Path) -> NodeProcess:
+    return start_node(f"bundle:={miniature}", "max_age_ms:=10000", "fallback_after_ms:=30000")
+
+
+@pytest.fixture(autouse=True)
+def guarded(station: Station) -> Iterator[None]:
+    """The guard is switched on after the node has restored its first frame."""
+    station.set_parameters(guard=True)
+    yield
+    station.set_parameters(guard=False)
+
+
+def test_a_refused_frame_is_the_cameras_and_has_no_features(station: Station) -> None:
+    driver = station.subscribe("image")
+    status = station.subscribe("status", DiagnosticArray)
+    scores = station.subscribe("guard")
+    features = station.subscribe("segmentation/features")
+    sent = image(BARS, "bgr8")
+    answer = station.exchange(sent, driver, scores, status)
+    assert bytes(answer.data) == bytes(sent.data)
+    station.wait(lambda: len(driver.messages) > 4 or not station.send(sent), "more frames")
+    assert all(bytes(message.data) == bytes(sent.data) for message in driver.messages)
+    assert all(values_of(report.status[0])["mode"] == "camera" for report in status.messages)
+    coarse: Image = scores.messages[-1]
+    assert coarse.encoding == "mono8"
+    assert max(coarse.data) >= 128
+    assert not features.messages
+    station.diagnosis(lambda s: int(values_of(s)["dropped_refused_by_guard"]) > 2, "refusals")
+
+
+def test_the_mode_follows_refusals_and_the_parameter(station: Station) -> None:
+    driver = station.subscribe("image")
+    sent = image(BARS, "bgr8")
+    station.exchange(sent, driver)
+
+    def frames_until(said: str) -> None:
+        station.diagnosis(lambda s: said in s.message or not station.send(sent), said)
+
+    frames_until("the guard refused 3 frames within a second")
+    station.set_parameters(guard=False)
+
+    def is_restored() -> bool:
+        station.send(sent)
+        station.pause(0.1)
+        return bytes(driver.messages[-1].data) != bytes(sent.data)
+
+    station.wait(is_restored, "restored frames without the guard")
