@@ -143,7 +143,7 @@ def test_the_picture_is_the_enlarged_one_and_the_frames_detail(
     reduced = keeper.reduce(image).copy()
     restored = cv2.add(reduced, 9)
     gain = drawn.random((*reduced.shape[:2], 1), np.float32) * 2 if with_gain else None
-    picture = keeper.picture(restored, gain)
+    picture = keeper.fuse(restored, gain)
 
     whole = [enlarged(a[:height, :width].astype(float), frame) for a in (restored, reduced)]
     factor = 1.0 if gain is None else enlarged(gain[:height, :width, 0].astype(float), frame)
@@ -158,7 +158,7 @@ def test_without_gain_the_finest_detail_is_left_out() -> None:
     keeper = DetailKeeper(TINY.sizes_for((1280, 720)))
     noise = np.random.default_rng(2).integers(0, 256, (720, 1280, 3), dtype=np.uint8)
     reduced = keeper.reduce(noise)
-    picture = keeper.picture(reduced, np.zeros((*reduced.shape[:2], 1), np.float32))
+    picture = keeper.fuse(reduced, np.zeros((*reduced.shape[:2], 1), np.float32))
     assert picture.std() < 0.5 * noise.std()
 
 
@@ -264,6 +264,6 @@ def test_reducing_and_fusing_a_1080p_frame_is_quick() -> None:
     taken = []
     for _ in range(12):
         start = time.perf_counter()
-        keeper.picture(keeper.reduce(frame), gain)
+        keeper.fuse(keeper.reduce(frame), gain)
         taken.append(time.perf_counter() - start)
     assert min(taken) < 0.1

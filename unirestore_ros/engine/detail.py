@@ -1,6 +1,6 @@
 """Between the camera's frame and the working size: reduce and pad it, and bring its detail back.
 
-The picture is ``enlarge(restored) + gain * (frame - enlarge(reduce(frame)))``, at the frame's size.
+The image is ``enlarge(restored) + gain * (frame - enlarge(reduce(frame)))``, at the frame's size.
 All of it is OpenCV on bytes and int16, in buffers that are allocated once for a camera: on a
 1920x1080 frame, new memory for each result would cost more than the arithmetic.
 """
@@ -37,7 +37,7 @@ class DetailKeeper:
         self._steps = steps
         self._frame = self._buffer(sizes.frame, np.uint8) if sizes.is_reduced else self._working
         # Made when they are first needed: a camera of the working size never needs them.
-        self._picture: Pixels | None = None
+        self._fused: Pixels | None = None
         self._first: NDArray[np.int16] | None = None
         self._second: NDArray[np.int16] | None = None
 
@@ -66,7 +66,7 @@ class DetailKeeper:
             self._between, self.sizes.working, dst=self._cropped, interpolation=cv2.INTER_AREA
         )
 
-    def picture(self, restored: Pixels, gain: NDArray[np.float32] | None) -> Pixels:
+    def fuse(self, restored: Pixels, gain: NDArray[np.float32] | None) -> Pixels:
         """Fuse the restored image with the last frame's detail.
 
         ``restored``: (h, w, 3) uint8 RGB of the padded working size; ``gain``: (h, w, 1) float32,
@@ -75,42 +75,42 @@ class DetailKeeper:
         width, height = self.sizes.working
         restored = restored[:height, :width]
         if not self.sizes.is_reduced:
-            picture = restored
+            image = restored
             if not restored.flags.c_contiguous:
                 np.copyto(self._cropped, restored)
-                picture = self._cropped
+                image = self._cropped
         elif gain is None:
-            picture = self._with_all_detail(restored)
+            image = self._with_all_detail(restored)
         else:
-            picture = self._with_detail(restored, gain[:height, :width, 0])
-        view = picture.view()
+            image = self._with_detail(restored, gain[:height, :width, 0])
+        view = image.view()
         view.flags.writeable = False
         return view
 
     def _with_all_detail(self, restored: Pixels) -> Pixels:
         """With a gain of 1 what restoration changed is enlarged, and added to the frame."""
         change = cv2.subtract(restored, self._working, dtype=cv2.CV_16S)
-        picture, enlarged, _ = self._buffers()
+        image, enlarged, _ = self._buffers()
         cv2.resize(change, self.sizes.frame, dst=enlarged, interpolation=cv2.INTER_LINEAR)
-        return _array(cv2.add(self._frame, enlarged, dst=picture, dtype=cv2.CV_8U))
+        return _array(cv2.add(self._frame, enlarged, dst=image, dtype=cv2.CV_8U))
 
     def _with_detail(self, restored: Pixels, gain: NDArray[np.float32]) -> Pixels:
-        picture, detail, gains = self._buffers()
+        image, detail, gains = self._buffers()
         size, linear = self.sizes.frame, cv2.INTER_LINEAR
-        cv2.resize(self._working, size, dst=picture, interpolation=linear)
-        cv2.subtract(self._frame, picture, dst=detail, dtype=cv2.CV_16S)
+        cv2.resize(self._working, size, dst=image, interpolation=linear)
+        cv2.subtract(self._frame, image, dst=detail, dtype=cv2.CV_16S)
         levels = np.rint(np.minimum(gain, 100) * _ONE).astype(np.int16)
         cv2.resize(cv2.merge([levels] * 3), size, dst=gains, interpolation=linear)
         cv2.multiply(detail, gains, dst=detail, scale=1 / _ONE)
-        cv2.resize(restored, size, dst=picture, interpolation=linear)
-        return _array(cv2.add(picture, detail, dst=picture, dtype=cv2.CV_8U))
+        cv2.resize(restored, size, dst=image, interpolation=linear)
+        return _array(cv2.add(image, detail, dst=image, dtype=cv2.CV_8U))
 
     def _buffers(self) -> tuple[Pixels, NDArray[np.int16], NDArray[np.int16]]:
-        if self._picture is None or self._first is None or self._second is None:
-            self._picture = self._buffer(self.sizes.frame, np.uint8)
+        if self._fused is None or self._first is None or self._second is None:
+            self._fused = self._buffer(self.sizes.frame, np.uint8)
             self._first = self._buffer(self.sizes.frame, np.int16)
             self._second = self._buffer(self.sizes.frame, np.int16)
-        return self._picture, self._first, self._second
+        return self._fused, self._first, self._second
 
     @staticmethod
     def _buffer(size: Size, dtype: Any) -> NDArray[Any]:

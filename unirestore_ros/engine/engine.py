@@ -114,7 +114,7 @@ class Engine:
     def decode(self, task: str) -> NDArray[np.uint8]:
         """Restore the last frame for a task: (H, W, 3) uint8 RGB of the frame's size, read-only,
         valid until the next ``decode``."""
-        return self._detail.picture(*self._parts_for(task).decode(task))
+        return self._detail.fuse(*self._parts_for(task).decode(task))
 
     def adapt(self, task: str) -> NDArray[np.float32]:
         """Compute features of the last frame for a task: (h, w, c) float32, read-only, valid until

@@ -48,8 +48,8 @@ def measure(
         frame = _degraded(clean, name)
         images = {"full_size": _restored(network, frame)[0]}
         restored, gain = _restored(network, keeper.reduce(frame).copy())
-        images["gain_1"] = keeper.picture(restored, None).copy()
-        images["gain"] = keeper.picture(restored, gain).copy()
+        images["gain_1"] = keeper.fuse(restored, None).copy()
+        images["gain"] = keeper.fuse(restored, gain).copy()
         row: Row = {
             "size": list(size),
             "working_size": list(sizes.working),

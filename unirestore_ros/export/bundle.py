@@ -99,7 +99,7 @@ def _varied(recipe: Recipe, variant: Variant) -> Recipe:
 
 
 def _export(plan: Plan, measured: Measured, folder: Path) -> None:
-    """In fp32 one program serves all backends: there is nothing to write out."""
+    """Write the parts for each backend. In fp32 one program serves all of them."""
     in_half = any(precision in HALF for precision in measured.precision.values())
 
     @functools.cache

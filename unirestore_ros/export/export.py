@@ -146,7 +146,7 @@ def without_origins(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @torch.no_grad()
 def with_folded_constants(program: torch.export.ExportedProgram) -> fx.GraphModule:
-    """The program as a module that computes from its inputs only what depends on them."""
+    """Turn the program into a module that computes from its inputs only what depends on them."""
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     graph = module.graph

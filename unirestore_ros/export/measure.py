@@ -1,4 +1,4 @@
-"""What the parts do to frames: their largest activations, and how far half precision is from whole.
+"""Measure on frames the parts' largest activations, and how far half precision is from whole.
 
 The ranges are those of every tensor that is in half precision in a part's bf16 variant, which has
 the range of float32, on frames of a folder or of the synthetic drive.
@@ -79,7 +79,7 @@ def _read(file: Path, size: Size) -> Frame:
 
 
 def run(part: Part, given: Mapping[str, Tensor]) -> Tensors:
-    """The outputs of a part by name."""
+    """Run a part; returns its outputs by name."""
     results = part(*(given[name] for name in part.inputs))
     if isinstance(results, Tensor):
         results = (results,)
@@ -115,7 +115,7 @@ class _Case:
         return cls(given, image, _features(parts["adapter"], given, prompts), prompts)
 
     def distance(self, part: str, candidate: Part, whole: Parts) -> float:
-        """The least dB to fp32 of the outputs that ``part`` has a hand in."""
+        """Measure the least PSNR to fp32, in dB, of the outputs that ``part`` contributes to."""
         parts = {**whole, part: candidate}
         given = self.trunk
         if part == "trunk":
@@ -153,8 +153,8 @@ def _features(
 def choose_precision(
     wanted: str, make: MakePart, prompts: Sequence[Tensor], frames: Sequence[Frame]
 ) -> Measured:
-    """The precision of each part: the first of what ``wanted`` stands for that its range and its
-    distance from fp32 allow. prompts: (1, T, C), the first of them for the picture."""
+    """Choose the precision of each part: the first of what ``wanted`` stands for that its range and
+    its distance from fp32 allow. prompts: (1, T, C), the first of them for the image."""
     whole = {part: make(part, "fp32") for part in PARTS}
     cases = [_Case.of(whole, prompts, frame) for frame in frames]
     measured = Measured(dict.fromkeys(PARTS, "fp32"), dict.fromkeys(PARTS), dict.fromkeys(PARTS))

@@ -102,7 +102,7 @@ class Plan:
         return {name: tensor.numpy() for name, tensor in made.items()}
 
     def narrow(self, weights_sha256: str, frames: Sequence[Frame]) -> None:
-        """Where the features are too wide to be published: project them, as was done for these
+        """Project features that are too wide to be published, as was done for these
         weights before, or by principal components over the frames."""
         if self.channels <= MAX_CHANNELS:
             return
@@ -146,8 +146,8 @@ def projection_file(weights: Path) -> Path:
 
 
 def principal_projection(features: Iterable[Tensor]) -> tuple[nn.Conv2d, float]:
-    """The projection of features (1, h, w, C) onto their first components, and the share of their
-    variance that it keeps."""
+    """Project features (1, h, w, C) onto their first components; returns the projection and what
+    share of their variance it keeps."""
     count, total, products = 0, torch.zeros(()), torch.zeros(())
     for pixels in (tensor.flatten(0, 2).double() for tensor in features):
         count += pixels.shape[0]
@@ -164,7 +164,7 @@ def principal_projection(features: Iterable[Tensor]) -> tuple[nn.Conv2d, float]:
 
 
 def read_projection(file: Path, weights_sha256: str, stride: int) -> nn.Conv2d | None:
-    """What was kept for these weights and this stride; None where there is nothing of it yet."""
+    """Read what was kept for these weights and this stride; None where nothing was kept yet."""
     if not file.is_file():
         return None
     tensors, metadata = _read_projections(file)

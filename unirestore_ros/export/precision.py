@@ -85,7 +85,7 @@ class WrittenOutAttention:
 
 
 def in_precision(network: UniRestore, precision: str, explicit: bool) -> UniRestore:
-    """A copy of a folded network in ``precision``.
+    """Copy a folded network in ``precision``.
 
     ``explicit``: casts around every normalisation and attention are written into the graph, for
     compilers that do what is written. PyTorch's own kernels accumulate in float32 without them.
@@ -141,7 +141,7 @@ def _mark_latent(network: UniRestore, half: torch.dtype) -> None:
 
 
 def _mark_prompt(network: UniRestore) -> None:
-    """What only a prompt or a gate's mean goes through: a few numbers."""
+    """Keep in float32 what only a prompt or a gate's mean goes through: a few numbers."""
     for adapter in network.tfa:
         assert isinstance(adapter, TaskFeatureAdapter)
         _wrap(adapter, "out_gate", torch.float32, torch.float32)

@@ -95,7 +95,7 @@ class FoldedAdapter(TaskFeatureAdapter):
 
 
 def matrix_of(conv: nn.Conv2d) -> Tensor:
-    """A 1x1 convolution's weights, (out, in)."""
+    """Return a 1x1 convolution's weights, (out, in)."""
     return conv.weight.data[..., 0, 0].clone()
 
 
@@ -105,7 +105,7 @@ def bias_of(conv: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
 
 
 def halves(conv: nn.Conv2d) -> nn.ModuleList:
-    """A convolution (1x1 or depthwise) as two, for lower and upper half of its output channels."""
+    """Split a convolution (1x1 or depthwise) into two, each for half of its output channels."""
     width = conv.out_channels // 2
     depthwise = conv.groups > 1
     parts = nn.ModuleList()
@@ -125,7 +125,7 @@ def halves(conv: nn.Conv2d) -> nn.ModuleList:
 
 
 def scaled(conv: nn.Conv2d, scale: Tensor) -> nn.Conv2d:
-    """The convolution with its output channels multiplied by ``scale`` (1, C, 1, 1)."""
+    """Return the convolution with its output channels multiplied by ``scale`` (1, C, 1, 1)."""
     folded = copy.deepcopy(conv)
     assert folded.bias is not None
     folded.weight.data *= scale.data.view(-1, 1, 1, 1)
@@ -134,7 +134,7 @@ def scaled(conv: nn.Conv2d, scale: Tensor) -> nn.Conv2d:
 
 
 def folded(network: UniRestore) -> UniRestore:
-    """A copy of the network for export."""
+    """Copy the network and rewrite it for export."""
     network = copied(network)
     _fold_children(network)
     for level, adapter in enumerate(network.tfa):
@@ -145,7 +145,7 @@ def folded(network: UniRestore) -> UniRestore:
 
 
 def copied(network: UniRestore) -> UniRestore:
-    """A copy with parameters of its own, which share their memory until they are replaced."""
+    """Copy a network; its parameters share their memory with the copy's until they are replaced."""
     memory: dict[int, object] = {
         id(tensor): nn.Parameter(tensor.data, requires_grad=False)
         for tensor in network.parameters()

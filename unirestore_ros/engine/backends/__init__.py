@@ -116,7 +116,7 @@ def built_as(name: str) -> str:
 
 
 def backends_here(bundle: Bundle, device_id: int = 0) -> dict[str, str | None]:
-    """By each backend that the bundle is built for: None where it runs here, or why it does not."""
+    """Say for each backend that the bundle is built for why it does not run here; None: it does."""
     held = [name for name in RUNNABLE if built_as(name) in bundle.manifest.backends]
     return {name: _obstacle(name, bundle, device_id) for name in held}
 

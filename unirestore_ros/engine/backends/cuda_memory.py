@@ -21,7 +21,7 @@ ITEM_BYTES = {"bfloat16": 2}
 
 
 def check_cuda(answer: tuple[Any, ...]) -> Any:
-    """What a call of the CUDA run-time returned beside its status, if that is success."""
+    """Return what a call of the CUDA run-time gave beside its status; InferenceError on failure."""
     status, *values = answer
     if int(status) != 0:
         _, text = cudart.cudaGetErrorString(status)
@@ -94,7 +94,7 @@ class Stream:
         check_cuda(cudart.cudaMemcpyAsync(target, source, size, kind, self.handle))
 
     def captured(self, work: Callable[[], None]) -> Graph:
-        """What ``work`` puts on this stream, recorded instead of run."""
+        """Record what ``work`` puts on this stream, instead of running it."""
         with self._capturing() as recorded:
             work()
         return Graph(recorded[0], self)

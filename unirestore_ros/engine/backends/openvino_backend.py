@@ -32,9 +32,9 @@ from unirestore_ros.engine.working_size import Size
 
 _CPU = "CPU"
 _HINTS = {"bf16": "bf16", "fp32": "f32"}
-"""By our name of a precision, OpenVINO's."""
+"""OpenVINO's names of our precisions."""
 _FEATURES = ("stem", "skip")
-"""How the names of large tensors between the parts begin: they stay in bfloat16 there too."""
+"""Beginnings of the names of large tensors between the parts: they stay in bfloat16 there too."""
 
 
 class OpenVinoBackend:
@@ -45,7 +45,7 @@ class OpenVinoBackend:
     name = "openvino"
 
     def __init__(self, bundle: Bundle, threads: int, size: Size) -> None:
-        """In bfloat16 where OpenVINO says that the processor has it, else in float32."""
+        """Compute in bfloat16 where OpenVINO says that the processor has it, else in float32."""
         precision = "bf16" if "BF16" in _capabilities() else "fp32"
         self.precision: Mapping[str, str] = dict.fromkeys(PARTS, precision)
         self._bundle = bundle

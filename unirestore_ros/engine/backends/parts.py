@@ -1,4 +1,4 @@
-"""What the backends share: the tensors that the parts exchange, checked when a bundle is loaded."""
+"""Shared by the backends: the tensors that the parts exchange, checked when they are pinned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unirestore_ros.engine.working_size import Size
 GAIN = "detail_gain"
 """Name of the decoder's second output."""
 DIMENSION_PARTS = (1, 2, 4, 8, 16, 32, 64)
-"""What sides of the tensors between the parts are fractions of the frame's."""
+"""Strides of the tensors that the parts exchange."""
 _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
