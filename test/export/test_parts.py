@@ -159,7 +159,8 @@ def test_a_decoder_with_a_gain_gives_it_at_the_working_size(tmp_path: Path) -> N
         return dict(zip(names, session.run(names, inputs), strict=True))
 
     prompt: NDArray = bundle.prompts["perception"]
-    given: dict[str, NDArray] = {"frame": frame[None], "prompt": prompt[None]}
+    padded = np.pad(frame, ((0, 8), (0, 0), (0, 0)), mode="reflect")
+    given: dict[str, NDArray] = {"frame": padded[None], "prompt": prompt[None]}
     gain = run("decoder", {**given, **run("trunk", given)})["detail_gain"]
     network = load_weights(tmp_path / "weights.safetensors")
     images = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
