@@ -84,6 +84,8 @@ def test_types_that_are_not_installed_have_no_class() -> None:
     assert message_class("sensor_msgs/msg/Image") is not None
     assert message_class("my_vehicle_msgs/msg/Steering") is None
     assert message_class("sensor_msgs/msg/Nonsense") is None
+    for damaged in ("", "/msg/Image", "..msg/Image", "sensor-msgs/msg/Image"):
+        assert message_class(damaged) is None
 
 
 def test_the_words_of_ros_are_kept_apart() -> None:

@@ -53,7 +53,7 @@ class Words(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         # A type that no machine has; it has nothing to do with the damage.
-        if "is not installed here" not in record.getMessage():
+        if not record.getMessage().startswith("/steering is not played"):
             self.lines.append(record.getMessage())
 
 

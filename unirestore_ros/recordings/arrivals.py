@@ -97,6 +97,8 @@ class Listener:
 def message_class(kind: str) -> type | None:
     """Find the Python class of `package/msg/Name`; None where its package is not installed."""
     package, _, name = kind.replace("/msg/", "/").partition("/")
+    if not package.isidentifier():
+        return None  # in a damaged bag a type may be called anything
     try:
         found: Any = getattr(importlib.import_module(f"{package}.msg"), name, None)
     except ModuleNotFoundError:
