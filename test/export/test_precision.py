@@ -54,15 +54,19 @@ def test_tiny_in_half_is_close_to_fp32(tiny: UniRestore, precision: str, explici
         parts = plan.parts(dict.fromkeys(("trunk", "decoder", "adapter"), name), explicit)
         given = dict(zip(parts["trunk"].outputs, parts["trunk"](frame), strict=True))
         given["prompt"] = prompt
+        image, gain = parts["decoder"](*(given[n] for n in parts["decoder"].inputs))
         results[name] = (
-            parts["decoder"](*(given[n] for n in parts["decoder"].inputs)),
+            image,
+            gain,
             parts["adapter"](*(given[n] for n in parts["adapter"].inputs)),
         )
         assert given["skip0"].dtype == given["stem"].dtype == DTYPES[name]
         assert given["tfa0_filter"].dtype == torch.float32
-    (image, features), (whole_image, whole_features) = results[precision], results["fp32"]
-    assert image.dtype == torch.uint8 and features.dtype == torch.float32
+    image, gain, features = results[precision]
+    whole_image, whole_gain, whole_features = results["fp32"]
+    assert image.dtype == torch.uint8 and features.dtype == gain.dtype == torch.float32
     assert float_psnr(image.numpy(), whole_image.numpy(), 255) >= 45
+    assert float_psnr(gain.numpy(), whole_gain.numpy(), 1.0) >= 35
     assert (
         float_psnr(features.numpy(), whole_features.numpy(), float(np.ptp(whole_features.numpy())))
         >= 45
@@ -110,7 +114,9 @@ def test_a_range_that_fp16_cannot_hold_is_kept_out_of_it(tiny: UniRestore) -> No
         module = plan.part(part, precision)
         if part == "adapter":
             adapt_from = UniRestore.adapt_from.__get__(module.network)
-            module.network.adapt_from = lambda stem, *rest: adapt_from(stem * 2e4 / 2e4, *rest)
+            module.network.adapt_from = lambda stem, *rest, **options: adapt_from(
+                stem * 2e4 / 2e4, *rest, **options
+            )
         return module
 
     prompts = [plan.prompts["perception"][None]]
