@@ -11,6 +11,7 @@ from rclpy.context import Context
 from ros_miniature import frame
 from ros_process import NodeProcess
 from ros_station import Station, image
+from sensor_msgs.msg import Image
 
 context = ros_fixtures.context
 miniature = ros_fixtures.miniature
@@ -24,11 +25,17 @@ def node(start_node: ros_fixtures.StartNode, miniature: Path) -> NodeProcess:
 
 
 @pytest.fixture(scope="module")
-def modules_station(context: Context, node: NodeProcess) -> Iterator[Station]:
+def first_frame() -> Image:
+    """A frame of the size that the module's tests send, which the node gets ready for first."""
+    return image(frame(), "rgb8")
+
+
+@pytest.fixture(scope="module")
+def modules_station(context: Context, node: NodeProcess, first_frame: Image) -> Iterator[Station]:
     """Kept for a module, because two ROS nodes take a second and more to discover each other."""
     station = Station(context, node.namespace)
     if station.state() == "active":
-        station.restore_first(image(frame(), "rgb8"))
+        station.restore_first(first_frame)
     yield station
     station.close()
 

@@ -40,6 +40,11 @@ def node(start_node: StartNode) -> NodeProcess:
     return start_node("max_age_ms:=10000", "fallback_after_ms:=30000")
 
 
+@pytest.fixture(scope="module")
+def first_frame(frames: list[DemoFrame]) -> Image:
+    return image(frames[0].degraded, "rgb8")
+
+
 def pixels_of(answer: Image) -> np.ndarray:
     return np.frombuffer(answer.data, np.uint8).reshape(answer.height, answer.width, 3)
 
