@@ -170,7 +170,10 @@ def test_a_camera_that_cannot_be_shown_is_named(display_of: Callable[..., Displa
         return any(each.startswith("no picture: encoding '16UC1'") for each in messages)
 
     drive.station.wait(said, "what cannot be shown")
-    assert status_of(inbox.messages[-1]) is FrameStatus.NO_PICTURE
+    drive.station.wait(
+        lambda: inbox.messages and status_of(inbox.messages[-1]) is FrameStatus.NO_PICTURE,
+        "the image that says so",
+    )
 
 
 def test_falls_back_to_the_camera_and_becomes_stale(

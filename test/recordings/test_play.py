@@ -104,7 +104,6 @@ def test_the_words_of_ros_are_kept_apart() -> None:
         ),
         (["drive", "--topics", "/steering"], "nothing that can be played here"),
         (["drive", "--start", "99"], "after the end of the bag"),
-        (["drive", "--bundle", "absent"], "bundle absent"),
     ],
 )
 def test_what_cannot_be_played_is_reported(

@@ -90,13 +90,20 @@ class BagMaker:
         )
         self.write(topic, COMPRESSED, time_ns, message)
 
-    def info(self, topic: str, time_ns: int, stamp_ns: int, focal: float = FOCAL) -> None:
+    def info(
+        self,
+        topic: str,
+        time_ns: int,
+        stamp_ns: int,
+        focal: float = FOCAL,
+        size: tuple[int, int] = SIZE,
+    ) -> None:
         header = self.header(stamp_ns, topic.split("/")[1])
         x, y = CENTRE
         k = np.array([focal, 0, x, 0, focal, y, 0, 0, 1.0])
         p = np.array([focal, 0, x, 0, 0, focal, y, 0, 0, 0, 1.0, 0])
         roi = self.types.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
-        rest = (SIZE[1], SIZE[0], "plumb_bob", np.zeros(5), k, np.eye(3).reshape(-1), p, 0, 0, roi)
+        rest = (size[1], size[0], "plumb_bob", np.zeros(5), k, np.eye(3).reshape(-1), p, 0, 0, roi)
         self.write(topic, INFO, time_ns, self.types.types[INFO](header, *rest))
 
     def text(self, topic: str, time_ns: int, words: str) -> None:
@@ -133,7 +140,7 @@ def make_drive(
             now = START_NS + index * 100 * MS
             maker.image("/camera/image_raw", now, street(index, size))
             # As drivers do: with the image's stamp, recorded a little later.
-            maker.info("/camera/camera_info", now + MS, now - 3 * MS)
+            maker.info("/camera/camera_info", now + MS, now - 3 * MS, size=size)
             maker.steering("/steering", now + 50 * MS, index / 10)
     return folder
 
