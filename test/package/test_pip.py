@@ -68,4 +68,4 @@ def test_it_installs_and_runs_in_an_environment_of_its_own(wheel: Path, tmp_path
     # --no-deps left NumPy out, and the executable says so in a line.
     started = run(bin_folder / "demo", "--help", cwd=tmp_path)
     assert started.returncode == 1
-    assert "pip install 'unirestore_ros'" in started.stderr
+    assert "pip install 'unirestore_ros[bag]'" in started.stderr

@@ -134,7 +134,7 @@ def _keep(
 
 
 def _read(file: Path, objects: tuple[tuple[Box, Mask], ...] = ()) -> Scene:
-    with np.load(file, allow_pickle=False) as kept:
+    with np.load(file) as kept:
         names = tuple(str(name) for name in kept["names"])
         return Scene(kept["frames"], kept["restored"], names, objects)
 
