@@ -28,8 +28,8 @@ def signals_as_exits() -> Iterator[None]:
 
 
 def death_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
-    """Return what a child is to run before exec: it then gets this signal when the thread that
-    started it ends, even by SIGKILL."""
+    """Return what a child is to run, before exec or itself: it then gets this signal when the
+    thread that started it ends, even by SIGKILL."""
     libc = ctypes.CDLL(None)  # loaded here: after the fork there is only the call
 
     def ask() -> None:

@@ -131,7 +131,9 @@ def test_it_ends_with_the_node(miniature: Path) -> None:
     """Even with a node that is killed, and while it is stopped itself."""
     script = (
         "import sys, time; from unirestore_ros.node.engine_process import EngineProcess;"
-        "process = EngineProcess(); print(process.pid, flush=True); time.sleep(600)"
+        f"process = EngineProcess(); process.open(60, bundle={str(miniature)!r},"
+        " backend='onnxruntime', device_id=0, threads=1);"
+        "print(process.pid, flush=True); time.sleep(600)"
     )
     for stopped in (False, True):
         node = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

@@ -38,8 +38,9 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> EngineFaults:
     return EngineFaults(tmp_path_factory.mktemp("faults") / "path")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def node(start_node: StartNode, miniature: Path, faults: EngineFaults) -> NodeProcess:
+    """A node for each fault: its second would be answered after 2 s, its third after 4 s."""
     path = os.pathsep.join(filter(None, [str(faults.folder), os.environ.get("PYTHONPATH", "")]))
     return start_node(
         f"bundle:={miniature}",
@@ -57,6 +58,7 @@ class Drive:
     node: NodeProcess
     image: Inbox
     status: Inbox
+    diagnostics: Inbox
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         last = 0.0
@@ -88,14 +90,21 @@ class Drive:
 
 
 @pytest.fixture
-def drive(station: Station, node: NodeProcess, faults: EngineFaults) -> Iterator[Drive]:
+def drive(context: Context, node: NodeProcess, faults: EngineFaults) -> Iterator[Drive]:
+    station = Station(context, node.namespace)
     drive = Drive(
-        station, node, station.subscribe("image"), station.subscribe("status", DiagnosticArray)
+        station,
+        node,
+        station.subscribe("image"),
+        station.subscribe("status", DiagnosticArray),
+        station.subscribe("/diagnostics", DiagnosticArray),
     )
-    drive.until(drive.is_restored, "restored frames")
+    drive.until(lambda: drive.is_restored() and drive.mode() == "restored", "restored frames")
     drive.image.messages.clear()
     yield drive
     faults.remove()
+    station.close()
+    node.end()
 
 
 PLANTED = {
@@ -121,8 +130,7 @@ def test_the_image_goes_on(drive: Drive, faults: EngineFaults, fault: str) -> No
         os.kill(drive.engine(), number)
     drive.until(lambda: drive.mode() == "camera", "camera mode")
     faults.remove()
-    inbox = drive.station.subscribe("/diagnostics", DiagnosticArray)
-    drive.until(lambda: errors_in(inbox, told), "the cause")
+    drive.until(lambda: errors_in(drive.diagnostics, told), "the cause")
     drive.until(lambda: drive.mode() == "restored" and drive.is_restored(), "restored frames")
     hangs = told.startswith("did not answer")
     allowed = (FALLBACK_AFTER_S if hangs else 0.0) + 0.2 + PERIOD_S

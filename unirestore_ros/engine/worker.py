@@ -26,6 +26,7 @@ from unirestore_ros.engine.channel import (
     receive,
     send,
 )
+from unirestore_ros.signals import death_with_parent
 
 
 class Worker:
@@ -107,6 +108,8 @@ def main(argv: list[str]) -> int:
     connection = socket.socket(fileno=int(argv[0]))
     memory = SharedMemory(int(argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the node to handle
+    # Asked here: the node has threads, and code between fork and exec could wait for their locks.
+    death_with_parent(signal.SIGKILL)()
     if os.getppid() != int(argv[2]):
         return 1  # the node ended before its end could end this process
     worker = Worker(connection, memory)

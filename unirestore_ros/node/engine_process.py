@@ -31,7 +31,6 @@ from unirestore_ros.engine.channel import (
     send,
 )
 from unirestore_ros.msgs.encodings import Pixels
-from unirestore_ros.signals import death_with_parent
 
 # How long a process whose socket was closed may take to end by itself, before it is killed.
 _END_S = 0.5
@@ -65,7 +64,6 @@ class EngineProcess:
                 [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path), *arguments],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), self._memory.handle),
-                preexec_fn=death_with_parent(signal.SIGKILL),
             )
 
     @property

@@ -56,6 +56,8 @@ from unirestore_ros.tasks import DRIVERS_TASK
 
 # A camera whose size changed again within this time is not trusted to keep it.
 _SETTLED_S = 10.0
+# Diagnostics come once a second.
+_FAULT_REPORTED_S = 2.5
 
 
 @dataclass
@@ -102,6 +104,8 @@ class Pipeline:
         self._inference = Inference()
         self._guard = Guard()
         self._pinned_at = float("-inf")
+        self._last_fault = ("", float("-inf"))
+        """The engine's last fault, and when it was, in seconds of the steady clock."""
         self._outputs = Outputs(node, parameters)
         # Two, because they keep memory for one thread each.
         self._relay_messages, self._restore_messages = FrameMessages(), FrameMessages()
@@ -418,7 +422,7 @@ class Pipeline:
             mode=self._fallback.mode,
             reason=self._fallback.reason,
             enabled=self._parameters.enabled,
-            bundle_problem=engine.problem if engine.is_fault else None,
+            bundle_problem=engine.problem if engine.is_fault else self._recent_fault(),
             missing_tasks=engine.missing(self._parameters.tasks),
             thread_died=not (self._worker.is_alive() and self._converter.is_alive()),
             silence=silence,
@@ -482,10 +486,17 @@ class Pipeline:
         else:
             self._fallback.set_problem(problem)
 
+    def _recent_fault(self) -> str | None:
+        """Say what the engine's last fault was, until diagnostics have had the time to tell it: the
+        next process may be ready before their turn comes."""
+        fault, when = self._last_fault
+        return fault if time.monotonic() - when < _FAULT_REPORTED_S else None
+
     def _engine_lost(self, problem: str | None) -> None:
         """Show the camera's frames until there is another engine process."""
         if not self._inference.is_interrupted:
             self._errors.engine_lost(problem or "")
+            self._last_fault = problem or "", time.monotonic()
         self._fallback.set_problem(problem)
 
     def _log_bundle(self) -> None:
