@@ -40,7 +40,7 @@ TRAINED_UP_TO = 3
 
 
 def least_energy(sizes: FrameSizes) -> float:
-    """Of a clean frame's Laplacian energy, the share that must remain."""
+    """The share of a clean frame's Laplacian energy that must remain."""
     return 0.9 if sizes.frame[0] <= TRAINED_UP_TO * sizes.working[0] else 0.8
 
 

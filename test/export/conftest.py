@@ -31,7 +31,7 @@ def narrow(shared_reference: Path) -> UniRestore:
 
 @pytest.fixture(scope="session")
 def small_recipe() -> str:
-    """Of `tiny`, for TensorRT."""
+    """A recipe of `tiny` for TensorRT."""
     weights = Path(__file__).parents[2] / "engines" / "weights" / "tiny.safetensors"
     return f"""
 model: tiny

@@ -19,7 +19,7 @@ MAX_FILES = 1000
 MAX_FILE_BYTES = 16 << 30
 MAX_BUNDLE_BYTES = 64 << 30
 MAX_TEXT_BYTES = 1 << 20
-"""Of the manifest and its hash, which are parsed."""
+"""Most bytes of the manifest and of its hash, which are parsed."""
 _PIECE = 1 << 20
 _KINDS = {
     stat.S_IFIFO: "a FIFO",

@@ -21,7 +21,7 @@ from unirestore_ros.engine.bundle import Bundle, BundleError
 from unirestore_ros.engine.manifest import REFERENCE_FRAME, REFERENCE_SAMPLES
 
 MAX_BYTES = 1 << 20
-"""Of a reference: it is shipped with every bundle."""
+"""Most bytes of a reference: it is shipped with every bundle."""
 _SAMPLES = {"image": 65536, "features": 16384}
 _SAMPLES_OF_OTHERS = 2048
 _STEP = 2654435761

@@ -40,7 +40,7 @@ class Compiled:
 
     engine: memoryview
     layers: int
-    """Of the network as it was read, before anything is fused."""
+    """Layers of the network as it was read, before anything is fused."""
     seconds: float
 
     def __str__(self) -> str:

@@ -151,7 +151,7 @@ def cell_features(frame: Image, restored: Image) -> Floats:
     maps += [_sampled(m, _CELL // 2) for statistics in coarse for m in statistics]
     logs: Floats = np.log1p(np.maximum(np.stack(maps, axis=-1), 0))
     for first in (i for i, name in enumerate(FEATURE_NAMES) if name.endswith(_MOMENTS[0])):
-        # Of the variances only what the fits explain: the rest is in the features before them.
+        # Keep what the fits explain of the variances: the rest is in the features before them.
         logs[..., first + 2] -= logs[..., first + 1]
         logs[..., first + 3] -= logs[..., first]
     return logs
@@ -164,7 +164,7 @@ def _compared_size(width: int, height: int) -> tuple[int, int]:
 
 
 def _reduce(image: Image, size: tuple[int, int]) -> Image:
-    """Of that width and height, as Y'CrCb."""
+    """Reduce an RGB image to (width, height) ``size``, as Y'CrCb."""
     # Averaging all pixels of a large frame would take longer than everything else; four of them for
     # each that is compared are enough, since both frames are thinned alike.
     if image.shape[1] > 2 * size[0]:

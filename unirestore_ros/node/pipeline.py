@@ -65,7 +65,7 @@ class Judgement:
     """What the guard has said of a frame so far."""
 
     verdict: Verdict | None = None
-    """Of the last image that was judged."""
+    """The verdict on the last image that was judged."""
     problem: str | None = None
     """Why nothing more of the frame is sent."""
 
