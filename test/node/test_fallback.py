@@ -222,6 +222,45 @@ def test_the_reason_is_the_latest() -> None:
     assert switch.reason == "no bundle"
 
 
+def test_an_engine_that_gets_ready_returns_with_its_first_good_frame() -> None:
+    switch = new_switch()
+    switch.set_problem("the bundle is being read", START)
+    switch.engine_is_ready(START + 1)
+    switch.size_changed("getting ready for 640x480 frames", START + 1.1)
+    switch.engine_is_ready(START + 2)
+    try_frames(switch, START + 2.1, True)
+    assert switch.mode is Mode.RESTORED
+
+
+def test_after_a_fault_three_frames_return_whatever_is_made_ready_before() -> None:
+    """A camera whose size is not the bundle's has the engine loaded, then pinned."""
+    switch = new_switch()
+    switch.engine_failed("was ended by SIGKILL", START)
+    switch.set_problem("the bundle is being read", START + 1)
+    switch.engine_is_ready(START + 2)
+    switch.size_changed("getting ready for 640x480 frames", START + 2.1)
+    switch.engine_is_ready(START + 3)
+    try_frames(switch, START + 3.1, True, True)
+    assert switch.mode is Mode.CAMERA
+    try_frames(switch, START + 3.2, True)
+    assert switch.mode is Mode.RESTORED
+
+
+def test_a_camera_that_keeps_changing_its_size_needs_three_frames() -> None:
+    switch = new_switch()
+    for now in (START, START + 5):
+        switch.size_changed("getting ready for 640x480 frames", now)
+        switch.engine_is_ready(now + 1)
+    try_frames(switch, START + 7, True, True)
+    assert switch.mode is Mode.CAMERA
+    try_frames(switch, START + 7, True)
+    assert switch.mode is Mode.RESTORED
+    switch.size_changed("getting ready for 64x48 frames", START + 30)
+    switch.engine_is_ready(START + 31)
+    try_frames(switch, START + 31.1, True)
+    assert switch.mode is Mode.RESTORED
+
+
 def test_restored_mode_is_not_moved_by_frames_tried() -> None:
     switch = new_switch()
     try_frames(switch, START, False, False, True)

@@ -18,6 +18,8 @@ FRAMES_TO_RETURN = 3
 # So many frames that the guard refuses within so long end restored mode.
 REFUSALS = 3
 REFUSALS_WITHIN_S = 1.0
+# A camera whose size changed again within this time is not trusted to keep it.
+SETTLED_S = 10.0
 # The reason for camera mode where somebody switched restoring off.
 DISABLED = "disabled"
 
@@ -48,6 +50,10 @@ class ModeSwitch:
         self._unanswered_since: float | None = None
         self._successes = 0
         self._returns_at_once = False
+        self._is_doubted = False
+        """Whether one good frame is not enough to return, however often the engine is made ready
+        before: it has failed, or the camera keeps changing its size."""
+        self._resized_at = float("-inf")
         self._refusals: deque[float] = deque(maxlen=REFUSALS)
         self._changed_at = now - SHORTEST_STAY_S
         self._unsupported_at = self._changed_at
@@ -63,11 +69,22 @@ class ModeSwitch:
         self._returns_at_once = False
         self._apply_settings(now)
 
+    def engine_failed(self, problem: str, now: float) -> None:
+        """Say that the engine has failed: only frames in a row bring restored mode back."""
+        self._is_doubted = True
+        self.set_problem(problem, now)
+
+    def size_changed(self, problem: str, now: float) -> None:
+        """Say that the engine has to get ready for frames of another size first."""
+        self._is_doubted = self._is_doubted or now - self._resized_at < SETTLED_S
+        self._resized_at = now
+        self.set_problem(problem, now)
+
     def engine_is_ready(self, now: float) -> None:
-        """Say that the engine, which was only getting ready, can restore: the first frame that
-        succeeds ends camera mode at once."""
+        """Say that the engine, which was getting ready, can restore: the first frame that succeeds
+        ends camera mode at once, unless the engine is doubted."""
         self.set_problem(None, now)
-        if self.mode is Mode.CAMERA and self._enabled:
+        if self.mode is Mode.CAMERA and self._enabled and not self._is_doubted:
             self._returns_at_once = True
             self.reason = "until the first frame is restored"
 
@@ -147,6 +164,8 @@ class ModeSwitch:
         self._unanswered_since = None
         self._successes = 0
         self._returns_at_once = False
+        if mode is Mode.RESTORED:
+            self._is_doubted = False
 
 
 class Fallback:
@@ -192,8 +211,18 @@ class Fallback:
         with self._changing() as now:
             self._switch.set_problem(problem, now)
 
+    def engine_failed(self, problem: str) -> None:
+        """Say that the engine has failed: only frames in a row bring restored mode back."""
+        with self._changing() as now:
+            self._switch.engine_failed(problem, now)
+
+    def size_changed(self, problem: str) -> None:
+        """Say that the engine has to get ready for frames of another size first."""
+        with self._changing() as now:
+            self._switch.size_changed(problem, now)
+
     def engine_is_ready(self) -> None:
-        """Say that the engine, which was only getting ready, can restore."""
+        """Say that the engine, which was getting ready, can restore."""
         with self._changing() as now:
             self._switch.engine_is_ready(now)
 

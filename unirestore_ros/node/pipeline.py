@@ -54,8 +54,6 @@ from unirestore_ros.node.outputs import (
 from unirestore_ros.node.parameters import Parameters
 from unirestore_ros.tasks import DRIVERS_TASK
 
-# A camera whose size changed again within this time is not trusted to keep it.
-_SETTLED_S = 10.0
 # Diagnostics come once a second.
 _FAULT_REPORTED_S = 2.5
 
@@ -103,7 +101,6 @@ class Pipeline:
         self._fallback = Fallback(parameters.fallback_after_ms * 1e-3, self._logger)
         self._inference = Inference()
         self._guard = Guard()
-        self._pinned_at = float("-inf")
         self._last_fault = ("", float("-inf"))
         """The engine's last fault, and when it was, in seconds of the steady clock."""
         self._outputs = Outputs(node, parameters)
@@ -397,7 +394,7 @@ class Pipeline:
         if problem := self._inference.watch(self._parameters.engine_memory_limit_mb):
             self._engine_lost(problem)
         if self._inference.restart_is_due():
-            self._worker.run_between(self._restart_engine)
+            self._worker.run_between(self._open_bundle)
 
     def apply(self, parameters: Parameters) -> None:
         """Apply the parameters that may change at run time."""
@@ -454,29 +451,23 @@ class Pipeline:
             problem = self._inference.state.problem or str(error)
             if not self._inference.is_interrupted:
                 self._errors.bundle_refused(problem)
+            if isinstance(error, EngineLost) and self._inference.state.problem is not None:
+                self._fallback.engine_failed(problem)
             self._engine_changed()
             return problem
         self._log_bundle()
         self._engine_changed()
         return None
 
-    def _restart_engine(self) -> None:
-        """Open the bundle again after a fault: only frames in a row then end camera mode."""
-        if self._open_bundle() is None:
-            self._fallback.set_problem(None)
-
     def _get_ready(self, frame: CameraFrame) -> None:
         """Pin the engine to frames of another size, while the camera's are shown."""
-        self._fallback.set_problem(f"getting ready for {frame.width}x{frame.height} frames")
-        before, self._pinned_at = self._pinned_at, time.monotonic()
+        self._fallback.size_changed(f"getting ready for {frame.width}x{frame.height} frames")
         try:
             self._inference.get_ready(frame, self._parameters.load_timeout_s)
         except EngineLost:
             self._engine_lost(self._inference.state.problem)
             return
         self._engine_changed()
-        if self._pinned_at - before < _SETTLED_S:
-            self._fallback.set_problem(None)  # not at once: the next frame may have another size
 
     def _engine_changed(self) -> None:
         """Leave camera mode with the next frame that is restored, where frames can be now."""
@@ -497,7 +488,7 @@ class Pipeline:
         if not self._inference.is_interrupted:
             self._errors.engine_lost(problem or "")
             self._last_fault = problem or "", time.monotonic()
-        self._fallback.set_problem(problem)
+        self._fallback.engine_failed(problem or "the engine has failed")
 
     def _log_bundle(self) -> None:
         engine = self._inference.state
