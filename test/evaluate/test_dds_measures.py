@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from unirestore_ros.evaluate.dds_measures import growth, latency, percentiles, rate, settled
+from unirestore_ros.evaluate.dds_measures import (
+    family,
+    growth,
+    latency,
+    memory_mb,
+    percentiles,
+    rate,
+    resident_together_mb,
+    settled,
+)
 
 SECOND = 10**9
 
@@ -40,3 +53,17 @@ def test_growth_is_from_the_first_fifth_to_the_end() -> None:
 def test_growth_of_a_short_run_is_a_number() -> None:
     samples = [(float(t), {"own": 50.0 + t}) for t in range(10)]
     assert growth(samples, 10.0) == {"own": pytest.approx(7)}
+
+
+def test_memory_that_two_processes_share_counts_once() -> None:
+    """The same process twice: what is its own counts twice, the files that it maps once."""
+    own = os.getpid()
+    once, twice = resident_together_mb([own]), resident_together_mb([own, own])
+    assert once == pytest.approx(memory_mb(own)["resident"], rel=0.05)
+    assert twice - once == pytest.approx(memory_mb(own)["own"], rel=0.1)
+
+
+def test_children_are_of_the_family() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert child.pid in family(os.getpid())
+        child.communicate(b"\n")

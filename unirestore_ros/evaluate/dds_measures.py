@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,33 @@ def memory_mb(pid: int) -> Mapping[str, float]:
         "resident": int(kilobytes["VmRSS"]) * 1.024e-3,
         "own": int(kilobytes["RssAnon"]) * 1.024e-3,
     }
+
+
+def family(pid: int) -> list[int]:
+    """List a process and its children: `restore_node` and its engine process."""
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    return [pid, *(int(word) for path in children for word in path.read_text().split())]
+
+
+def resident_together_mb(pids: Iterable[int]) -> float:
+    """Measure the memory that processes hold together, in MB of 10^6 bytes: what is each one's own,
+    and pages of files and shared memory once, however many of them have mapped these."""
+    own, shared = 0, dict[str, int]()
+    for pid in pids:
+        for where, kilobytes in _mappings(pid):
+            anonymous = kilobytes["Anonymous"]
+            own += anonymous
+            shared[where] = max(shared.get(where, 0), kilobytes["Rss"] - anonymous)
+    return (own + sum(shared.values())) * 1.024e-3
+
+
+def _mappings(pid: int) -> Iterator[tuple[str, dict[str, int]]]:
+    """Read where each mapping of a process lies in which file, and its figures in kB."""
+    text = Path(f"/proc/{pid}/smaps").read_text(errors="replace")
+    for block in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", text, flags=re.MULTILINE)[1:]:
+        _, _, offset, device, inode, *_ = block.split(maxsplit=5)
+        figures = {name: int(kb) for name, kb in re.findall(r"(\w+): +(\d+) kB", block)}
+        yield f"{device} {inode} {offset}", figures
 
 
 def has_loaded(pid: int, library: str) -> bool:
@@ -152,6 +179,7 @@ def measure_parser(about: str, measures: Iterable[str]) -> argparse.ArgumentPars
     )
     parser.add_argument("what", choices=tuple(measures))
     parser.add_argument("--bundle", default="tiny", help="a bundle's folder or name (tiny)")
+    parser.add_argument("--backend", default="auto", help="the node's (auto)")
     parser.add_argument("--size", help="WxH of the camera's frames")
     parser.add_argument("--seconds", type=float, help="how long to measure")
     parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
