@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unirestore_ros.engine import BundleError, Engine, InferenceError, open_engine
+from unirestore_ros.engine import BundleError, InferenceError, open_engine
+from unirestore_ros.engine.backends import Backend, open_backend
+from unirestore_ros.engine.bundle import Bundle, read_bundle
 from unirestore_ros.engine.reference import Frame, decibels, read_frame, read_samples, sampled
 
 TASKS = ("perception", "segmentation", "detection")
@@ -29,43 +31,51 @@ Answer = dict[str, Any]
 
 
 def measure(bundle: str, backend: str, frames: str) -> Answer:
-    """Load a bundle with a backend; its distance from the reference, bits and times."""
+    """Load a bundle with a backend; its distance from the reference, bits and times.
+
+    The parts run on the reference frame, at its size: so their outputs are the reference's.
+    """
     start = time.perf_counter()
-    with open_engine(Path(bundle), backend) as engine:
-        loading = time.perf_counter() - start
-        frame = read_frame(engine.bundle)
-        tasks = [task for task in TASKS if task in engine.tasks]
+    found = read_bundle(Path(bundle))
+    frame = read_frame(found)
+    parts = open_backend(found, backend, 0, 0, (frame.shape[1], frame.shape[0]))
+    loading = time.perf_counter() - start
+    with contextlib.closing(parts):
+        tasks = [task for task in TASKS if task in found.manifest.tasks]
         digests, times = set(), []
         for turn in range(WARM_UP + int(frames)):
             before = time.perf_counter()
-            outputs = _outputs(engine, frame, tasks)
+            outputs = _outputs(parts, frame, tasks)
             if turn >= WARM_UP:
                 times.append((time.perf_counter() - before) * 1e3)
             digests.add(hashlib.sha256(b"".join(o.tobytes() for o in outputs)).hexdigest())
         return {
-            "precision": "+".join(sorted(set(engine.precision.values()))),
+            "precision": "+".join(sorted(set(parts.precision.values()))),
             "outputs": len(tasks),
             "median_ms": round(float(np.median(times)), 2),
             "p99_ms": round(float(np.percentile(times, 99)), 2),
             "runs": len(times),
             "load_s": round(loading, 1),
-            "psnr_to_fp32_db": _distances(engine, frame),
+            "psnr_to_fp32_db": _distances(found, parts, frame),
             "same_bits": len(digests) == 1,
             "memory_mb": _device_memory(),
         }
 
 
-def _outputs(engine: Engine, frame: Frame, tasks: list[str]) -> list[NDArray[Any]]:
-    engine.run_trunk(frame)
-    return [engine.decode(tasks[0]).copy(), *(engine.adapt(task).copy() for task in tasks[1:])]
+def _outputs(parts: Backend, frame: Frame, tasks: list[str]) -> list[NDArray[Any]]:
+    parts.run_trunk(frame)
+    image, _ = parts.decode(tasks[0])
+    return [image, *(parts.adapt(task) for task in tasks[1:])]
 
 
-def _distances(engine: Engine, frame: Frame) -> dict[str, float]:
-    expected = read_samples(engine.bundle)
-    task = engine.bundle.manifest.tasks[0]
-    engine.run_trunk(frame)
-    image, features = engine.decode(task), engine.adapt(task)
-    found: dict[str, NDArray[Any]] = {"image": image, "features": features}
+def _distances(bundle: Bundle, parts: Backend, frame: Frame) -> dict[str, float]:
+    expected = read_samples(bundle)
+    task = bundle.manifest.tasks[0]
+    parts.run_trunk(frame)
+    found: dict[str, NDArray[Any]] = {
+        "image": parts.decode(task)[0],
+        "features": parts.adapt(task),
+    }
     return {
         name: round(min(decibels(sampled(name, value), expected[name]), 999), 1)
         for name, value in found.items()
@@ -115,7 +125,7 @@ def published(model: str, runs: str) -> Answer:
     flops = counter.get_total_flops()
     rates = {name: _matrix_rate(getattr(torch, name)) for name in ("float32", "bfloat16")}
     return {
-        "precision": "fp32",
+        "precision": "fp32, convolutions in TF32",  # as PyTorch has it by default
         "outputs": len(tasks),
         "median_ms": round(float(np.median(times)), 2),
         "p99_ms": round(float(np.percentile(times, 99)), 2),

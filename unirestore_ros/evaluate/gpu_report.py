@@ -110,19 +110,28 @@ def _measure_all(session: Session, folder: Path, arguments: argparse.Namespace) 
             continue
         bundle = folder / f"{model}-{precision}"
         _measure(session, model, bundle, _of_bundle(bundle), arguments.frames)
-        if model == "tiny" and not session.faults:
-            _faults(session, bundle, _of_bundle(bundle))
+    smallest = next((b for b in sorted(folder.glob("tiny-*")) if b.is_dir()), None)
+    if smallest:
+        _faults(session, smallest, _of_bundle(smallest))
 
 
 def _installed(session: Session) -> list[str]:
     found = []
     for name in GPU_BACKENDS:
         missing = missing_package(name)
-        if missing is None:
-            found.append(name)
-        else:
+        if missing is not None:
             session.left_out[name] = f"the Python package {missing} is not installed"
+        elif name == "onnxruntime" and not _has_cuda_provider():
+            session.left_out[name] = "this ONNX Runtime has no CUDA provider"
+        else:
+            found.append(name)
     return found
+
+
+def _has_cuda_provider() -> bool:
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def _start_builds(
@@ -158,7 +167,8 @@ def _measure(session: Session, model: str, bundle: Path, backends: list[str], fr
 
 
 def _faults(session: Session, bundle: Path, backends: list[str]) -> None:
-    for backend in (name for name in backends if (bundle / name).is_dir() and name in MODULES):
+    ours = (*MODULES, "torch")  # ONNX Runtime sees to its device itself
+    for backend in (name for name in backends if (bundle / name).is_dir() and name in ours):
         for fault in ("fill_memory", "break_context"):
             answer = session.probe(f"{fault} with {backend}", fault, str(bundle), backend)
             if answer:

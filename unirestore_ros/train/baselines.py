@@ -10,18 +10,18 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.baselines import BASELINES, save_baseline
 from unirestore_ros.model.weights import placed
 from unirestore_ros.train import losses
 from unirestore_ros.train.curves import NOT_A_LOSS, plot_rates, rate_folder, recorded
-from unirestore_ros.train.data import BATCH, CROP
+from unirestore_ros.train.data import BATCH, CROP, PairSampler, as_images, loaded
 from unirestore_ros.train.loop import (
     Plan,
     Run,
@@ -30,7 +30,8 @@ from unirestore_ros.train.loop import (
     read_ema,
     search_learning_rate,
 )
-from unirestore_ros.train.losses import Losses
+from unirestore_ros.train.losses import PAIR_FLOOR, Losses
+from unirestore_ros.train.prepare import DRIVING
 from unirestore_ros.train.task_networks import (
     RETRAINED,
     read_task_networks,
@@ -44,15 +45,33 @@ HELD_OUT_BATCHES, HELD_OUT_SEED = 32, 1_000_003
 LAST = 10  # recorded values whose mean is given as the loss at the end
 
 
-def train_restorer(setting: Setting, plan: Plan, name: str, folder: Path | None = None) -> Run:
-    """Train a baseline on the crops that stage 0 sees, by the image loss alone."""
+class Drawing(NamedTuple):
+    """How many crops there are in a batch, their side in pixels, and how many processes draw."""
+
+    batch: int = BATCH
+    crop: int = CROP
+    workers: int = 0
+
+
+def train_restorer(
+    setting: Setting, plan: Plan, name: str, folder: Path | str, drawing: Drawing
+) -> Run:
+    """Train a baseline on the pairs that `train refine` sees, by the image loss alone."""
     network = _fresh(setting, name)
-    run = setting.run(folder or name, network, plan)
-    pairs = setting.pairs(run.iteration)
+    run = setting.run(folder, network, plan)
+    device = setting.device
+    pairs = PairSampler(setting.frames, setting.seed, torch.device("cpu"), fresh=DRIVING)
+
+    def draw(iteration: int) -> tuple[Tensor, Tensor]:
+        pairs.reseed(setting.seed, iteration)
+        return pairs.draw(drawing.batch, drawing.crop)
+
+    crops = loaded(draw, run.left, drawing.workers, device)
 
     def step(_: int) -> Losses:
-        degraded, clean = pairs(BATCH, CROP)
-        return {"image": losses.IMAGE_WEIGHT * losses.image_loss(network(degraded), clean)}
+        degraded, clean = (as_images(images, device) for images in next(crops))
+        loss = losses.image_loss(network(degraded), clean, PAIR_FLOOR)
+        return {"image": losses.IMAGE_WEIGHT * loss}
 
     run.train(step)
     run.finish()
@@ -60,20 +79,27 @@ def train_restorer(setting: Setting, plan: Plan, name: str, folder: Path | None 
 
 
 def train_best_rate(
-    setting: Setting, plan: Plan, name: str, rates: Sequence[float], trial: int
+    setting: Setting,
+    plan: Plan,
+    name: str,
+    rates: Sequence[float],
+    trial: int,
+    batch: int,
+    crop: int,
+    workers: int,
 ) -> Run:
     """Train a baseline's first ``trial`` iterations at each learning rate, from the same weights
     and on the same crops, and the best of them to the end."""
-    folder = setting.work / name
+    folder, drawing = setting.work / name, Drawing(batch, crop, workers)
 
     def held_out_loss(rate: float, at: Path) -> float:
         begun = dataclasses.replace(plan, learning_rate=rate).first(trial)
-        run = train_restorer(setting, begun, name, at)
+        run = train_restorer(setting, begun, name, at, drawing)
         return restoration_loss(setting, run.average, min(HELD_OUT_BATCHES, trial))
 
     best, _ = search_learning_rate(folder, rates, trial, held_out_loss)
     whole = dataclasses.replace(plan, learning_rate=best)
-    run = train_restorer(setting, whole, name, rate_folder(folder, best))
+    run = train_restorer(setting, whole, name, rate_folder(folder, best), drawing)
     plot_rates({name: folder}, rates, folder / "rates.png")
     return run
 

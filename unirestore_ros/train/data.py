@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from unirestore_ros.synthetic import driving
 from unirestore_ros.synthetic.corruptions import COMMON, FAMILIES, corrupt
@@ -35,9 +37,13 @@ MERGED_SEQUENCE = "0006R0"
 
 # --- which version of a frame is drawn
 COMMON_VERSIONS = 1 + len(COMMON)
-# How often a common corruption is drawn, where that is not 1. Blurred crops have less to win and
-# take longer to learn; in motion blur, once it is learned, there is most.
-VERSION_WEIGHTS = {name: 4.0 for name in FAMILIES["blur"]} | {"motion_blur": 10.0}
+# How often a common corruption is drawn, where that is not 1. Blurred crops take longest to learn;
+# in motion blur, once it is learned, there is most to win, in noise more than in bad light.
+VERSION_WEIGHTS = (
+    {name: 3.0 for name in (*FAMILIES["noise"], *FAMILIES["blur"])}
+    | {name: 2.0 for name in (*FAMILIES["light"], "pixelate", "jpeg_compression")}
+    | {"motion_blur": 6.0}
+)
 DRIVING_SHARE = 0.35  # of the degraded crops: by the road's degradations, not ImageNet-C's
 DRIVE_SHARE = 0.25  # of the crops: from the synthetic drive
 # How many crops are left clean, so that a clean image is left alone. The image loss weighs an error
@@ -111,6 +117,16 @@ class LabelledBatch(Truth):
     clean: Tensor
 
 
+class Stored(NamedTuple):
+    """A labelled batch as it is stored: degraded and clean (B, S, S, 3) and labels (B, S, S),
+    uint8, and for each crop its boxes (N, 5)."""
+
+    degraded: Tensor
+    clean: Tensor
+    labels: Tensor
+    boxes: list[Tensor]
+
+
 class PairSampler:
     """Draws batches of random crops: (degraded, clean), each (B, 3, S, S) float32 in [0, 1].
 
@@ -138,10 +154,19 @@ class PairSampler:
         self.rng = np.random.default_rng(seed)
         self.device, self.fresh, self.clean_share = device, fresh, clean_share
 
+    def reseed(self, *seed: int) -> None:
+        """Start drawing from another seed."""
+        self.rng = np.random.default_rng(seed)
+
     def __call__(self, batch: int, size: int) -> tuple[Tensor, Tensor]:
+        degraded, clean = self.draw(batch, size)
+        return as_images(degraded, self.device), as_images(clean, self.device)
+
+    def draw(self, batch: int, size: int) -> tuple[Tensor, Tensor]:
+        """Draw a batch as it is stored: degraded and clean, each (B, S, S, 3) uint8."""
         crops = [self._crop(size) for _ in range(batch)]
         degraded, clean = zip(*crops, strict=True)
-        return to_tensor(degraded, self.device), to_tensor(clean, self.device)
+        return torch.from_numpy(np.stack(degraded)), torch.from_numpy(np.stack(clean))
 
     def _crop(self, size: int) -> tuple[Image, Image]:
         source = self.sources[self.rng.choice(len(self.sources), p=self.shares)]
@@ -180,20 +205,22 @@ class LabelledSampler:
         self.device, self.clean_share = device, clean_share
         self.reseed(seed)
 
-    def reseed(self, seed: int) -> None:
+    def reseed(self, *seed: int) -> None:
         """Start drawing from another seed: a run that resumes draws crops that it has not seen."""
         self.rng = np.random.default_rng(seed)
 
     def __call__(self, batch: int, size: int, near_box: bool = False) -> LabelledBatch:
         """Draw crops of ``size`` pixels a side; ``near_box``: each around a box that is right."""
+        return labelled_batch(self.draw(batch, size, near_box), self.device)
+
+    def draw(self, batch: int, size: int, near_box: bool = False) -> Stored:
+        """Draw a batch as it is stored."""
         crops = [self._crop(size, near_box) for _ in range(batch)]
         degraded, clean, labels, boxes = zip(*crops, strict=True)
-        return LabelledBatch(
-            degraded=to_tensor(degraded, self.device),
-            clean=to_tensor(clean, self.device),
-            labels=torch.from_numpy(np.stack(labels)).to(self.device).long(),
-            boxes=[torch.from_numpy(b) for b in boxes],
+        images, targets, truth = (
+            torch.from_numpy(np.stack(arrays)) for arrays in (degraded, clean, labels)
         )
+        return Stored(images, targets, truth, [torch.from_numpy(b) for b in boxes])
 
     def _crop(self, size: int, near_box: bool) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         while True:
@@ -307,6 +334,44 @@ def boxes_in_crop(
     return np.concatenate([moved[:, :1], corner, end - corner], axis=1).astype(np.float32)
 
 
+Drawn = TypeVar("Drawn")
+
+
+class _Draws(Dataset[Drawn]):
+    def __init__(self, draw: Callable[[int], Drawn]) -> None:
+        self._draw = draw
+
+    def __getitem__(self, iteration: int) -> Drawn:
+        return self._draw(iteration)
+
+
+def loaded(
+    draw: Callable[[int], Drawn], iterations: range, workers: int, device: torch.device
+) -> Iterator[Drawn]:
+    """Yield what ``draw`` returns for the iterations, in order, drawn ahead by ``workers``
+    processes; 0: by this one. ``draw`` must depend on nothing but the iteration."""
+    pinned = device.type == "cuda"
+    yield from DataLoader(
+        _Draws(draw), batch_size=None, sampler=iterations, num_workers=workers, pin_memory=pinned
+    )
+
+
 def to_tensor(images: Sequence[Image], device: torch.device) -> Tensor:
     """Stack RGB images (H, W, 3) uint8 into (B, 3, H, W) float32 in [0, 1], channels last."""
-    return torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float() / 255
+    return as_images(torch.from_numpy(np.stack(images)), device)
+
+
+def as_images(stored: Tensor, device: torch.device) -> Tensor:
+    """Convert (B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1], channels last."""
+    return stored.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+
+
+def labelled_batch(stored: Stored, device: torch.device) -> LabelledBatch:
+    """Convert a batch as it is stored to what the losses take."""
+    degraded, clean, labels, boxes = stored
+    return LabelledBatch(
+        degraded=as_images(degraded, device),
+        clean=as_images(clean, device),
+        labels=labels.to(device, non_blocking=True).long(),
+        boxes=boxes,
+    )

@@ -132,7 +132,10 @@ class Run:
             torch.manual_seed(torch.initial_seed() + process_index())
         for group in groups:
             group.setdefault("rate_factor", 1.0)
-        self.optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.95))
+        on_gpu = next(network.parameters()).is_cuda
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=plan.learning_rate, betas=(0.9, 0.95), fused=on_gpu
+        )
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
         self.iteration = 0
         self.seconds = 0.0
@@ -146,6 +149,11 @@ class Run:
     @property
     def checkpoint(self) -> Path:
         return self.folder / CHECKPOINT
+
+    @property
+    def left(self) -> range:
+        """The iterations that are still to be done."""
+        return range(self.iteration, self.plan.iterations)
 
     def train(self, step: Callable[[int], Losses]) -> nn.Module:
         """Minimise the losses that ``step`` returns for each iteration, until the plan is done.
@@ -216,8 +224,10 @@ class Run:
     def _update_average(self) -> None:
         # Smaller at first, or the average would remember the untrained weights for long.
         decay = min(self.plan.ema_decay, (1 + self.iteration) / (10 + self.iteration))
-        for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
-            mean.lerp_(value, 1 - decay)
+        means, values = (
+            list[Tensor](network.parameters()) for network in (self.average, self.network)
+        )
+        torch._foreach_lerp_(means, values, 1 - decay)
 
     def _is_time_to_record(self) -> bool:
         return self.iteration % RECORD_EVERY == 0 or self.iteration == self.plan.iterations

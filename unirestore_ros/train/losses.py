@@ -32,6 +32,9 @@ IMAGE_WEIGHT = 0.1
 # Mean square error (28 dB) below which an image is good enough: the logarithm of a smaller error
 # would spend the network on images that are clean already.
 ERROR_FLOOR = 1.5e-3
+# The same of the last stage (33 dB): its weights restore noise to 28 dB already, and must not stop
+# there.
+PAIR_FLOOR = 5e-4
 LATENT_WEIGHT = 1e-3
 STRIDE = 4  # of the task networks' and heads' maps, in pixels
 

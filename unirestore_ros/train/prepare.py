@@ -1,4 +1,4 @@
-"""Preparation of training frames: each is degraded once, in every way, and kept on disk.
+"""Preparation of training frames: each is degraded in every way, and kept on disk.
 
 Degrading a frame costs as much as a training step on a small crop. Stacks and annotations are laid
 out as ``data.py`` says; severities are drawn at random, seeded by the frame's name.
@@ -10,9 +10,11 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -94,24 +96,65 @@ def synthetic_frames(count: int) -> Iterable[tuple[str, int, float]]:
         yield f"{DRIVE_PREFIX}{seed}_{number}", seed, number * SECONDS_BETWEEN_FRAMES
 
 
-def prepare(
-    cache: Path, photos: list[Path], synthetic: int, annotations: dict[str, Annotation]
-) -> None:
-    """Fill the cache with one stack a frame; frames that are there already stay as they are.
+class Task(NamedTuple):
+    """A frame to prepare: its name, how to make it, and its annotation where it is known before."""
 
-    ``annotations``: those of photographs, by name; the drive's come with its frames.
-    """
+    name: str
+    make: Callable[[], tuple[CleanFrame, Annotation | None]]
+    note: Annotation | None = None
+
+
+def photograph_tasks(photos: Iterable[Path], annotations: Mapping[str, Annotation]) -> list[Task]:
+    """List the preparation of photographs; ``annotations``: those that there are, by name."""
+    return [
+        Task(file.stem, partial(_photograph, file), annotations.get(file.stem)) for file in photos
+    ]
+
+
+def _photograph(file: Path) -> tuple[CleanFrame, None]:
+    return read_photograph(file), None
+
+
+def drive_tasks(count: int) -> list[Task]:
+    """List the preparation of so many frames of the synthetic drive."""
+    return [
+        Task(name, partial(_drive_frame, name, seed, time))
+        for name, seed, time in synthetic_frames(count)
+    ]
+
+
+def _drive_frame(name: str, seed: int, time: float) -> tuple[CleanFrame, Annotation]:
+    frame = Drive(seed).frame(time)
+    return CleanFrame(name, frame.image, frame.depth), Annotation.of_drive(frame)
+
+
+def prepare(cache: Path, tasks: Sequence[Task], draws: int = 1, jobs: int = 1) -> None:
+    """Fill the cache with ``draws`` stacks a frame, in ``jobs`` processes; stacks that are there
+    already stay as they are."""
     cache.mkdir(parents=True, exist_ok=True)
-    for file in tqdm(photos, desc="photographs", unit="frame"):
-        if not (cache / f"{file.stem}.npy").exists():
-            _write_stack(cache, read_photograph(file))
-        if file.stem in annotations:
-            annotations[file.stem].save(cache / f"{file.stem}{SUFFIX}")
-    for name, seed, time in tqdm(list(synthetic_frames(synthetic)), desc="drive", unit="frame"):
-        if not (cache / f"{name}.npy").exists():
-            frame = Drive(seed).frame(time)
-            _write_stack(cache, CleanFrame(name, frame.image, frame.depth))
-            Annotation.of_drive(frame).save(cache / f"{name}{SUFFIX}")
+    bar = tqdm(desc="prepare", total=len(tasks), unit="frame")
+    if jobs == 1:
+        for task in tasks:
+            _prepare_frame(cache, draws, task)
+            bar.update()
+        return
+    with ProcessPoolExecutor(jobs, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        for _ in pool.map(partial(_prepare_frame, cache, draws), tasks):
+            bar.update()
+
+
+def _prepare_frame(cache: Path, draws: int, task: Task) -> None:
+    names = [task.name, *(f"{task.name}.{i}" for i in range(2, draws + 1))]
+    missing = [name for name in names if not (cache / f"{name}.npy").exists()]
+    note = task.note
+    if missing:
+        frame, made = task.make()
+        note = note or made
+        for name in missing:
+            _write_stack(cache, dataclasses.replace(frame, name=name))
+    if note is not None:
+        for name in names:
+            note.save(cache / f"{name}{SUFFIX}")
 
 
 def _write_stack(cache: Path, frame: CleanFrame) -> None:

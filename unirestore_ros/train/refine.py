@@ -7,7 +7,6 @@ gain), and a machine task's loss through its prompt.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,11 +22,16 @@ from unirestore_ros.train.data import (
     LabelledBatch,
     LabelledSampler,
     PairSampler,
+    Stored,
+    as_images,
+    labelled_batch,
+    loaded,
 )
 from unirestore_ros.train.gain import DETAIL_FLOOR
 from unirestore_ros.train.loop import PROMPT_RATE, Learning, Plan, Run, Setting, read_ema
 from unirestore_ros.train.losses import (
     IMAGE_WEIGHT,
+    PAIR_FLOOR,
     TASK_WEIGHT,
     Losses,
     TaskLoss,
@@ -43,8 +47,9 @@ NAME = "refine"
 # What the iterations train on, one after the other.
 _ROUND = ("pairs", "detail2", "pairs", "seg", "pairs", "detail3", "pairs", "{}", "pairs", "seg")
 TURNS = tuple(turn.format(task) for task in ("cls", "det") for turn in _ROUND)
-# Crops in a batch and their side in pixels, by how many times the working size they have.
-DETAIL_BATCHES = {2: (4, 352), 3: (6, 336)}
+# Crops for each in a batch of pairs, and their side in pixels, by how many times the working size
+# they have.
+DETAIL_CROPS = {2: (1.0, 352), 3: (1.5, 336)}
 DETAIL_PROMPTS = ("ir", "ir", "seg", "ir", "cls", "ir", "det")
 # How many crops of a machine task are clean: segmentation's prompt must leave clean images alone.
 CLEAN_SHARES = {"seg": 0.2}
@@ -60,16 +65,33 @@ def refine(
     plan: Plan,
     batch: int,
     crop: int,
+    workers: int,
     downstream: Path,
     start: Path | None = None,
 ) -> Run:
     """Train on from the weights in ``start`` (None: the shipped ones).
 
-    ``downstream``: the file of the frozen task networks.
+    ``workers``: processes that draw the crops, 0: this one. ``downstream``: the file of the frozen
+    task networks.
     """
     network = placed(without_notch(_starting_network(start)), setting.device)
     run = setting.run(NAME, network, plan, _learning(network))
-    run.train(_steps(setting, network, run.iteration, (batch, crop), downstream))
+    crops = loaded(Crops(setting, batch, crop).draw, run.left, workers, setting.device)
+    task_losses = _task_losses(downstream, setting.device)
+
+    def step(iteration: int) -> Losses:
+        turn = TURNS[iteration % len(TURNS)]
+        drawn = next(crops)
+        if isinstance(drawn, Stored):
+            labelled = labelled_batch(drawn, setting.device)
+            return machine_losses(network, turn, labelled, task_losses[turn])
+        degraded, clean = (as_images(images, setting.device) for images in drawn)
+        if turn == "pairs":
+            return perception_losses(network, degraded, clean)
+        task = DETAIL_PROMPTS[iteration // 5 % len(DETAIL_PROMPTS)]
+        return detail_losses(network, degraded, clean, int(turn[-1]), task)
+
+    run.train(step)
     run.finish()
     return run
 
@@ -91,35 +113,41 @@ def _learning(network: UniRestore) -> Learning:
     return {1.0: others, SLOWER_PROMPTS: prompts}
 
 
-def _steps(
-    setting: Setting, network: UniRestore, done: int, crops: tuple[int, int], downstream: Path
-) -> Callable[[int], Losses]:
-    """Return the step that follows ``TURNS``; ``crops``: in a batch, and their side in pixels."""
-    frames, seed, device = setting.frames, setting.seed + 5 + done, setting.device
-    pairs = PairSampler(frames, seed, device, fresh=DRIVING)
+def _task_losses(downstream: Path, device: torch.device) -> dict[str, TaskLoss]:
     networks = load_task_networks(downstream)
-    task_losses: dict[str, TaskLoss] = {
+    return {
         "seg": placed(networks.segmenter, device).loss,
         "det": placed(networks.detector, device).loss,
         "cls": placed(networks.classifier, device).loss,
     }
-    clean_shares = {task: CLEAN_SHARES.get(task, LABELLED_CLEAN_SHARE) for task in task_losses}
-    labelled = {
-        share: LabelledSampler(frames, seed, device, share) for share in {*clean_shares.values()}
-    }
 
-    def step(iteration: int) -> Losses:
+
+# --- what is drawn
+
+
+class Crops:
+    """The crops of each iteration, as the samplers of ``data.py`` draw them."""
+
+    def __init__(self, setting: Setting, batch: int, side: int) -> None:
+        frames, device = setting.frames, torch.device("cpu")
+        self._seed, self._batch, self._side = setting.seed + 5, batch, side
+        self._pairs = PairSampler(frames, self._seed, device, fresh=DRIVING)
+        self._labelled = {
+            share: LabelledSampler(frames, self._seed, device, share)
+            for share in {LABELLED_CLEAN_SHARE, *CLEAN_SHARES.values()}
+        }
+
+    def draw(self, iteration: int) -> Stored | tuple[Tensor, Tensor]:
         turn = TURNS[iteration % len(TURNS)]
+        if turn in ("seg", "det", "cls"):
+            labelled = self._labelled[CLEAN_SHARES.get(turn, LABELLED_CLEAN_SHARE)]
+            labelled.reseed(self._seed, iteration)
+            return labelled.draw(self._batch, self._side, near_box=turn != "seg")
+        self._pairs.reseed(self._seed, iteration)
         if turn == "pairs":
-            return perception_losses(network, *pairs(*crops))
-        if turn.startswith("detail"):
-            factor = int(turn[-1])
-            task = DETAIL_PROMPTS[iteration // 5 % len(DETAIL_PROMPTS)]
-            return detail_losses(network, *pairs(*DETAIL_BATCHES[factor]), factor, task)
-        batch = labelled[clean_shares[turn]](*crops, near_box=turn in ("det", "cls"))
-        return machine_losses(network, turn, batch, task_losses[turn])
-
-    return step
+            return self._pairs.draw(self._batch, self._side)
+        share, side = DETAIL_CROPS[int(turn[-1])]
+        return self._pairs.draw(round(share * self._batch), side)
 
 
 # --- what learns
@@ -151,7 +179,7 @@ def perception_losses(network: UniRestore, degraded: Tensor, clean: Tensor) -> L
     z0, skips = network.encode(degraded)
     restored = network.decode(network.denoise(z0, noise=torch.randn_like(z0)), skips, "ir")
     losses = {
-        "image": IMAGE_WEIGHT * image_loss(restored, clean),
+        "image": IMAGE_WEIGHT * image_loss(restored, clean, PAIR_FLOOR),
         "phase": PHASE_WEIGHT * phase_loss(restored, clean),
     }
     if z0.requires_grad:
@@ -179,7 +207,7 @@ def detail_losses(
     whole = fused(restored, gain, degraded, reduced)
     small = reduced_by(clean, factor)
     return {
-        "small": IMAGE_WEIGHT / 2 * image_loss(restored, small),
+        "small": IMAGE_WEIGHT / 2 * image_loss(restored, small, PAIR_FLOOR),
         "detail": IMAGE_WEIGHT * image_loss(whole, clean, DETAIL_FLOOR),
         "phase": PHASE_WEIGHT * phase_loss(restored, small),
     }
@@ -194,7 +222,7 @@ def machine_losses(
     zt = network.denoise(z0, noise=torch.randn_like(z0))
     restored = network.decode(zt, skips, "ir")
     return {
-        "image": IMAGE_WEIGHT / 10 * image_loss(restored, batch.clean),
+        "image": IMAGE_WEIGHT / 10 * image_loss(restored, batch.clean, PAIR_FLOOR),
         task: TASK_WEIGHT * task_loss(network.decode(zt, skips, task), batch),
     }
 

@@ -20,7 +20,13 @@ from unirestore_ros.train.gain import KEPT, export_gain
 from unirestore_ros.train.head_compare import Comparison, compare_heads
 from unirestore_ros.train.heads import TASKS, export_head, score_heads
 from unirestore_ros.train.loop import Setting, process_index, training_device
-from unirestore_ros.train.prepare import LeftOut, photographs, prepare
+from unirestore_ros.train.prepare import (
+    LeftOut,
+    drive_tasks,
+    photograph_tasks,
+    photographs,
+    prepare,
+)
 from unirestore_ros.train.refine import export_refined
 from unirestore_ros.train.stages import STAGES, Stage, export
 from unirestore_ros.train.task_networks import read_task_networks, save_task_networks
@@ -30,6 +36,7 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 OPTIONS: dict[str, dict[str, Any]] = {
     "batch": {"type": int, "default": BATCH, "help": "crops in a batch"},
     "crop": {"type": int, "default": CROP, "help": "side of a crop, pixels"},
+    "workers": {"type": int, "default": 0, "help": "processes that draw crops (default: none)"},
     "start": {
         "type": Path,
         "help": "weights to start from, .safetensors (refine, gain: the shipped)",
@@ -105,6 +112,8 @@ def _add_prepare(commands: Subparsers) -> None:
         "--photos", type=Path, nargs="*", default=[], help="folders of clean photographs"
     )
     sub.add_argument("--drive", type=int, default=88, help="frames of the synthetic drive")
+    sub.add_argument("--draws", type=int, default=1, help="times to degrade each frame anew")
+    sub.add_argument("--jobs", type=int, default=1, help="processes that degrade frames")
     sub.add_argument(
         "--leave-out", nargs="*", default=LEFT_OUT, metavar="SEQUENCE[:NUMBER]",
         help=f"photographs so named, from that number on (default: {' '.join(LEFT_OUT)})",
@@ -119,7 +128,8 @@ def _prepare(setting: Setting, arguments: argparse.Namespace) -> None:
         annotations.update(read_labelled(folder))
         folders.append(folder / "images")
     photos = photographs(folders, [LeftOut.parse(text) for text in arguments.leave_out])
-    prepare(setting.frames, photos, arguments.drive, annotations)
+    tasks = [*photograph_tasks(photos, annotations), *drive_tasks(arguments.drive)]
+    prepare(setting.frames, tasks, arguments.draws, arguments.jobs)
 
 
 # --- stages

@@ -6,10 +6,11 @@ only once the backend is chosen.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -57,14 +58,21 @@ class TorchBackend:
         self._device = _device(device_id)
         if self._device.type == "cpu":
             torch.set_num_threads(threads or physical_cores())
-        self._parts = [_Part(bundle, part, self._device) for part in PARTS]
-        self._prompts = {
-            task: torch.tensor(prompt[None]).to(self._device)
-            for task, prompt in bundle.prompts.items()
-        }
-        self.pin(size)
+        # On by default: convolutions of float32 would run in 19 bits.
+        torch.backends.cudnn.allow_tf32 = False
+        with _torch_errors(f"bundle {bundle.folder} cannot be loaded"):
+            self._parts = [_Part(bundle, part, self._device) for part in PARTS]
+            self._prompts = {
+                task: torch.tensor(prompt[None]).to(self._device)
+                for task, prompt in bundle.prompts.items()
+            }
+            self.pin(size)
 
     def pin(self, size: Size) -> None:
+        with _torch_errors(f"bundle {self._bundle.folder} cannot take frames of {size}"):
+            self._pin(size)
+
+    def _pin(self, size: Size) -> None:
         edges = edge_specs(self._bundle, size)
         trunk, decoder, adapter = self._parts
         host_frame = self._host_buffer(edges.image)
@@ -85,19 +93,22 @@ class TorchBackend:
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
         self._host_frame.numpy()[0] = frame
-        if self._device.type != "cpu":
-            self._frame.copy_(self._host_frame, non_blocking=True)
-        self._run_trunk()
+        with _torch_errors("trunk"):
+            if self._device.type != "cpu":
+                self._frame.copy_(self._host_frame, non_blocking=True)
+            self._run_trunk()
 
     def decode(self, task: str) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
-        self._prompt.copy_(self._prompts[task])
-        made = self._run_decoder()
-        arrays = {name: _fetched(made[name], buffer) for name, buffer in self._decoded.items()}
+        with _torch_errors("decoder"):
+            self._prompt.copy_(self._prompts[task])
+            made = self._run_decoder()
+            arrays = {name: _fetched(made[name], buffer) for name, buffer in self._decoded.items()}
         return arrays["image"], arrays.get(GAIN)
 
     def adapt(self, task: str) -> NDArray[np.float32]:
-        self._prompt.copy_(self._prompts[task])
-        return _fetched(self._run_adapter()["features"], self._features[task])
+        with _torch_errors("adapter"):
+            self._prompt.copy_(self._prompts[task])
+            return _fetched(self._run_adapter()["features"], self._features[task])
 
     def close(self) -> None:
         """Free the programs. Their graphs are full of reference cycles (each node refers to its
@@ -154,13 +165,10 @@ class _Part:
 
         @torch.inference_mode()
         def run() -> Mapping[str, Tensor]:
-            try:
-                if captured is not None:
-                    captured.replay()
-                else:
-                    tensors.update(self._module(**{name: tensors[name] for name in self.inputs}))
-            except RuntimeError as error:
-                raise InferenceError(f"{self.file.path}: {' '.join(str(error).split())}") from error
+            if captured is not None:
+                captured.replay()
+            else:
+                tensors.update(self._module(**{name: tensors[name] for name in self.inputs}))
             return tensors
 
         return run
@@ -187,6 +195,18 @@ class _Part:
         with torch.cuda.graph(graph):
             tensors.update(self._module(**inputs))
         return graph
+
+
+@contextlib.contextmanager
+def _torch_errors(what: str) -> Iterator[None]:
+    """Raise what PyTorch and CUDA raise, on one line, as InferenceError; memory and a CUDA error
+    that stays among it."""
+    try:
+        yield
+    except InferenceError:
+        raise
+    except RuntimeError as error:
+        raise InferenceError(f"torch: {what}: {' '.join(str(error).split())}") from error
 
 
 def _spec(tensor: Tensor) -> TensorSpec:
@@ -219,11 +239,10 @@ def _compiled(module: nn.Module, device: torch.device) -> Callable[..., Tensors]
     """Compiled on CUDA where there is Triton to compile with.
 
     On a CPU it does not pay: of `tiny` at 480x360 on one core the trunk takes 133 instead of
-    138 ms, the decoder 95 instead of 74, and compiling takes minutes at each start.
+    138 ms, the decoder 95 instead of 74, and compiling takes minutes at each start. Nor does
+    trying out kernels on the GPU: a node waits for it at each start and at each new size.
     """
     if device.type == "cpu" or importlib.util.find_spec("triton") is None:
         return module
-    compiled: Callable[..., Tensors] = torch.compile(
-        module, dynamic=False, mode="max-autotune-no-cudagraphs"
-    )
+    compiled: Callable[..., Tensors] = torch.compile(module, dynamic=False)
     return compiled
