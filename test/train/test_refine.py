@@ -13,9 +13,12 @@ from unirestore_ros.model import TINY, UniRestore
 from unirestore_ros.model.autoencoder import PhaseNotch
 from unirestore_ros.model.weights import load_weights, save_weights
 from unirestore_ros.synthetic.corruptions import COMMON
-from unirestore_ros.train.data import FRESH_COMMON, degraded_anew
-from unirestore_ros.train.prepare import DRIVING
+from unirestore_ros.train.data import FRESH_COMMON, degraded_anew, loaded
+from unirestore_ros.train.heads import labelled_names
+from unirestore_ros.train.loop import Setting
+from unirestore_ros.train.prepare import DRIVING, drive_tasks, prepare
 from unirestore_ros.train.refine import (
+    Crops,
     detail_losses,
     perception_losses,
     phase_loss,
@@ -105,3 +108,24 @@ def test_the_gain_is_trained_alone(work: Path, tmp_path: Path) -> None:
     assert after.detail is not None and after.detail.conv_out.weight.any()
     for name, tensor in before.state_dict().items():
         assert torch.equal(after.state_dict()[name], tensor), name
+
+
+def test_crops_are_the_same_whoever_draws_them(work: Path) -> None:
+    setting = Setting(work, seed=3, device=torch.device("cpu"))
+    alone, in_processes = (
+        list(loaded(Crops(setting, 1, 64).draw, range(0, 9), workers, setting.device))
+        for workers in (0, 2)
+    )
+    for one, other in zip(alone, in_processes, strict=True):
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+    assert not torch.equal(alone[0][0], alone[2][0])
+
+
+def test_a_frame_is_degraded_anew_as_often_as_asked(work: Path, tmp_path: Path) -> None:
+    prepare(tmp_path, drive_tasks(1), draws=2, jobs=2)
+    name = drive_tasks(1)[0].name
+    first, second = (np.load(tmp_path / f"{name}{suffix}.npy") for suffix in ("", ".2"))
+    assert np.array_equal(first, np.load(work / "frames" / f"{name}.npy"))
+    assert np.array_equal(first[0], second[0])
+    assert all(not np.array_equal(a, b) for a, b in zip(first[1:4], second[1:4], strict=True))
+    assert len(labelled_names(tmp_path)) == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import multiprocessing
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -138,7 +139,9 @@ def prepare(cache: Path, tasks: Sequence[Task], draws: int = 1, jobs: int = 1) -
             _prepare_frame(cache, draws, task)
             bar.update()
         return
-    with ProcessPoolExecutor(jobs, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    # Spawned: in a forked process OpenCV would wait for threads that only its parent has.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, cv2.setNumThreads, (1,)) as pool:
         for _ in pool.map(partial(_prepare_frame, cache, draws), tasks):
             bar.update()
 
