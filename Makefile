@@ -1,5 +1,6 @@
 # make demo   play a degraded drive through the real node; the run-time only, no PyTorch
 # make test   ruff, mypy, pytest; adds what tests, training and building need
+# make test WHEELS=jazzy   the tests that use ROS, on Jazzy's wheels in .venv-jazzy
 # make gpu    what only an NVIDIA GPU can show, in five minutes: out/gpu/gpu.json and gpu.md
 # make clean  remove what these made
 #
@@ -15,13 +16,15 @@ FRAMES =
 TOPIC =
 OUT =
 PYTEST_ARGS =
+WHEELS = kilted
 
-VENV := $(CURDIR)/.venv
+VENV := $(CURDIR)/.venv$(patsubst %,-%,$(filter-out kilted,$(WHEELS)))
 ROS := $(or $(ROS_DISTRO),pypi)
+ROS_TESTS := $(addprefix test/,msgs node display heads recordings demo doctor launch)
 RUN_TIME := $(VENV)/.run-time-$(ROS)
 TEST := $(VENV)/.test-$(ROS)
 
-export PYTHON
+export PYTHON WHEELS
 export VIRTUAL_ENV := $(VENV)
 export AMENT_PREFIX_PATH := $(VENV)$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
 export ROS_LOG_DIR ?= $(CURDIR)/out/ros_log
@@ -36,8 +39,13 @@ demo: $(RUN_TIME)
 		$(if $(RATE),--rate '$(RATE)') $(if $(FRAMES),--frames '$(FRAMES)') \
 		$(if $(TOPIC),--topic '$(TOPIC)') $(if $(OUT),--out '$(OUT)')
 
+ifeq ($(WHEELS),kilted)
 test: $(TEST) lint
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+else
+test: $(TEST)
+	$(VENV)/bin/python -m pytest $(ROS_TESTS) $(PYTEST_ARGS)
+endif
 
 gpu: $(TEST)
 	$(VENV)/bin/python -m unirestore_ros.evaluate.gpu_report
@@ -58,5 +66,5 @@ $(TEST): setup.py unirestore_ros/cli.py .ci/make-venv .ci/run-time.lock
 	@touch $(RUN_TIME) $@
 
 clean:
-	rm -rf .venv out build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-jazzy out build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find unirestore_ros test launch -name __pycache__ -type d -prune -exec rm -rf {} +

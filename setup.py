@@ -29,6 +29,15 @@ ROS = [
     "ros-lifecycle-msgs==2.3.0",
     "ros-visualization-msgs==5.5.1",
 ]
+# Jazzy, for the tests that are to pass on it too: `make test WHEELS=jazzy`.
+ROS_JAZZY = [
+    "ros-rclpy[fastrtps]==7.1.6",
+    "ros-sensor-msgs==5.3.6",
+    "ros-std-srvs==5.3.6",
+    "ros-diagnostic-msgs==5.3.6",
+    "ros-lifecycle-msgs==2.0.3",
+    "ros-visualization-msgs==5.3.6",
+]
 # rosbags writes bags; damaged ones are read with what it brings itself.
 BAG = [
     "rosbags>=0.11",
@@ -55,19 +64,19 @@ RTX = [
     f"tensorrt-rtx-cu12-bindings==1.7.1.116; {X86_64}",
     "cuda-python>=12.6,<13",
 ]
+# What the tests that use ROS need; those of the network are left out where PyTorch is missing.
+TEST_ROS = ["pytest>=8", *BAG, "onnx>=1.16", "packaging>=21", "psutil>=5.9", "PyYAML>=5.4"]
 TEST = [
-    "pytest>=8",
+    *TEST_ROS,
     "ruff>=0.6",
     "mypy>=1.8",
-    *BAG,
-    "psutil>=5.9",
-    "packaging>=21",
     "selenium>=4.11",  # drives a Chromium that the machine has
     "colcon-common-extensions",
     "setuptools<80",  # colcon-python-setup-py calls setup.py commands that 80 took away
 ]
 EXTRAS = {
     "ros": ROS,
+    "ros-jazzy": ROS_JAZZY,
     # Only where no other OpenCV is installed: the wheels and apt's package hold the same files.
     "headless": ["opencv-python-headless>=4.5"],
     "page": ["aiohttp>=3.8"],
@@ -81,6 +90,7 @@ EXTRAS = {
     "corruptions": ["imagecorruptions-imaug==1.1.5"],
     "docs": ["sphinx>=7", "myst-parser>=3"],
     "test": TEST,
+    "test-ros": TEST_ROS,
     # Half of ONNX Runtime's time on a processor with bfloat16; runs the same bundles.
     "openvino": ["openvino>=2025.4"],
     # Without TensorRT, which JetPack brings, or NVIDIA's packages.

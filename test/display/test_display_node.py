@@ -157,6 +157,7 @@ def set_view(drive: Display, view: str) -> None:
     assert asked.result().results[0].successful
 
 
+@pytest.mark.ros_smoke
 def test_a_camera_that_cannot_be_shown_is_named(display_of: Callable[..., Display]) -> None:
     drive = display_of("max_age_ms:=1500", "fallback_after_ms:=1000")
     drive.restorer.end()

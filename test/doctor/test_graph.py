@@ -70,6 +70,7 @@ def findings(namespace: str) -> list[Finding]:
         assert time.monotonic() < end, found
 
 
+@pytest.mark.ros_smoke
 @pytest.mark.dds
 def test_each_camera_has_its_rate_encoding_and_advice(
     namespace: str, findings: list[Finding]

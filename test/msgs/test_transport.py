@@ -24,6 +24,7 @@ def test_the_variable_is_the_one_that_the_distribution_reads(
     assert how_to_set_profile(environment) == f"export {variable}={profile_path()}"
 
 
+@pytest.mark.ros_smoke
 @pytest.mark.parametrize(("version", "variable"), [("7.1.6", OLD), ("9.1.2", NEW)])
 def test_the_wheels_set_no_distribution(
     version: str, variable: str, monkeypatch: pytest.MonkeyPatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,7 @@ def restore_first(station: Station) -> None:
     station.restore_first(image(BGR, "bgr8"))
 
 
+@pytest.mark.ros_smoke
 def test_every_transition(unconfigured: Station) -> None:
     station = unconfigured
     name = station.name("image")
@@ -81,11 +83,13 @@ def test_every_transition(unconfigured: Station) -> None:
     station.wait(lambda: station.node.count_publishers(name) == 0, "no publisher")
 
 
+@pytest.mark.ros_smoke
 def test_transitions_that_are_not_there_are_refused(unconfigured: Station) -> None:
     assert not unconfigured.change_state(Transition.TRANSITION_ACTIVATE)
     assert unconfigured.state() == "unconfigured"
 
 
+@pytest.mark.ros_smoke
 def test_what_changes_only_while_unconfigured(unconfigured: Station) -> None:
     station = unconfigured
     assert all(result.successful for result in station.set_parameters(tasks=["detection"]))
@@ -212,16 +216,19 @@ def test_reload_needs_a_configured_node(unconfigured: Station) -> None:
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
+_SEGMENT = re.compile("/dev/shm/fast(dds|rtps)_")  # as Kilted and Jazzy name them
+
+
 def segments(process: int | str) -> set[Path]:
     """Files of Fast DDS in shared memory that a process has mapped or open."""
     maps = Path(f"/proc/{process}/maps").read_text().splitlines()
-    mapped = {Path(line.split()[-1]) for line in maps if "/dev/shm/fastdds_" in line}
+    mapped = {Path(line.split()[-1]) for line in maps if _SEGMENT.search(line)}
     descriptors = f"/proc/{process}/fd"
     opened = set()
     for name in os.listdir(descriptors):
         with contextlib.suppress(FileNotFoundError):  # the listing's own is gone
             opened.add(Path(os.readlink(f"{descriptors}/{name}")))
-    return mapped | {path for path in opened if path.name.startswith("fastdds_")}
+    return mapped | {path for path in opened if _SEGMENT.search(str(path))}
 
 
 def segments_in_use() -> set[Path]:
@@ -233,6 +240,7 @@ def segments_in_use() -> set[Path]:
     return used
 
 
+@pytest.mark.ros_smoke
 @pytest.mark.parametrize(("number", "busy"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_ends_cleanly(
     start_node: Callable, miniature: Path, context: Context, number: signal.Signals, busy: bool

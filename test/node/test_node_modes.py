@@ -54,6 +54,7 @@ def out(station: Station) -> Inbox:
     return inbox
 
 
+@pytest.mark.ros_smoke
 def test_disabled_and_enabled_again(station: Station, out: Inbox) -> None:
     status = station.subscribe("status", DiagnosticArray)
     features = station.subscribe("segmentation/features")
@@ -190,6 +191,7 @@ def test_malformed_frames_are_dropped_counted_and_named(
     station.set_enabled(True)
 
 
+@pytest.mark.ros_smoke
 def test_reload_reads_the_bundle_again(
     station: Station, out: Inbox, miniature: Path, tmp_path: Path
 ) -> None:

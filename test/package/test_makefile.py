@@ -79,6 +79,29 @@ def test_other_requirements_install_again(checkout: Path) -> None:
     assert ".ci/make-venv test" in make(checkout, "-n", "test").stdout
 
 
+def test_jazzy_has_an_environment_and_tests_of_its_own(checkout: Path) -> None:
+    make_stamps(checkout)
+    said = make(checkout, "-n", "test", "WHEELS=jazzy", "PYTEST_ARGS=-m ros_smoke").stdout
+    assert ".ci/make-venv test" in said and "lint" not in said
+    assert f"{checkout}/.venv-jazzy/bin/python -m pytest test/msgs test/node" in said
+    assert said.splitlines()[-1].endswith("-m ros_smoke")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WHEELS": "humble"}, "WHEELS=humble is neither kilted nor jazzy"),
+        ({"WHEELS": "jazzy", "ROS_DISTRO": "kilted"}, "use a shell without ROS"),
+    ],
+)
+def test_wheels_that_cannot_be_had_are_refused(
+    checkout: Path, variables: dict[str, str], said: str
+) -> None:
+    result = make(checkout, "test", f"WHEELS={variables.pop('WHEELS')}", **variables)
+    assert result.returncode != 0 and said in result.stderr
+    assert not list(checkout.glob(".venv*"))
+
+
 def test_another_ros_makes_another_environment(checkout: Path) -> None:
     make_stamps(checkout)
     result = make(checkout, "-n", "demo", ROS_DISTRO="jazzy")

@@ -22,6 +22,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 
+from unirestore_ros.msgs.transport import profile_variable
 from unirestore_ros.recordings.arrivals import header_place, message_class
 from unirestore_ros.recordings.bag_command import main, split_ros_arguments
 from unirestore_ros.recordings.headers import Header, has_header, read_header, with_stamp
@@ -194,7 +195,7 @@ class Processes:
         self._folder = folder
         self._endings = endings
         profile = str(REPOSITORY / "config" / "fastdds.xml")
-        self._environment = {**os.environ, "FASTDDS_DEFAULT_PROFILES_FILE": profile}
+        self._environment = {**os.environ, profile_variable(): profile}
 
     def start(self, *words: object) -> subprocess.Popen[bytes]:
         log = (self._folder / f"{words[0]}.log").open("wb")
@@ -236,6 +237,7 @@ def watched(
     return report
 
 
+@pytest.mark.ros_smoke
 @pytest.mark.dds
 def test_what_is_played_arrives_with_stamps_of_the_present(
     processes: Processes, tmp_path: Path

@@ -15,20 +15,23 @@ from rclpy.context import Context
 from ros_miniature import write_miniature
 from ros_process import PROFILE, NodeProcess
 
+from unirestore_ros.msgs.transport import profile_variable
+
 
 @pytest.fixture(scope="session")
 def context() -> Iterator[Context]:
     """ROS in the test's own process, apart from other tests' default context."""
-    before = os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE")
-    os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = str(PROFILE)
+    variable = profile_variable()
+    before = os.environ.get(variable)
+    os.environ[variable] = str(PROFILE)
     context = Context()
     rclpy.init(args=[], context=context)
     yield context
     context.shutdown()
     if before is None:
-        del os.environ["FASTDDS_DEFAULT_PROFILES_FILE"]
+        del os.environ[variable]
     else:
-        os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = before
+        os.environ[variable] = before
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from unirestore_ros.msgs.transport import profile_variable
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROFILE = REPOSITORY / "config" / "fastdds.xml"
 END_LIMIT_S = 60.0
@@ -38,7 +40,7 @@ class NodeProcess:
             self.process = subprocess.Popen(
                 words,
                 cwd=REPOSITORY,
-                env={**os.environ, "FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILE), **environment},
+                env={**os.environ, profile_variable(): str(PROFILE), **environment},
                 stdout=stream,
                 stderr=subprocess.STDOUT,
             )

@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.impl.implementation_singleton import rclpy_implementation as rcl
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.task import Future
@@ -56,6 +57,15 @@ class RestoreNode(LifecycleNode):
         if self._settings.autostart:
             self.trigger_configure()
             self.trigger_activate()
+
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
+        """Refuse a transition that is not there, in the place of rclpy's own method: before Kilted
+        that raises, which would end the node for anybody's wrong call."""
+        try:
+            return super()._LifecycleNodeMixin__change_state(transition_id)
+        except rcl.RCLError as error:
+            self.get_logger().error(f"transition {transition_id} is not possible: {error}")
+            return TransitionCallbackReturn.ERROR
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
