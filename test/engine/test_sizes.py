@@ -13,6 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from unirestore_ros.engine import Engine, open_engine
+from unirestore_ros.engine.backends import open_backend
+from unirestore_ros.engine.bundle import read_bundle
 from unirestore_ros.engine.detail import DetailKeeper, pad_to_multiple
 from unirestore_ros.engine.working_size import LARGEST, FrameSizes, Size, SizeRule, aspect_error
 from unirestore_ros.evaluate.metrics import psnr
@@ -242,9 +244,31 @@ def test_sizes_may_alternate_and_give_the_same_bits(backend: str, scene: Pixels)
             np.testing.assert_array_equal(engine.adapt("detection"), features)
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_the_gain_is_computed_only_where_a_frame_is_reduced(backend: str, scene: Pixels) -> None:
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    bundle = read_bundle(SHIPPED)
+    frame = of_size(scene, (480, 360))
+    padded = pad_to_multiple(frame, 16)
+    size = (padded.shape[1], padded.shape[0])
+    made = []
+    for gain in (True, False):
+        parts = open_backend(bundle, backend, 0, 0, size, gain)
+        parts.run_trunk(padded)
+        image, levels = parts.decode("perception")
+        assert parts.gives_gain is gain and (levels is not None) is gain
+        made.append(image.copy())
+    np.testing.assert_array_equal(*made)
+    with open_engine(SHIPPED, backend, frame_size=(480, 360)) as engine:
+        assert engine.is_ready_for(480, 360) and not engine.is_ready_for(640, 480)
+        engine.pin(640, 480)  # of the same working size
+        assert engine.is_ready_for(640, 480) and engine.is_ready_for(480, 360)
+
+
 def test_pinning_beforehand_makes_the_first_frame_quick(engine: Engine) -> None:
-    engine.pin(480, 360)
-    assert engine.is_ready_for(640, 480) and not engine.is_ready_for(1920, 1080)
+    engine.pin(640, 480)
+    assert engine.is_ready_for(480, 360) and not engine.is_ready_for(1920, 1080)
     engine.pin(1920, 1080)
     assert engine.sizes.frame == (1920, 1080) and engine.is_ready_for(1280, 720)
     with pytest.raises(ValueError, match="run_trunk comes first"):

@@ -71,8 +71,7 @@ class Engine:
 
     def is_ready_for(self, width: int, height: int) -> bool:
         """Tell whether ``run_trunk`` takes a frame of this size without pinning the parts anew."""
-        sizes = self.bundle.manifest.sizes.sizes_for((width, height))
-        return sizes.padded == self._open_parts().size
+        return _serves(self._open_parts(), self.bundle.manifest.sizes.sizes_for((width, height)))
 
     def pin(self, width: int, height: int) -> None:
         """Get ready for frames of this size. Where it fails, the engine stays as it was.
@@ -84,8 +83,8 @@ class Engine:
         if self.sizes.frame == (width, height):
             return
         detail = DetailKeeper(self.bundle.manifest.sizes.sizes_for((width, height)))
-        if detail.sizes.padded != parts.size:
-            parts.pin(detail.sizes.padded)
+        if not _serves(parts, detail.sizes):
+            parts.pin(detail.sizes.padded, gain=detail.sizes.is_reduced)
         self._detail, self._features, self._has_frame = detail, {}, False
 
     def run(
@@ -163,6 +162,12 @@ class Engine:
         return parts
 
 
+def _serves(parts: Backend, sizes: FrameSizes) -> bool:
+    """Tell whether parts, as they are pinned, suit frames of these sizes: where a frame is not
+    reduced, no gain is needed."""
+    return sizes.padded == parts.size and (parts.gives_gain or not sizes.is_reduced)
+
+
 def open_engine(
     bundle: str | Path,
     backend: str = AUTO,
@@ -180,8 +185,9 @@ def open_engine(
     def open_now() -> Engine:
         found = read_bundle(folder)
         rule = found.manifest.sizes
-        size = rule.sizes_for(frame_size or found.manifest.working_size).padded
-        engine = Engine(found, open_backend(found, backend, device_id, threads, size))
+        sizes = rule.sizes_for(frame_size or found.manifest.working_size)
+        parts = open_backend(found, backend, device_id, threads, sizes.padded, sizes.is_reduced)
+        engine = Engine(found, parts)
         if frame_size is not None:
             engine.pin(*frame_size)
         return engine

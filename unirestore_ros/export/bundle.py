@@ -18,7 +18,13 @@ from unirestore_ros.engine.manifest import COMPILED, BackendInfo, Manifest
 from unirestore_ros.engine.reference import write_reference
 from unirestore_ros.engine.writing import write_bundle
 from unirestore_ros.export.compile import CompileOptions, check_compiler, compile_bundle
-from unirestore_ros.export.export import Programs, exported_parts, save_onnx, save_programs
+from unirestore_ros.export.export import (
+    Programs,
+    exported_parts,
+    save_image_decoder,
+    save_onnx,
+    save_programs,
+)
 from unirestore_ros.export.heads import export_heads
 from unirestore_ros.export.measure import Frame, Measured, frames_for
 from unirestore_ros.export.parts import Part
@@ -118,6 +124,8 @@ def _export(plan: Plan, measured: Measured, folder: Path) -> None:
             graphs = folder / backend
             exported, parts = programs(in_half)
             save_onnx(exported, graphs, parts)
+    if "onnxruntime" in plan.recipe.backends:
+        save_image_decoder(folder / "onnxruntime")
 
 
 def _manifest(plan: Plan, measured: Measured, weights_sha256: str) -> Manifest:

@@ -6,6 +6,7 @@ of the network go.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import operator
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim
 
+from unirestore_ros.engine.backends.parts import GAIN, IMAGE_DECODER
 from unirestore_ros.engine.working_size import LARGEST
 from unirestore_ros.export.parts import Part, Spatial
 
@@ -107,6 +109,29 @@ def save_onnx(
         model = without_origins(converted.model_proto)
         _name_dimensions(model.graph, parts[part].spatial)
         _save(model, folder / f"{part}.onnx", external_from)
+
+
+def save_image_decoder(folder: Path) -> None:
+    """Write beside ``decoder.onnx`` the same without the detail gain, if it has one: what a frame
+    needs that is not reduced. ONNX Runtime computes every output that a graph declares."""
+    model = onnx.load(folder / "decoder.onnx", load_external_data=False)
+    graph = model.graph
+    if GAIN not in [value.name for value in graph.output]:
+        return
+    needed, nodes = {"image"}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            nodes.insert(0, node)
+            needed.update(node.input)
+    kept = {"node": nodes, "output": [v for v in graph.output if v.name in needed]}
+    kept["initializer"] = [t for t in graph.initializer if t.name in needed]
+    made = {name for node in nodes for name in node.output}
+    kept["value_info"] = [v for v in graph.value_info if v.name in made]
+    for field, items in kept.items():
+        items = copy.deepcopy(items)
+        graph.ClearField(field)
+        getattr(graph, field).extend(items)
+    onnx.save(model, folder / f"{IMAGE_DECODER}.onnx")
 
 
 def _name_dimensions(graph: onnx.GraphProto, spatial: Mapping[str, Spatial]) -> None:

@@ -45,9 +45,15 @@ class Backend(Protocol):
     """By part: what it computes in."""
     size: Size
     """The padded working size (width, height) that the parts are pinned to."""
+    gives_gain: bool
+    """Whether ``decode`` computes the detail gain of a network that predicts one."""
 
-    def pin(self, size: Size) -> None:
-        """Pin the parts to another padded working size; where that fails, nothing changes."""
+    def pin(self, size: Size, gain: bool = True) -> None:
+        """Pin the parts to another padded working size; where that fails, nothing changes.
+
+        ``gain``: whether the detail gain is needed. It may be computed where it is not: a backend
+        leaves it out where that saves time.
+        """
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:
         """Take in an RGB frame (h, w, 3) of ``size``, which is copied, and run what no prompt
@@ -65,9 +71,11 @@ class Backend(Protocol):
         """Free what would otherwise stay until Python's garbage collector finds it."""
 
 
-def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int, size: Size) -> Backend:
+def open_backend(
+    bundle: Bundle, backend: str, device_id: int, threads: int, size: Size, gain: bool = True
+) -> Backend:
     """Load the parts with the backend of that name, or with the first that ``auto`` finds, pinned
-    to a padded working size."""
+    to a padded working size; ``gain``: as in ``Backend.pin``."""
     name = choose_backend(bundle, backend, device_id)
     if name in MODULES:  # before TensorRT is touched: without a driver it crashes
         card = device_for(bundle, name, device_id)
@@ -87,10 +95,10 @@ def open_backend(bundle: Bundle, backend: str, device_id: int, threads: int, siz
     if name == "openvino":
         from unirestore_ros.engine.backends.openvino_backend import OpenVinoBackend
 
-        return OpenVinoBackend(bundle, threads, size)
+        return OpenVinoBackend(bundle, threads, size, gain)
     from unirestore_ros.engine.backends.onnx_runtime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle, device_id, threads, size)
+    return OnnxRuntimeBackend(bundle, device_id, threads, size, gain)
 
 
 def choose_backend(bundle: Bundle, requested: str, device_id: int = 0) -> str:

@@ -14,11 +14,13 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from unirestore_ros.engine.backends.parts import (
     GAIN,
+    IMAGE_DECODER,
     PartFile,
     TensorSpec,
     check_adapter,
     check_decoder,
     check_trunk,
+    decoder_part,
     dimension_sizes,
     edge_specs,
     physical_cores,
@@ -57,18 +59,25 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, device_id: int, threads: int, size: Size) -> None:
+    def __init__(
+        self, bundle: Bundle, device_id: int, threads: int, size: Size, gain: bool = True
+    ) -> None:
         self._bundle, self.precision = bundle, bundle.manifest.precision
         self._device = _Device(device_id)
-        self._graphs = [_Graph(bundle, part, self._device, threads) for part in PARTS]
+        names = {*PARTS, decoder_part(bundle, gain=False)}
+        self._graphs = {name: _Graph(bundle, name, self._device, threads) for name in names}
         self._prompts = {
             task: self._device.upload(prompt[None]) for task, prompt in bundle.prompts.items()
         }
-        self.pin(size)
+        self.pin(size, gain)
 
-    def pin(self, size: Size) -> None:
-        edges = edge_specs(self._bundle, size)
-        trunk, decoder, adapter = (graph.pinned(size) for graph in self._graphs)
+    def pin(self, size: Size, gain: bool = True) -> None:
+        decoder_name = decoder_part(self._bundle, gain)
+        gives_gain = decoder_name != IMAGE_DECODER
+        edges = edge_specs(self._bundle, size, gives_gain)
+        trunk, decoder, adapter = (
+            self._graphs[name].pinned(size) for name in ("trunk", decoder_name, "adapter")
+        )
         specs = check_trunk(trunk, edges)
         check_decoder(decoder, edges, specs)
         check_adapter(adapter, edges, specs)
@@ -88,7 +97,7 @@ class OnnxRuntimeBackend:
             features, self._features[task] = _host_tensor(edges.features)
             self._decodings[task] = decoder.bind(sources, outputs)
             self._adaptings[task] = adapter.bind(sources, {"features": features})
-        self._frame, self.size = tensors["frame"], size
+        self._frame, self.size, self.gives_gain = tensors["frame"], size, gives_gain
         self._trunk, self._decoder, self._adapter = trunk, decoder, adapter
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:

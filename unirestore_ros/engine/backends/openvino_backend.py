@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from unirestore_ros.engine.backends.parts import (
     GAIN,
+    IMAGE_DECODER,
     PartFile,
     TensorSpec,
     TensorSpecs,
     check_adapter,
     check_decoder,
     check_trunk,
+    decoder_part,
     edge_specs,
     physical_cores,
 )
@@ -44,24 +46,27 @@ class OpenVinoBackend:
 
     name = "openvino"
 
-    def __init__(self, bundle: Bundle, threads: int, size: Size) -> None:
+    def __init__(self, bundle: Bundle, threads: int, size: Size, gain: bool = True) -> None:
         """Compute in bfloat16 where OpenVINO says that the processor has it, else in float32."""
         precision = "bf16" if "BF16" in _capabilities() else "fp32"
         self.precision: Mapping[str, str] = dict.fromkeys(PARTS, precision)
         self._bundle = bundle
-        self._graphs = [_Graph(bundle, part, precision, threads) for part in PARTS]
+        names = {*PARTS, decoder_part(bundle, gain=False)}
+        self._graphs = {name: _Graph(bundle, name, precision, threads) for name in names}
         self._prompts = {
             task: ov.Tensor(np.ascontiguousarray(prompt[None]))
             for task, prompt in bundle.prompts.items()
         }
-        self.pin(size)
+        self.pin(size, gain)
 
-    def pin(self, size: Size) -> None:
-        edges = edge_specs(self._bundle, size)
-        trunk_graph, decoder_graph, adapter_graph = self._graphs
-        trunk = trunk_graph.pinned({"frame": edges.image})
+    def pin(self, size: Size, gain: bool = True) -> None:
+        decoder_name = decoder_part(self._bundle, gain)
+        gives_gain = decoder_name != IMAGE_DECODER
+        edges = edge_specs(self._bundle, size, gives_gain)
+        trunk = self._graphs["trunk"].pinned({"frame": edges.image})
         specs = check_trunk(trunk, edges)
-        decoder, adapter = decoder_graph.pinned(specs), adapter_graph.pinned(specs)
+        decoder = self._graphs[decoder_name].pinned(specs)
+        adapter = self._graphs["adapter"].pinned(specs)
         check_decoder(decoder, edges, specs)
         check_adapter(adapter, edges, specs)
 
@@ -73,7 +78,7 @@ class OpenVinoBackend:
         shared = {"frame": self._frame.tensor, **trunk.made()}
         decoder.set({**shared, **{name: b.tensor for name, b in self._decoded.items()}})
         adapter.set(shared)
-        self.size = size
+        self.size, self.gives_gain = size, gives_gain
         self._warm_up()
 
     def run_trunk(self, frame: NDArray[np.uint8]) -> None:

@@ -13,6 +13,8 @@ from unirestore_ros.engine.working_size import Size
 
 GAIN = "detail_gain"
 """Name of the decoder's second output."""
+IMAGE_DECODER = "decoder_image"
+"""Name of the decoder's graph without that output."""
 DIMENSION_PARTS = (1, 2, 4, 8, 16, 32, 64)
 """Strides of the tensors that the parts exchange."""
 _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
@@ -92,14 +94,22 @@ class EdgeSpecs:
         return {"image": self.image} | ({GAIN: self.gain} if self.gain else {})
 
 
-def edge_specs(bundle: Bundle, size: Size) -> EdgeSpecs:
-    """Return what the parts must take and give at a padded working size (width, height)."""
+def decoder_part(bundle: Bundle, gain: bool) -> str:
+    """Name the decoder's graph in ``onnxruntime/``: without the detail gain where that is not
+    needed and the bundle has such a graph."""
+    has_both = f"onnxruntime/{IMAGE_DECODER}.onnx" in bundle.manifest.files
+    return IMAGE_DECODER if has_both and not gain else "decoder"
+
+
+def edge_specs(bundle: Bundle, size: Size, gain: bool = True) -> EdgeSpecs:
+    """Return what the parts must take and give at a padded working size (width, height);
+    ``gain``: whether the decoder that is used predicts it, where the network does."""
     manifest, (width, height) = bundle.manifest, size
     stride = manifest.stride
     shape = (1, height // stride, width // stride, manifest.feature_channels)
     return EdgeSpecs(
         TensorSpec("uint8", (1, height, width, 3)),
-        TensorSpec("float32", (1, height, width, 1)) if manifest.detail_gain else None,
+        TensorSpec("float32", (1, height, width, 1)) if gain and manifest.detail_gain else None,
         TensorSpec("float32", shape),
         TensorSpec("float32", (1, *manifest.prompt_shape)),
     )

@@ -85,6 +85,8 @@ class TensorRTBackend:
     another, so that they share their scratch memory.
     """
 
+    gives_gain = True
+
     def __init__(self, bundle: Bundle, name: str, card: Device, size: Size) -> None:
         self.name, self.precision = name, bundle.manifest.precision
         self._api = api = load_tensorrt(name)
@@ -102,7 +104,7 @@ class TensorRTBackend:
         self._prompts = {task: self._resident(prompt) for task, prompt in bundle.prompts.items()}
         self.pin(size)
 
-    def pin(self, size: Size) -> None:
+    def pin(self, size: Size, gain: bool = True) -> None:
         check_cuda(cudart.cudaSetDevice(self._device_id))  # holds for the calling thread only
         edges = edge_specs(self._bundle, size)
         trunk_engine, decoder_engine, adapter_engine = self._engines

@@ -52,6 +52,7 @@ class TorchBackend:
     """
 
     name = "torch"
+    gives_gain = True
 
     def __init__(self, bundle: Bundle, device_id: int, threads: int, size: Size) -> None:
         self._bundle, self.precision = bundle, bundle.manifest.precision
@@ -68,7 +69,7 @@ class TorchBackend:
             }
             self.pin(size)
 
-    def pin(self, size: Size) -> None:
+    def pin(self, size: Size, gain: bool = True) -> None:
         with _torch_errors(f"bundle {self._bundle.folder} cannot take frames of {size}"):
             self._pin(size)
 
