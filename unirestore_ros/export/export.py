@@ -118,7 +118,8 @@ def save_image_decoder(folder: Path) -> None:
     graph = model.graph
     if GAIN not in [value.name for value in graph.output]:
         return
-    needed, nodes = {"image"}, []
+    needed = {"image"}
+    nodes: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             nodes.insert(0, node)

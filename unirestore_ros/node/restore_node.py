@@ -61,8 +61,9 @@ class RestoreNode(LifecycleNode):
     def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
         """Refuse a transition that is not there, in the place of rclpy's own method: before Kilted
         that raises, which would end the node for anybody's wrong call."""
+        of_rclpy: Any = super()
         try:
-            return super()._LifecycleNodeMixin__change_state(transition_id)
+            return of_rclpy._LifecycleNodeMixin__change_state(transition_id)
         except rcl.RCLError as error:
             self.get_logger().error(f"transition {transition_id} is not possible: {error}")
             return TransitionCallbackReturn.ERROR
