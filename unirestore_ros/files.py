@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import site
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +37,23 @@ def user_cache_folder() -> Path:
     """Return the package's folder among the user's caches; it may not exist."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "unirestore_ros"
+
+
+def private_folder(folder: Path) -> bool:
+    """Make the folder with mode 0700 where it is missing; tell whether it is this user's and nobody
+    else can reach into it, as a folder of code that is run must be."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return is_private(folder)
+
+
+def is_private(folder: Path) -> bool:
+    """Tell whether a folder is this user's and nobody else can reach into it."""
+    status = folder.lstat()
+    private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    if private and not status.st_mode & 0o077:
+        return True
+    _log.warning("%s is not a folder of mode 0700 of this user: nothing is kept there", folder)
+    return False
 
 
 @contextlib.contextmanager

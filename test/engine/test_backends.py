@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from unirestore_ros.engine import BundleError, InferenceError, open_engine
+from unirestore_ros.engine import BundleError, InferenceError, backends, open_engine
 from unirestore_ros.engine.backends import choose_backend, cuda_driver
 from unirestore_ros.engine.backends.parts import physical_cores
 from unirestore_ros.engine.bundle import Bundle
@@ -47,13 +47,23 @@ def choose(miniature: ModuleType, tmp_path: Path) -> Choose:
     return choose
 
 
-def test_auto_takes_the_first_that_runs_here(choose: Choose) -> None:
+def test_auto_takes_the_first_that_runs_here(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "has_bfloat16", lambda: False)
     assert choose("auto", "onnxruntime") == "onnxruntime"
     if not HAS_CUDA:
         assert choose("auto", "onnxruntime", "torch", "tensorrt") == "onnxruntime"
 
 
-def test_openvino_runs_what_is_built_for_onnxruntime_and_when_named_only(choose: Choose) -> None:
+def test_auto_takes_openvino_on_a_processor_with_bfloat16(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "has_bfloat16", lambda: True)
+    assert choose("auto", "onnxruntime") == ("openvino" if HAS_OPENVINO else "onnxruntime")
+
+
+def test_openvino_runs_what_is_built_for_onnxruntime(choose: Choose) -> None:
     assert choose("openvino", "onnxruntime") == "openvino"
 
 

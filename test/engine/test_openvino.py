@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 pytest.importorskip("openvino", reason="only where OpenVINO is installed")
 
 from unirestore_ros.engine import Engine, open_engine
+from unirestore_ros.engine.backends import openvino_backend
 from unirestore_ros.evaluate.metrics import float_psnr
 from unirestore_ros.synthetic.drive import demo_frames
 
@@ -79,3 +80,52 @@ def test_one_thread_is_enough(frames: list[Frame]) -> None:
     with open_engine(SHIPPED, "openvino", threads=1) as engine:
         engine.run_trunk(frames[0])
         assert engine.decode("perception").shape == frames[0].shape
+
+
+def test_what_was_compiled_is_kept_and_read_again(
+    frames: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = _restored(frames[0])
+    cache = tmp_path / "unirestore_ros" / "openvino"
+    blobs = sorted(cache.glob("*/*.blob"))
+    assert len(blobs) == 3 and cache.stat().st_mode & 0o077 == 0
+    written = [blob.stat().st_mtime_ns for blob in blobs]
+    assert _restored(frames[0]) == first
+    assert [blob.stat().st_mtime_ns for blob in sorted(cache.glob("*/*.blob"))] == written
+    for blob in blobs:  # a disk that was full, a power cut
+        blob.chmod(0o600)
+        blob.write_bytes(blob.read_bytes()[:1000])
+    assert _restored(frames[0]) == first
+
+
+def test_a_folder_that_others_can_write_is_not_used(
+    frames: list[Frame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "unirestore_ros" / "openvino"
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+    _restored(frames[0])
+    assert not list(cache.rglob("*")) and "is not a folder of mode 0700" in caplog.text
+
+
+def test_a_camera_of_ever_other_sizes_fills_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(openvino_backend, "KEPT_SIZES", 2)
+    with open_engine(SHIPPED, "openvino", frame_size=(64, 64)) as engine:
+        for side in (72, 80, 88):
+            engine.pin(side, 64)
+    for folder in (tmp_path / "unirestore_ros" / "openvino").iterdir():
+        assert len(list(folder.glob("*.blob"))) == 2
+
+
+def _restored(frame: Frame) -> bytes:
+    with open_engine(SHIPPED, "openvino") as engine:
+        engine.run_trunk(frame)
+        return engine.decode("perception").tobytes()

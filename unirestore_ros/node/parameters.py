@@ -24,10 +24,11 @@ class Parameters(NodeParameters):
     )
     backend: str = parameter(
         "auto",
-        "Backend that runs the network; auto takes the first of tensorrt, torch and onnxruntime"
-        " that the bundle holds and that runs here",
+        "Backend that runs the network; auto takes the first of tensorrt, tensorrt_rtx, torch,"
+        " openvino (on a CPU with bfloat16) and onnxruntime that the bundle holds and that runs"
+        " here",
         Change.AT_RELOAD,
-        choices=("auto", "tensorrt", "torch", "onnxruntime", "openvino"),
+        choices=("auto", "tensorrt", "tensorrt_rtx", "torch", "onnxruntime", "openvino"),
     )
     device_id: int = parameter(
         0, "Number of the CUDA device", Change.AT_RELOAD, lowest=0, highest=63

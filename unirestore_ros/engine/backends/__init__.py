@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -17,9 +21,8 @@ from unirestore_ros.engine.manifest import BACKENDS
 from unirestore_ros.engine.working_size import Size
 
 AUTO = "auto"
-NAMED_ONLY = ("openvino",)
-"""Never chosen by ``auto``, which tries the others in the order of BACKENDS."""
-RUNNABLE = (*BACKENDS, *NAMED_ONLY)
+RUNNABLE = (*BACKENDS[:-1], "openvino", BACKENDS[-1])
+"""In the order in which ``auto`` tries them."""
 _BUILT_AS = {"openvino": "onnxruntime"}
 """Whose parts a backend runs that has none of its own."""
 _NEEDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -131,8 +134,6 @@ def backends_here(bundle: Bundle, device_id: int = 0) -> dict[str, str | None]:
 
 def _first_that_runs(bundle: Bundle, device_id: int) -> str:
     obstacles = backends_here(bundle, device_id)
-    for name in NAMED_ONLY:
-        obstacles.pop(name, None)
     for name, why in obstacles.items():
         if why is None:
             return name
@@ -154,7 +155,35 @@ def _obstacle(name: str, bundle: Bundle, device_id: int) -> str | None:
             return str(error)
     if missing := missing_package(name):
         return f"the Python package {missing} is not installed"
+    return _why_not_openvino(device_id) if name == "openvino" else None
+
+
+def _why_not_openvino(device_id: int) -> str | None:
+    """Where it is no faster than ONNX Runtime: without bfloat16, or beside CUDA."""
+    if not has_bfloat16():
+        return "the processor has no bfloat16, without which ONNX Runtime is as fast"
+    if importlib.util.find_spec("onnxruntime") and _is_distributed("onnxruntime-gpu"):
+        with contextlib.suppress(cuda_driver.CudaError):
+            return f"ONNX Runtime runs on the {cuda_driver.device(device_id).name}"
     return None
+
+
+def _is_distributed(package: str) -> bool:
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@functools.cache
+def has_bfloat16() -> bool:
+    """Tell whether the processor multiplies in bfloat16, by the flags that Linux lists."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return bool({"avx512_bf16", "amx_bf16"} & {*flags.split()})
 
 
 def install_advice(package: str) -> str:

@@ -6,18 +6,11 @@ is kept in a folder that nobody else can write.
 
 from __future__ import annotations
 
-import logging
-import os
-import stat
-from pathlib import Path
-
 from unirestore_ros.engine.backends.cuda_driver import Device
 from unirestore_ros.engine.backends.tensorrt_versions import RTX
 from unirestore_ros.engine.bundle import Bundle
 from unirestore_ros.engine.manifest import ENGINE_SUFFIX
-from unirestore_ros.files import user_cache_folder, written_beside
-
-_log = logging.getLogger(__name__)
+from unirestore_ros.files import is_private, private_folder, user_cache_folder, written_beside
 
 
 class KernelCache:
@@ -35,26 +28,14 @@ class KernelCache:
         if not kernels or kernels == self.content:
             return
         self.content = kernels
-        folder = self._file.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if _is_private(folder):
+        if private_folder(self._file.parent):
             with written_beside(self._file) as beside:
                 beside.write_bytes(kernels)
 
     def _read(self) -> bytes | None:
-        if self._file.is_file() and _is_private(self._file.parent):
+        if self._file.is_file() and is_private(self._file.parent):
             return self._file.read_bytes()
         return None
-
-
-def _is_private(folder: Path) -> bool:
-    """Tell whether a folder is this user's and nobody else can reach into it."""
-    status = folder.lstat()
-    private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
-    if private and not status.st_mode & 0o077:
-        return True
-    _log.warning("%s is not a folder of mode 0700 of this user: kernels are not kept", folder)
-    return False
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,7 @@
 """The ``openvino`` backend: the ONNX graphs of ``onnxruntime/`` on a CPU that computes in bfloat16.
 
-Only when it is named: it takes half of ONNX Runtime's time for some 70 MB more of memory. Where the
-processor has no bfloat16 it computes in float32, in which nothing is gained.
+It takes half of ONNX Runtime's time for some 70 MB more of memory. Where the processor has no
+bfloat16 it computes in float32, in which nothing is gained.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -31,8 +32,11 @@ from unirestore_ros.engine.backends.parts import (
 from unirestore_ros.engine.bundle import Bundle, InferenceError
 from unirestore_ros.engine.manifest import PARTS
 from unirestore_ros.engine.working_size import Size
+from unirestore_ros.files import private_folder, user_cache_folder
 
 _CPU = "CPU"
+KEPT_SIZES = 8
+"""Compiled forms of a graph that are kept; one of `tiny`'s three is 2 to 8 MB."""
 _HINTS = {"bf16": "bf16", "fp32": "f32"}
 """OpenVINO's names of our precisions."""
 _FEATURES = ("stem", "skip")
@@ -128,6 +132,7 @@ class _Graph:
         self.file = PartFile(bundle, f"onnxruntime/{part}.onnx")
         self._precision, self._threads = precision, threads
         content = bundle.read_graph(self.file.path)
+        self._cache = _cache_folder(bundle.manifest.files[self.file.path])
         try:
             self._graph = _core().read_model(content)
         except RuntimeError as error:
@@ -144,7 +149,11 @@ class _Graph:
             }
             if shapes:
                 graph.reshape(shapes)
-            return _Part(self.file, graph, self._precision, self._threads)
+            options = _options(self._precision, self._threads)
+            if self._cache is not None:
+                _leave_room(self._cache)
+                options["CACHE_DIR"] = str(self._cache)
+            return _Part(self.file, graph, self._precision, options)
         except RuntimeError as error:
             self._refuse(error)
 
@@ -155,12 +164,14 @@ class _Graph:
 class _Part:
     """A graph compiled for one size, its tensors by name, and the one request that runs it."""
 
-    def __init__(self, file: PartFile, graph: ov.Model, precision: str, threads: int) -> None:
+    def __init__(
+        self, file: PartFile, graph: ov.Model, precision: str, options: Mapping[str, object]
+    ) -> None:
         self.file = file
         self.inputs, self.outputs = self._specs(graph.inputs), self._specs(graph.outputs)
         if precision == "bf16":
             graph = _with_features_in_bfloat16(graph)
-        compiled = _core().compile_model(graph, _CPU, _options(precision, threads))
+        compiled = _core().compile_model(graph, _CPU, dict(options))
         self._request = compiled.create_infer_request()
 
     def _specs(self, ports: Sequence[Any]) -> dict[str, TensorSpec]:
@@ -209,6 +220,21 @@ def _options(precision: str, threads: int) -> dict[str, object]:
         # Threads bound to cores would wait for whatever else of the vehicle runs on these.
         "ENABLE_CPU_PINNING": False,
     }
+
+
+def _cache_folder(graph_sha256: str) -> Path | None:
+    """Return the folder of a graph's compiled forms, one for each size and choice of options; None
+    where it is not private. They are code: who can write them can run what he likes."""
+    cache = user_cache_folder() / "openvino"
+    folder = cache / f"{graph_sha256[:16]}-{ov.__version__.split('-')[0]}"
+    return folder if private_folder(cache) and private_folder(folder) else None
+
+
+def _leave_room(folder: Path) -> None:
+    """Delete the oldest compiled forms, so that a camera of ever other sizes fills no disk."""
+    files = sorted(folder.glob("*.blob"), key=lambda file: file.stat().st_mtime)
+    for file in files[: -(KEPT_SIZES - 1)]:
+        file.unlink(missing_ok=True)
 
 
 @functools.cache
