@@ -121,8 +121,9 @@ def test_a_camera_of_ever_other_sizes_fills_no_disk(
     with open_engine(SHIPPED, "openvino", frame_size=(64, 64)) as engine:
         for side in (72, 80, 88):
             engine.pin(side, 64)
-    for folder in (tmp_path / "unirestore_ros" / "openvino").iterdir():
-        assert len(list(folder.glob("*.blob"))) == 2
+    folders = (tmp_path / "unirestore_ros" / "openvino").iterdir()
+    # The decoder that gives a detail gain is not used: no frame is reduced.
+    assert sorted(len(list(folder.glob("*.blob"))) for folder in folders) == [0, 2, 2, 2]
 
 
 def _restored(frame: Frame) -> bytes:
