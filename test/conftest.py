@@ -28,7 +28,7 @@ DEVELOPMENT_MODULES = (
 )
 ROOMS_WITH_PYTORCH = ("model", "train", "export", "evaluate")
 # Modules of those rooms that need NumPy and OpenCV only.
-WITHOUT_PYTORCH = ("evaluate.metrics", "evaluate.classical")
+WITHOUT_PYTORCH = ("evaluate.metrics", "evaluate.classical", "evaluate.engine_faults")
 LEFT_OUT = pytest.StashKey[dict[str, str]]()
 
 

@@ -12,7 +12,7 @@ from rclpy.serialization import serialize_message
 from rclpy.time import Time
 from ros_station import image
 
-from unirestore_ros.msgs.ages import AgeClock
+from unirestore_ros.msgs.ages import AgeClock, ImageRepetition
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 
 NOW_S = 1.7e9
@@ -40,6 +40,8 @@ class Scene:
         self.ages = AgeClock(self.clock, self.log, max_age_ms)
         self.begun = time.monotonic() - 1000
         self.elapsed = 0.0
+        self.level = 0
+        self.is_frozen = False
 
     def set_clock(self, seconds: float) -> None:
         nanoseconds = round(seconds * 1e9)
@@ -51,7 +53,8 @@ class Scene:
         """The next frame, with this stamp, while the node's clock shows ``now_s``."""
         self.elapsed += PERIOD_S
         self.set_clock(NOW_S + self.elapsed if now_s is None else now_s)
-        message = image(np.zeros((2, 2, 3), np.uint8), "rgb8")
+        self.level = self.level if self.is_frozen else (self.level + 1) % 256
+        message = image(np.full((2, 2, 3), self.level, np.uint8), "rgb8")
         message.header.stamp = Time(nanoseconds=round(stamp_s * 1e9)).to_msg()
         frame = read_frame(serialize_message(message), False, self.begun + self.elapsed, 0)
         self.ages.observe(frame)
@@ -184,3 +187,35 @@ def test_the_limit_is_the_nodes() -> None:
     assert set(scene.play(lambda now: now - 1.0, 4)) == {None}
     scene.ages.max_age_s = 0.5
     assert scene.play(lambda now: now - 1.0, 0.1) == ["age unknown: camera clock is 1.0 s behind"]
+
+
+def test_a_frozen_camera_is_told_within_two_seconds() -> None:
+    scene = Scene()
+    scene.play(right, 3)
+    scene.is_frozen = True
+    said = scene.play(right, 2)
+    assert said[:9] == [None] * 9
+    assert said[-1] == "age unknown: the camera's image has not changed for 2.0 s"
+    assert len(scene.log.warnings) == 1 and "frozen" in scene.log.warnings[0]
+    frame = scene.arrive(NOW_S + scene.elapsed + PERIOD_S - 0.2)
+    assert scene.ages.age_s(frame) == pytest.approx(0.2, abs=1e-6), "frames late on the way are"
+    scene.is_frozen = False
+    assert scene.play(right, 0.1) == [None]
+
+
+def test_a_slow_camera_repeats_three_times_before_it_counts_as_frozen() -> None:
+    repetition = ImageRepetition()
+    for now in (0.0, 5.0, 10.0):
+        repetition.observe(bytes(64), now)
+        assert repetition.note is None
+    repetition.observe(bytes(64), 15.0)
+    assert repetition.note is not None
+
+
+def test_one_byte_that_differs_is_another_image() -> None:
+    repetition = ImageRepetition()
+    for step in range(40):
+        message = bytearray(100_000)
+        message[-7] = step % 2
+        repetition.observe(bytes(message), step / 10)
+    assert repetition.note is None

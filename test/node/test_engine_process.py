@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_faults import EngineFaults
 from ros_miniature import TRUNK_FAILS, expected_features, expected_image, frame
 
 from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
 from unirestore_ros.engine.channel import ChannelError, SharedMemory
+from unirestore_ros.evaluate.engine_faults import EngineFaults
 from unirestore_ros.node.engine_process import EngineLost, EngineProcess
 
 IMAGE = EngineOutput("image", "perception")

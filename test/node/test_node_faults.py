@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from engine_faults import EngineFaults
 from rclpy.context import Context
 from ros_fixtures import StartNode
 from ros_miniature import expected_image, frame
 from ros_process import NodeProcess
 from ros_station import Inbox, Station, image, values_of
 from sensor_msgs.msg import Image
+
+from unirestore_ros.evaluate.engine_faults import EngineFaults
 
 pytestmark = pytest.mark.dds
 

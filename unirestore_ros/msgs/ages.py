@@ -1,4 +1,4 @@
-"""The age of frames, and cameras whose clock is not the node's.
+"""The age of frames, cameras whose clock is not the node's, and cameras that are frozen.
 
 A stamp says how old a frame is only where camera and node share a clock. Many cameras do not: their
 stamps are zero, count from their own start, or are wrong by a constant. Their frames are as good as
@@ -12,6 +12,8 @@ import time
 from collections import deque
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
@@ -27,6 +29,9 @@ _STEADY_S = 0.1
 # Telling late frames from a clock that is behind takes the first; none is late by the second.
 _TELL_AFTER_S, _CERTAINLY_S = 1.0, 10.0
 _FRAMES_ALIKE, _CLOCK_STANDS_S = 5, 1.0
+# So long, and so many times, a camera may send the same image: two frames of a live one differ at
+# least by the sensor's noise.
+_REPEATED_S, _REPEATS = 1.0, 3
 
 
 class _Arrival(NamedTuple):
@@ -39,6 +44,43 @@ class _Arrival(NamedTuple):
     @property
     def age_s(self) -> float:
         return (self.now_ns - self.stamp_ns) * 1e-9
+
+
+class ImageRepetition:
+    """Notices a camera that is frozen: it sends the same image again and again, under new stamps.
+
+    One thread observes, any may read.
+    """
+
+    # CDR's own 4 bytes and the stamp differ, all that follows is compared.
+    _COMPARED_FROM = 16
+    _EVERY_BYTES = 4099
+
+    def __init__(self) -> None:
+        self.note: str | None = None
+        """What is said of a camera that is frozen."""
+        self._content: NDArray[np.uint8] | None = None
+        self._since = 0.0
+        self._repeats = 0
+
+    def observe(self, message: bytes, now: float) -> None:
+        """Learn from a message that has arrived at ``now``, in seconds of the steady clock."""
+        content = np.frombuffer(message, np.uint8)[self._COMPARED_FROM :]
+        if self._content is None or not self._is_same(content):
+            self._content, self._since, self._repeats, self.note = content, now, 0, None
+            return
+        self._repeats += 1
+        repeated_s = now - self._since
+        if self._repeats >= _REPEATS and repeated_s >= _REPEATED_S:
+            self.note = f"the camera's image has not changed for {repeated_s:.1f} s"
+
+    def _is_same(self, content: NDArray[np.uint8]) -> bool:
+        if self._content is None or len(content) != len(self._content):
+            return False
+        every = self._EVERY_BYTES  # tells two images of a live camera apart at no cost
+        return np.array_equal(content[::every], self._content[::every]) and np.array_equal(
+            content, self._content
+        )
 
 
 class AgeClock:
@@ -54,12 +96,15 @@ class AgeClock:
         self._clock = clock
         self._logger = logger
         self._arrivals: deque[_Arrival] = deque()
+        self._repetition = ImageRepetition()
         self._logged: str | None = None
 
     @property
     def note(self) -> str | None:
-        """``unknown`` as status and display say it."""
-        return None if self.unknown is None else f"age unknown: {self.unknown}"
+        """``unknown`` as status and display say it, or that the camera is frozen: how old what it
+        shows is, its stamps do not tell then."""
+        why = self.unknown or self._repetition.note
+        return None if why is None else f"age unknown: {why}"
 
     def observe(self, frame: CameraFrame) -> None:
         """Learn from a frame that has just arrived."""
@@ -71,6 +116,7 @@ class AgeClock:
         empty = self._empty_stamps()
         self.has_stamps = empty is None
         self.unknown = self._stopped_clock() or empty or self._other_clock()
+        self._repetition.observe(frame.message, frame.arrived)
         self._log()
 
     def age_s(self, frame: CameraFrame) -> float:
@@ -120,12 +166,15 @@ class AgeClock:
 
     def _log(self) -> None:
         """Once for each kind: the seconds in the text change with every frame."""
-        kind = None if self.unknown is None else _without_figures(self.unknown)
+        kind = None if self.note is None else _without_figures(self.note)
         if kind is not None and kind != self._logged:
-            self._logger.warning(
-                f"{self.note}: ages count from arrival; synchronise the clocks, or set use_sim_time"
-                " where a bag is played with --clock"
+            fix = (
+                "ages count from arrival; synchronise the clocks, or set use_sim_time where a bag"
+                " is played with --clock"
+                if self.unknown
+                else "it is frozen, or shows a scene that stands still without a sensor's noise"
             )
+            self._logger.warning(f"{self.note}: {fix}")
         self._logged = kind
 
 

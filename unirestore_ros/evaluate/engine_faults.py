@@ -1,7 +1,7 @@
 """Faults planted into the real engine process: a folder that its Python searches first.
 
 It holds a module `onnxruntime` that puts the real one in its own place, with a session that does
-first what the file ``fault`` beside it says at that moment.
+first what the file ``fault`` beside it says at that moment. For the fault suite and the soak.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 _MODULE = """
 import builtins, ctypes, importlib, os, pathlib, sys, time
+import numpy as real_numpy
 
 folder = str(pathlib.Path(__file__).parent)
 sys.path.remove(folder)
@@ -34,6 +35,7 @@ def misbehave():
         time.sleep(float(words[1]))
     if words[0] == "leak":
         kept.append(bytearray(os.urandom(1 << 20)) * int(words[1]))
+    return words[0]
 
 
 class Session(real.InferenceSession):
@@ -41,9 +43,13 @@ class Session(real.InferenceSession):
         misbehave()
         super().__init__(*arguments, **options)
 
-    def run_with_iobinding(self, *arguments, **options):
-        misbehave()
-        super().run_with_iobinding(*arguments, **options)
+    def run_with_iobinding(self, binding, *arguments, **options):
+        fault = misbehave()
+        super().run_with_iobinding(binding, *arguments, **options)
+        if fault == "nan":
+            for value in binding.get_outputs():
+                if "float" in value.data_type():
+                    value.update_inplace(value.numpy() * real_numpy.nan)
 
 
 real.InferenceSession = Session
@@ -60,8 +66,8 @@ class EngineFaults:
         (folder / "onnxruntime.py").write_text(_MODULE)
 
     def plant(self, fault: str) -> None:
-        """Plant ``raise TYPE``, ``crash`` (SIGSEGV), ``exit``, ``sleep SECONDS`` or ``leak MIB``
-        for every run of a part from now on."""
+        """Plant ``raise TYPE``, ``crash`` (SIGSEGV), ``exit``, ``sleep SECONDS``, ``leak MIB`` or
+        ``nan`` (in all that a part returns as float) for every run of a part from now on."""
         beside = self.folder / "next"
         beside.write_text(fault)
         beside.rename(self.folder / "fault")
