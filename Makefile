@@ -2,10 +2,11 @@
 # make test   ruff, mypy, pytest; adds what tests, training and building need
 # make test WHEELS=jazzy   the tests that use ROS, on Jazzy's wheels in .venv-jazzy
 # make gpu    what only an NVIDIA GPU can show, in five minutes: out/gpu/gpu.json and gpu.md
+# make soak   node and display under random faults for MINUTES=10: out/soak/soak.json and soak.md
 # make clean  remove what these made
 #
 # Each makes its own .venv first. Options: PYTHON=/path/to/python3; for demo INPUT=, DEGRADE=, RATE=,
-# FRAMES=, TOPIC=, OUT=; for test PYTEST_ARGS="-m 'not slow'".
+# FRAMES=, TOPIC=, OUT=; for test PYTEST_ARGS="-m 'not slow'"; for soak MINUTES=.
 
 PYTHON ?= python3
 # From make's command line only: the environment's OUT is somebody else's.
@@ -17,6 +18,7 @@ TOPIC =
 OUT =
 PYTEST_ARGS =
 WHEELS = kilted
+MINUTES = 10
 
 VENV := $(CURDIR)/.venv$(patsubst %,-%,$(filter-out kilted,$(WHEELS)))
 ROS := $(or $(ROS_DISTRO),pypi)
@@ -31,7 +33,7 @@ export ROS_LOG_DIR ?= $(CURDIR)/out/ros_log
 # Set by the ROS wheels of another environment, it would keep this one's libraries from being found.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test lint gpu clean
+.PHONY: demo test lint gpu soak clean
 
 demo: $(RUN_TIME)
 	@$(VENV)/bin/python -m unirestore_ros demo \
@@ -49,6 +51,9 @@ endif
 
 gpu: $(TEST)
 	$(VENV)/bin/python -m unirestore_ros.evaluate.gpu_report
+
+soak: $(RUN_TIME)
+	$(VENV)/bin/python -m unirestore_ros.evaluate.soak --minutes $(MINUTES) --out out/soak
 
 # The annotations are checked against the wheels' NumPy and OpenCV; a ROS has older ones, or untyped.
 MYPY := $(if $(filter pypi,$(ROS)),$(VENV)/bin/mypy,@echo "mypy: left out on a sourced ROS")

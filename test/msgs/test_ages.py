@@ -73,6 +73,10 @@ def right(now_s: float) -> float:
     return now_s - TRANSPORT_S
 
 
+def hours_late(now_s: float) -> float:
+    return now_s - 10000
+
+
 @pytest.mark.parametrize("age", [0.0, 0.02, 0.4])
 def test_a_camera_of_the_nodes_clock(age: float) -> None:
     scene = Scene()
@@ -219,3 +223,18 @@ def test_one_byte_that_differs_is_another_image() -> None:
         message[-7] = step % 2
         repetition.observe(bytes(message), step / 10)
     assert repetition.note is None
+
+
+def test_a_clock_that_is_set_back_is_told_at_once() -> None:
+    scene = Scene()
+    scene.play(right, 5)
+    said = scene.play(lambda now: now - 1000, 1)
+    assert said[0] == "age unknown: camera clock is 1000.0 s behind"
+    assert None not in said
+
+
+def test_two_cameras_on_one_topic_do_not_flood_the_log() -> None:
+    scene = Scene()
+    for step in range(100):
+        scene.play(right if step % 2 else hours_late, PERIOD_S)
+    assert len(scene.log.warnings) < 10

@@ -88,7 +88,7 @@ class Camera:
         """A scene as a message of that size, (width, height), made once."""
         if (size, scene) not in self._messages:
             pixels = cv2.resize(self._scenes[scene], size, interpolation=cv2.INTER_AREA)
-            pixels[0, 0] = 0  # it steers the bundle of the tests
+            pixels[:16, :16] = 0  # this corner steers the bundle of the tests
             self._messages[size, scene] = Image(
                 width=size[0],
                 height=size[1],

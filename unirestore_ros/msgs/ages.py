@@ -96,6 +96,7 @@ class AgeClock:
         self._clock = clock
         self._logger = logger
         self._arrivals: deque[_Arrival] = deque()
+        self._set_back_at = float("-inf")
         self._repetition = ImageRepetition()
         self._logged: str | None = None
 
@@ -108,9 +109,9 @@ class AgeClock:
 
     def observe(self, frame: CameraFrame) -> None:
         """Learn from a frame that has just arrived."""
-        self._arrivals.append(
-            _Arrival(frame.arrived, frame.stamp_ns, self._clock.now().nanoseconds)
-        )
+        arrival = _Arrival(frame.arrived, frame.stamp_ns, self._clock.now().nanoseconds)
+        self._forget_other_clock(arrival)
+        self._arrivals.append(arrival)
         while frame.arrived - self._arrivals[0].at > _WINDOW_S:
             self._arrivals.popleft()
         empty = self._empty_stamps()
@@ -118,6 +119,15 @@ class AgeClock:
         self.unknown = self._stopped_clock() or empty or self._other_clock()
         self._repetition.observe(frame.message, frame.arrived)
         self._log()
+
+    def _forget_other_clock(self, arrival: _Arrival) -> None:
+        """Drop what came before the camera's clock was set back, which would hide for the whole
+        window that it is behind now. Not again within the window: two cameras may share a topic."""
+        if not self._arrivals or arrival.at - self._set_back_at <= _WINDOW_S:
+            return
+        if (self._arrivals[-1].stamp_ns - arrival.stamp_ns) * 1e-9 > _CERTAINLY_S:
+            self._arrivals.clear()
+            self._set_back_at = arrival.at
 
     def age_s(self, frame: CameraFrame) -> float:
         """Seconds since its stamp, by the node's clock; since its arrival where that is no age."""
