@@ -275,7 +275,7 @@ def _soak(options: argparse.Namespace, context: Context, graph: Graph) -> list[O
     outcomes: list[Outcome] = []
     time.sleep(options.calm_s)
     end = time.monotonic() + options.minutes * 60 - 2 * options.calm_s
-    once = [fault for fault in FAULTS if options.only in fault.name]
+    once = [f for f in FAULTS if not options.only or any(text in f.name for text in options.only)]
     for fault in once if options.once else random_faults(options.seed):
         if not options.once and time.monotonic() > end:
             break
@@ -354,7 +354,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="(%(default)s)")
     parser.add_argument("--once", action="store_true", help="each fault once, in their order")
-    parser.add_argument("--only", default="", metavar="TEXT", help="those whose name holds TEXT")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="TEXT", help="those whose name holds TEXT"
+    )
     parser.add_argument("--bundle", default="tiny", help="a bundle's folder or name (tiny)")
     parser.add_argument("--seed", type=int, default=0, help="of the faults' order (0)")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import sqlite3
 import sys
 from typing import NamedTuple
 
@@ -62,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with signals_as_exits(), logging_redirect_tqdm():
             status: int = chosen.run(arguments)
-    except (RecordingError, BundleError, InferenceError, OSError) as error:
+    # The writer of sqlite3 bags reports a full disk as an error of the database.
+    except (RecordingError, BundleError, InferenceError, OSError, sqlite3.Error) as error:
         _log.error("bag %s: %s", arguments.action, error)
         return 1
     except KeyboardInterrupt:
