@@ -5,6 +5,7 @@ In a short form; with UNIRESTORE_FAULTS=long 200 orders and 50 cycles, for some 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
@@ -104,7 +105,9 @@ def test_memory_is_back_after_each_cycle(station: Station, node: NodeProcess) ->
 RELIABILITIES = (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT)
 DURABILITIES = (DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL)
 CAMERAS = tuple(itertools.product(RELIABILITIES, DURABILITIES))
-SETTINGS = tuple(itertools.product(("auto", "reliable", "best_effort"), ("reliable", "best_effort")))
+SETTINGS = tuple(
+    itertools.product(("auto", "reliable", "best_effort"), ("reliable", "best_effort"))
+)
 
 
 @pytest.mark.parametrize(("of_input", "of_output"), SETTINGS if LONG else SETTINGS[::2])
@@ -122,7 +125,8 @@ def test_every_qos_combination(station: Station, of_input: str, of_output: str) 
             f"{station.namespace}/image",
             QoSProfile(depth=1, reliability=reliability, durability=durability),
         )
-        timer = station.node.create_timer(1 / 30, lambda to=camera: to.publish(image(RGB, "rgb8")))
+        send = functools.partial(camera.publish, image(RGB, "rgb8"))
+        timer = station.node.create_timer(1 / 30, send)
         subscriber_may = RELIABILITIES if of_output == "reliable" else RELIABILITIES[1:]
         for wanted in subscriber_may:
             inbox = station.subscribe("image", reliable=wanted is ReliabilityPolicy.RELIABLE)

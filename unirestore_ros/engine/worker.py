@@ -74,7 +74,7 @@ class Worker:
             self._send("output", place)
             offset = offset_after(offset, array)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Tell the node why this process ends."""
         with contextlib.suppress(ChannelClosed):
             self._send("fatal", f"{type(error).__name__}: {error}")
@@ -117,7 +117,7 @@ def main(argv: list[str]) -> int:
         worker.serve()
     except ChannelClosed:
         return 0
-    except Exception as error:
+    except BaseException as error:
         # The boundary of this process: the node names the cause and starts another one.
         logging.exception("ends")
         worker.fail(error)

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import unirestore_ros
@@ -149,6 +149,8 @@ class Sampler:
 
     def __init__(self, graph: Graph) -> None:
         self.samples: list[Sample] = []
+        self.segments: set[Path] = set()
+        """Files of shared memory that any of them had mapped."""
         self._graph = graph
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler")
@@ -168,19 +170,28 @@ class Sampler:
         pids = [*family(self._graph.node.pid)[:2], self._graph.display.pid]
         names = ("node", "engine", "display") if len(pids) == 3 else ("node", "display")
         processes = dict(zip(names, pids, strict=True))
+        segments = set().union(*map(_segments, pids))
+        self.segments |= segments
+        memory = {name: memory_mb(pid) for name, pid in processes.items()}
         return Sample(
             at=time.monotonic(),
             pids=processes,
-            memory_mb={name: memory_mb(pid)["resident"] for name, pid in processes.items()},
+            memory_mb={name: of_process["own"] for name, of_process in memory.items()},
+            resident_mb={name: of_process["resident"] for name, of_process in memory.items()},
             threads={n: len(os.listdir(f"/proc/{p}/task")) for n, p in processes.items()},
             descriptors={n: len(os.listdir(f"/proc/{p}/fd")) for n, p in processes.items()},
-            shared_memory_mb=_shared_memory_mb(),
+            shared_memory_mb=_size_mb(segments),
         )
 
 
-def _shared_memory_mb() -> float:
-    """What Fast DDS holds in files of shared memory, in MB of 10^6 bytes."""
-    files = Path("/dev/shm").glob("fastdds_*")
+def _segments(pid: int) -> set[Path]:
+    """Files of shared memory that a process has mapped for Fast DDS."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {Path(line.split(maxsplit=5)[5]) for line in lines if "/dev/shm/fastdds_" in line}
+
+
+def _size_mb(files: Iterable[Path]) -> float:
+    """What files of shared memory hold that are still there, in MB of 10^6 bytes."""
     total = 0
     for file in files:
         with contextlib.suppress(FileNotFoundError):
@@ -266,7 +277,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
             crashes=tuple(graph.crashes),
             samples=tuple(sampler.samples),
             tracebacks=tracebacks(folder),
-            shared_memory_after_mb=_shared_memory_mb(),
+            shared_memory_after_mb=_size_mb(sampler.segments),
         )
 
 

@@ -28,6 +28,9 @@ class Sample:
     at: float
     pids: Mapping[str, int]
     memory_mb: Mapping[str, float]
+    """What is the process's own."""
+    resident_mb: Mapping[str, float]
+    """The same with files and shared memory, which grows with the peers that Fast DDS knows."""
     threads: Mapping[str, int]
     descriptors: Mapping[str, int]
     shared_memory_mb: float
@@ -112,7 +115,8 @@ class Result:
         return {
             "age_ms": _percentiles(np.array(ages)),
             "restored_hz": round(len(ages) / max(self.calm_s, 1e-9), 2),
-            "memory_mb": _medians([sample.memory_mb for sample in samples]),
+            "own_memory_mb": _medians([sample.memory_mb for sample in samples]),
+            "resident_mb": _medians([sample.resident_mb for sample in samples]),
             "threads": _medians([sample.threads for sample in samples]),
             "descriptors": _medians([sample.descriptors for sample in samples]),
             "shared_memory_mb": round(
@@ -180,7 +184,7 @@ def tables(result: Result) -> str:
         *(
             f"| {what.replace('_', ' ').replace(' mb', ', MB')}"
             f" | {_counts(first[what])} | {_counts(last[what])} |"
-            for what in ("memory_mb", "threads", "descriptors")
+            for what in ("own_memory_mb", "resident_mb", "threads", "descriptors")
         ),
         f"| shared memory of Fast DDS, MB | {first['shared_memory_mb']}"
         f" | {last['shared_memory_mb']} |",

@@ -32,6 +32,7 @@ from unirestore_ros.synthetic.drive import demo_frames
 
 Size = tuple[int, int]
 SCENES = 6
+DAMAGED = -1
 _THUMBNAIL = (40, 30)
 # A restored image may resemble another scene a little more than its own by chance, not by more.
 _CERTAINLY = 0.1
@@ -71,7 +72,8 @@ class Camera:
         self.settings = CameraSettings()
         self.sent = 0
         self.frames: dict[int, tuple[Size, int]] = {}
-        """Size and scene of the last frames, by stamp in nanoseconds."""
+        """Size and scene of the last frames, by stamp in nanoseconds; DAMAGED for the scene of a
+        message that was damaged."""
         # Every other one mirrored, so that neighbours of one drive are not alike.
         self._scenes = [
             np.ascontiguousarray(frame.degraded[:, :: 1 - 2 * (i % 2), ::-1])
@@ -110,15 +112,16 @@ class Camera:
         now += int(settings.clock_offset_s * 1e9)
         message.header.stamp = Time(sec=now // 10**9, nanosec=now % 10**9)
         message.header.frame_id = "camera_optical"
-        if settings.damage is not None and self.sent % 2:
+        is_damaged = settings.damage is not None and self.sent % 2
+        self.frames[now] = size, DAMAGED if is_damaged else scene
+        if len(self.frames) > _KEPT_FRAMES:
+            del self.frames[next(iter(self.frames))]
+        if settings.damage is not None and is_damaged:
             damaged = Image(header=message.header, encoding="bgr8", data=message.data)
             damaged.width, damaged.height, damaged.step = *size, 3 * size[0]
             settings.damage(damaged)
             self._image.publish(damaged)
             return
-        self.frames[now] = size, scene
-        if len(self.frames) > _KEPT_FRAMES:
-            del self.frames[next(iter(self.frames))]
         width, height = size
         info = CameraInfo(header=message.header, width=width, height=height, k=[100.0] * 9)
         self._info.publish(info)
@@ -158,7 +161,7 @@ class Watch:
             return
         if kind == "wrong":
             self.problems.append(f"an image that is not of the frame stamped {stamp_ns}")
-        if self._camera.settings.stamps_are_zero:
+        if stamp_ns == 0:
             return  # nothing then tells one frame from another
         self._kinds[stamp_ns] = kind
         self._compare(stamp_ns)
@@ -166,14 +169,16 @@ class Watch:
     def _kind(self, message: Image, stamp_ns: int) -> str:
         sent = self._camera.frames.get(stamp_ns)
         if sent is None:
-            # Refused or damaged frames are relayed as they are, where they can be.
-            return "camera" if self._camera.settings.damage is not None else "wrong"
+            return "wrong"
         size, scene = sent
-        original = self._camera.message(size, scene)
-        if message.data == original.data:
+        # What is damaged is relayed as it is where it can be, and where all stamps are zero nothing
+        # tells one frame from another.
+        if scene == DAMAGED or stamp_ns == 0:
             return "camera"
-        if (message.width, message.height) != size or self._camera.settings.stamps_are_zero:
-            return "camera" if self._camera.settings.stamps_are_zero else "wrong"
+        if message.data == self._camera.message(size, scene).data:
+            return "camera"
+        if (message.width, message.height) != size:
+            return "wrong"
         pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
         likeness = np.abs(self._camera.thumbnails @ thumbnail(pixels))
         return "restored" if likeness.max() - likeness[scene] < _CERTAINLY else "wrong"
@@ -182,7 +187,7 @@ class Watch:
         stamp_ns = _stamp_ns(message)
         values = {pair.key: pair.value for pair in message.status[0].values}
         self.diagnostics[f"{self._restorer}/status"] = message.status[0]
-        if not (self.is_mixed or self._camera.settings.stamps_are_zero):
+        if not self.is_mixed and stamp_ns != 0:
             self._modes[stamp_ns] = values["mode"]
             self._compare(stamp_ns)
 
