@@ -130,7 +130,8 @@ def test_every_qos_combination(station: Station, of_input: str, of_output: str) 
         subscriber_may = RELIABILITIES if of_output == "reliable" else RELIABILITIES[1:]
         for wanted in subscriber_may:
             inbox = station.subscribe("image", reliable=wanted is ReliabilityPolicy.RELIABLE)
-            station.wait(lambda box=inbox: box.messages, f"an image for {wanted.name}")
+            arrived = functools.partial(getattr, inbox, "messages")
+            station.wait(arrived, f"an image for {wanted.name}")
             station.unsubscribe("image")
         station.node.destroy_timer(timer)
         station.node.destroy_publisher(camera)
