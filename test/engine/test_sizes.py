@@ -143,10 +143,10 @@ def test_the_picture_is_the_enlarged_one_and_the_frames_detail(
     picture = keeper.fuse(restored, gain)
 
     whole = [enlarged(a[:height, :width].astype(float), frame) for a in (restored, reduced)]
-    factor = 1.0
+    factor = np.ones(image.shape[:2])
     if gain is not None:
         factor = enlarged(settled(gain[:height, :width, 0]).astype(float), frame)
-    detail = np.asarray(factor)[..., None] * (image - whole[1]) if with_gain else image - whole[1]
+    detail = factor[..., None] * (image - whole[1]) if with_gain else image - whole[1]
     expected = np.clip(whole[0] + detail, 0, 255)
     assert picture.shape == (frame[1], frame[0], 3)
     assert np.abs(picture - expected).max() <= 3.1
