@@ -22,6 +22,7 @@ DEVELOPMENT_MODULES = (
     "onnxscript",
     "rosbags",
     "psutil",
+    "hypothesis",
     "gdown",
     "selenium",
     "aiohttp",

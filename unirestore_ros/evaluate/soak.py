@@ -297,7 +297,8 @@ def _soak(options: argparse.Namespace, context: Context, graph: Graph) -> list[O
             # Otherwise each restart would wait twice as long as the one before.
             next(f for f in FAULTS if f.name == "node: cleaned up").act(context)
             wait_for_restored(context.station, time.monotonic(), RECOVERY_LIMIT_S)
-        time.sleep(context.random.uniform(0.5, 3.0))
+        if not options.once:
+            time.sleep(context.random.uniform(0.5, 3.0))
     time.sleep(options.calm_s)
     return outcomes
 
