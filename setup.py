@@ -65,7 +65,15 @@ RTX = [
     "cuda-python>=12.6,<13",
 ]
 # What the tests that use ROS need; those of the network are left out where PyTorch is missing.
-TEST_ROS = ["pytest>=8", *BAG, "onnx>=1.16", "packaging>=21", "psutil>=5.9", "PyYAML>=5.4"]
+TEST_ROS = [
+    "pytest>=8",
+    *BAG,
+    "onnx>=1.16",
+    "packaging>=21",
+    "psutil>=5.9",
+    "PyYAML>=5.4",
+    "hypothesis>=6.100",  # parameters of every type and value
+]
 TEST = [
     *TEST_ROS,
     "ruff>=0.6",
