@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers.models.upsampling import Upsample2D
 
 from unirestore_ros.evaluate.metrics import float_psnr
 from unirestore_ros.export.measure import choose_precision, frames_for
@@ -15,7 +16,11 @@ from unirestore_ros.export.parts import Part
 from unirestore_ros.export.plan import Plan
 from unirestore_ros.export.precision import DTYPES
 from unirestore_ros.export.recipe import Recipe, RecipeError, check_backends
-from unirestore_ros.export.rewrites import ShuffledUpsample
+from unirestore_ros.export.rewrites import (
+    ShuffledDoubling,
+    ShuffledUpsample,
+    TransposedUpsample,
+)
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.weights import load_weights
 
@@ -83,6 +88,27 @@ def test_a_shuffled_upsampling_is_the_same_function() -> None:
 
 
 @torch.inference_mode()
+def test_a_doubling_is_the_same_function_in_fewer_operations() -> None:
+    torch.manual_seed(0)
+    upsample, x = Upsample2D(5, use_conv=True, out_channels=3), torch.rand(1, 5, 4, 6)
+    transposed = TransposedUpsample(upsample.conv)
+    for module in (transposed, ShuffledDoubling(transposed)):
+        torch.testing.assert_close(module(x), upsample(x))
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind"), [("bf16", ShuffledDoubling), ("fp16", TransposedUpsample)]
+)
+def test_upsampling_takes_the_form_that_is_compiled(
+    narrow: UniRestore, precision: str, kind: type
+) -> None:
+    """TensorRT refuses a transposed convolution in bf16."""
+    network = Plan(narrow, recipe()).part("trunk", precision).network
+    doublings = [m for m in network.modules() if isinstance(m, Upsample2D | kind)]
+    assert len(doublings) == 6 and {type(module) for module in doublings} == {kind}
+
+
+@torch.inference_mode()
 def test_the_written_out_attention_is_the_same_function(narrow: UniRestore) -> None:
     plan = Plan(narrow, recipe())
     frame = torch.from_numpy(frames_for(SIZE, 64, None)[1])[None]
@@ -104,6 +130,21 @@ def test_the_latent_of_the_published_network_stays_in_float32(narrow: UniRestore
         )
     trunk(torch.zeros(1, *SIZE[::-1], 3, dtype=torch.uint8))
     assert seen == {"z0": torch.float32, "epsilon": torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("precision", "group_norms"), [("bf16", torch.bfloat16), ("fp16", torch.float32)]
+)
+def test_group_norms_are_in_half_in_bf16_alone(
+    narrow: UniRestore, precision: str, group_norms: torch.dtype
+) -> None:
+    """In fp16 a sum of squares may be too large."""
+    network = Plan(narrow, recipe()).part("trunk", precision).network
+    found = {
+        kind: {m.weight.dtype for m in network.denoiser.unet.mid_block.modules() if type(m) is kind}
+        for kind in (torch.nn.GroupNorm, torch.nn.LayerNorm)
+    }
+    assert found == {torch.nn.GroupNorm: {group_norms}, torch.nn.LayerNorm: {torch.float32}}
 
 
 def test_a_range_that_fp16_cannot_hold_is_kept_out_of_it(tiny: UniRestore) -> None:

@@ -90,11 +90,15 @@ def test_tiny_compiles_for_every_working_size(
 
 
 @pytest.mark.slow
-def test_tiny_compiles_for_one_size_alone(folders: dict[str, Path], table: list[str]) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_tiny_compiles_for_one_size_alone(
+    folders: dict[str, Path], table: list[str], precision: str
+) -> None:
     """As a recipe narrows it."""
     for part in PARTS:
-        compiled = compiler((ANOTHER_SIZE,) * 3, "8.9").compile(folders["bf16"] / f"{part}.onnx")
-        note(table, f"{part} bf16 {ANOTHER_SIZE[0]}x{ANOTHER_SIZE[1]}", compiled)
+        onnx_file = folders[precision] / f"{part}.onnx"
+        compiled = compiler((ANOTHER_SIZE,) * 3, "8.9").compile(onnx_file)
+        note(table, f"{part} {precision} {ANOTHER_SIZE[0]}x{ANOTHER_SIZE[1]}", compiled)
 
 
 def planted(kind: int, *nodes: onnx.NodeProto) -> onnx.ModelProto:

@@ -104,7 +104,7 @@ def test_compiling_where_there_is_no_gpu_is_refused_before_the_export(
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
-def test_attention_in_half_normalises_in_float32(
+def test_attention_in_half_keeps_softmax_and_layer_norms_in_float32(
     narrow: UniRestore, tmp_path: Path, check_with_rtx: Callable[[Path], None]
 ) -> None:
     network = plan_of(narrow).part("trunk", "bf16").network
@@ -114,11 +114,12 @@ def test_attention_in_half_normalises_in_float32(
     graph = onnx.load(tmp_path / "graphs" / "attentive.onnx").graph
     types = {v.name: v.type.tensor_type.elem_type for v in graph.value_info}
     softmax = [node.input[0] for node in graph.node if node.op_type == "Softmax"]
-    normalised = [n.input[0] for n in graph.node if n.op_type.endswith("Normalization")]
+    layers = [n.input[0] for n in graph.node if n.op_type == "LayerNormalization"]
+    groups = [n.input[0] for n in graph.node if n.op_type == "InstanceNormalization"]
     products = [node.input[0] for node in graph.node if node.op_type == "MatMul"]
-    assert len(softmax) >= 4 and len(normalised) >= 10 and len(products) >= 8
-    assert {types[name] for name in (*softmax, *normalised)} == {TensorProto.FLOAT}
-    assert {types[name] for name in products} == {TensorProto.BFLOAT16}
+    assert len(softmax) >= 4 and len(layers) >= 3 and len(groups) >= 7 and len(products) >= 8
+    assert {types[name] for name in (*softmax, *layers)} == {TensorProto.FLOAT}
+    assert {types[name] for name in (*groups, *products)} == {TensorProto.BFLOAT16}
 
 
 @pytest.mark.slow

@@ -59,3 +59,13 @@ def test_a_build_is_cancelled_at_its_next_step(progress: BuildProgress) -> None:
     progress.phase_start("Building", None, 2)
     progress.cancelled = True
     assert not progress.step_complete("Building", 0)
+
+
+def test_it_is_drawn_ten_times_a_second_at_most(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = BuildProgress("trunk")
+    progress.phase_start("Building", None, 5000)
+    for step in range(5000):
+        progress.step_complete("Building", step)
+    progress.close()
+    shown = capsys.readouterr().err
+    assert "100 %" in shown and shown.count("left") < 100

@@ -1,9 +1,10 @@
 """A network in half precision, with what needs float32 kept in it; the graph says where.
 
-In float32: normalisation and its statistics, means over an image, the softmax of attention and
-gates, everything that a prompt alone goes through, the latent from where it leaves the encoder to
-where it enters the decoder (at t = 999 the DDIM step amplifies an error in epsilon 14.6 times), and
-the last convolution before the image. Convolutions and matrix products in between are in half.
+In float32: normalisation (but for group norms in bf16), means over an image, the softmax of
+attention and gates, everything that a prompt alone goes through, the latent from where it leaves
+the encoder to where it enters the decoder (at t = 999 the DDIM step amplifies an error in epsilon
+14.6 times), and the last convolution before the image. Convolutions and matrix products in between
+are in half.
 """
 
 from __future__ import annotations
@@ -13,15 +14,28 @@ from typing import Any
 import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from unirestore_ros.export.rewrites import ShuffledUpsample, copied
+from unirestore_ros.export.rewrites import (
+    ShuffledDoubling,
+    ShuffledUpsample,
+    TransposedUpsample,
+    copied,
+)
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.autoencoder import KLAutoencoder, TinyAutoencoder
 from unirestore_ros.model.tfa import PooledGate, TaskFeatureAdapter
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+_NORMS_IN_HALF: dict[torch.dtype, tuple[type[nn.Module], ...]] = {
+    # Read and written in bf16 they fuse with what is around them; a third of what a frame moves.
+    # TensorRT sums in float32 whatever it reads. In fp16 the squares could overflow if it did not.
+    torch.bfloat16: (nn.GroupNorm,),
+    torch.float16: (),
+}
+"""By precision, the norms around which a graph for a compiler has no casts."""
 
 
 class Island(nn.Module):
@@ -87,7 +101,7 @@ class WrittenOutAttention:
 def in_precision(network: UniRestore, precision: str, explicit: bool) -> UniRestore:
     """Copy a folded network in ``precision``.
 
-    ``explicit``: casts around every normalisation and attention are written into the graph, for
+    ``explicit``: casts around normalisation and attention are written into the graph, for
     compilers that do what is written. PyTorch's own kernels accumulate in float32 without them.
     TensorRT 11 compiles no transposed convolution in bfloat16: it gets another form of the same.
     """
@@ -163,15 +177,26 @@ def _mark_children(module: nn.Module, half: torch.dtype, explicit: bool) -> None
             if explicit:
                 child[0] = Island(child[0], torch.float32, half)
         elif isinstance(child, _NORMS):
-            replacement = Island(child, torch.float32, half) if explicit else child.to(half)
-            setattr(module, name, replacement)
+            if explicit and not isinstance(child, _NORMS_IN_HALF[half]):
+                setattr(module, name, Island(child, torch.float32, half))
+            else:
+                child.to(half)
         elif isinstance(child, nn.AdaptiveAvgPool2d):
             setattr(module, name, FloatMean())
+        elif explicit and isinstance(child, Upsample2D):
+            setattr(module, name, _doubling(child, half).to(half))
         elif explicit and isinstance(child, nn.ConvTranspose2d):
             setattr(module, name, ShuffledUpsample(child).to(half))
         else:
             _to_half(child, half)
             _mark_children(child, half, explicit)
+
+
+def _doubling(upsample: Upsample2D, half: torch.dtype) -> nn.Module:
+    """Nearest up-sampling and its convolution in four ninths of the operations."""
+    assert isinstance(upsample.conv, nn.Conv2d)
+    transposed = TransposedUpsample(upsample.conv)
+    return ShuffledDoubling(transposed) if half == torch.bfloat16 else transposed
 
 
 def _to_half(module: nn.Module, half: torch.dtype) -> None:

@@ -75,6 +75,6 @@ class BuildProgress:
         return min((phase.done + part) / phase.steps, 1.0)
 
     def _show(self) -> None:
-        """Never backwards, as a second outermost phase would have it."""
-        self._bar.n = max(self._bar.n, int(_TICKS * self.fraction()))
-        self._bar.refresh()
+        """Never backwards, as a second outermost phase would have it; drawn ten times a second at
+        most, so that a build whose output goes to a file leaves lines, not megabytes."""
+        self._bar.update(max(int(_TICKS * self.fraction()) - self._bar.n, 0))

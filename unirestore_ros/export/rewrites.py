@@ -6,8 +6,9 @@ Measured on `tiny` with ONNX Runtime, CPU time of one core: NAFBlocks 20.8 to 16
 Up-sampling too has quicker forms. Nearest up-sampling and the 3x3 convolution after it are one
 transposed convolution: of the nine taps that a pixel of the enlarged image is made from, some
 always fall on the same pixel of the small one, and four different ones are left, four ninths of the
-operations. The bench has it; bundles do not, since TensorRT cannot compile it in bfloat16. A
-transposed convolution whose windows do not overlap is a 1x1 convolution and a shuffle of pixels.
+operations. TensorRT compiles no transposed convolution in bfloat16: there it is a 2x2 convolution
+to four times the channels and a shuffle of pixels. A transposed convolution whose windows do not
+overlap is a 1x1 convolution and a shuffle.
 """
 
 from __future__ import annotations
@@ -181,6 +182,33 @@ class TransposedUpsample(nn.Module):
         if output_size is not None:
             raise ValueError("only doubles the size: image sides must be multiples of 64")
         return self.conv(x)
+
+
+class ShuffledDoubling(nn.Module):
+    """(B, C, H, W) -> (B, D, 2H, 2W), in the place of a TransposedUpsample.
+
+    Two neighbours in each direction make four pixels of the result: a 2x2 convolution gives these
+    four as channels, for windows that reach one pixel over each edge; that margin is cut off.
+    """
+
+    def __init__(self, upsample: TransposedUpsample) -> None:
+        super().__init__()
+        transposed = upsample.conv
+        outputs = transposed.out_channels
+        self.conv = nn.Conv2d(transposed.in_channels, 4 * outputs, 2, padding=1, device="meta")
+        # By phase of the result, the transposed kernel's rows that meet the first and second pixel.
+        taps = torch.tensor([[2, 0], [3, 1]])
+        weight = transposed.weight.data[:, :, taps][..., taps]  # (C, D, phase, ky, phase, kx)
+        weight = weight.permute(1, 2, 4, 0, 3, 5).reshape(4 * outputs, -1, 2, 2)
+        self.conv.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        assert transposed.bias is not None
+        bias = transposed.bias.data.repeat_interleave(4)
+        self.conv.bias = nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: Tensor, output_size: int | None = None) -> Tensor:
+        if output_size is not None:
+            raise ValueError("only doubles the size: image sides must be multiples of 64")
+        return F.pixel_shuffle(self.conv(x), 2)[..., 1:-1, 1:-1]
 
 
 class ShuffledUpsample(nn.Module):

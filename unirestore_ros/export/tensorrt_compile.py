@@ -64,6 +64,8 @@ class Compiler:
         """Compute capabilities to compile for, with TensorRT for RTX."""
         self.timing_cache: Path | None = None
         """File of kernel timings, read where it is there and written back; of TensorRT only."""
+        self.layer_list: list[str] | None = None
+        """Set to a list, it receives a line for each layer that was made: ``layer_list``."""
         self._errors: list[str] = []
         self._logger = api.logger(self._log)
 
@@ -116,6 +118,8 @@ class Compiler:
         # On by default; float32 in the graph is there for its digits.
         config.clear_flag(self._api.module.BuilderFlag.TF32)
         self._api.free_scratch_to_shapes(config)
+        if self.layer_list is not None:
+            config.profiling_verbosity = self._api.module.ProfilingVerbosity.DETAILED
         if self._workspace is not None:
             pool = self._api.module.MemoryPoolType.WORKSPACE
             config.set_memory_pool_limit(pool, self._workspace)
@@ -164,6 +168,8 @@ class Compiler:
         level = log_level(severity)
         if level >= logging.ERROR:
             self._errors.append(message)
+        if self.layer_list is not None:
+            self.layer_list += [line for line in message.splitlines() if "LayerType: " in line]
         _log.log(level, "TensorRT: %s", message)
 
 
