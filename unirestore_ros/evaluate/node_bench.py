@@ -118,9 +118,9 @@ def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, 
         "seconds": options.seconds,
         "mode": last["mode"],
         "backend": last["backend"],
-        "first_frame_s": round((arrivals[f"{NODE}/image"][0, 1] - started) * 1e-9, 2),
+        "first_frame_s": _first_s(arrivals[f"{NODE}/image"], started),
         # The first images are the camera's, while the engine is loaded; features are never.
-        "first_restored_s": round((arrivals[next(iter(FEATURES))][0, 1] - started) * 1e-9, 2),
+        "first_restored_s": _first_s(arrivals[next(iter(FEATURES))], started),
         "fps": rate(arrivals[f"{NODE}/image"]),
         "features_fps": {topic: rate(arrivals[topic]) for topic in FEATURES},
         "inference_median_ms": float(last["inference_median_ms"]),
@@ -128,6 +128,11 @@ def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, 
         "resident_together_mb": round(together, 1),
         "torch_loaded": torch,
     }
+
+
+def _first_s(seen: NDArray[np.int64], started_ns: int) -> float | None:
+    """Compute when the first message arrived, in s; None where none did."""
+    return round(float(seen[0, 1] - started_ns) * 1e-9, 2) if len(seen) else None
 
 
 def _engine(options: argparse.Namespace) -> tuple[str, ...]:
