@@ -19,10 +19,12 @@ OUT =
 PYTEST_ARGS =
 WHEELS = kilted
 MINUTES = 10
+LOW =
 
 VENV := $(CURDIR)/.venv$(patsubst %,-%,$(filter-out kilted,$(WHEELS)))
 ROS := $(or $(ROS_DISTRO),pypi)
 ROS_TESTS := $(addprefix test/,msgs node display heads recordings demo doctor launch)
+OTHER_TESTS := $(filter-out $(ROS_TESTS),$(patsubst %/,%,$(wildcard test/*/)) $(wildcard test/test_*.py))
 RUN_TIME := $(VENV)/.run-time-$(ROS)
 TEST := $(VENV)/.test-$(ROS)
 
@@ -33,7 +35,7 @@ export ROS_LOG_DIR ?= $(CURDIR)/out/ros_log
 # Set by the ROS wheels of another environment, it would keep this one's libraries from being found.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test lint gpu soak clean
+.PHONY: demo test test-ros test-rest lint gpu soak clean
 
 demo: $(RUN_TIME)
 	@$(VENV)/bin/python -m unirestore_ros demo \
@@ -41,13 +43,26 @@ demo: $(RUN_TIME)
 		$(if $(RATE),--rate '$(RATE)') $(if $(FRAMES),--frames '$(FRAMES)') \
 		$(if $(TOPIC),--topic '$(TOPIC)') $(if $(OUT),--out '$(OUT)')
 
-ifeq ($(WHEELS),kilted)
+ifeq ($(WHEELS)$(PYTEST_ARGS),kilted)
+# The tests that use ROS mostly wait, for discovery and for frames. All else runs beside them, on
+# what they leave of the processor.
+test: $(TEST)
+	@echo "Tests that use ROS, and beside them lint and all other tests. Each is shown when it ends."
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target LOW='nice -n 19' \
+		test-ros test-rest
+else ifeq ($(WHEELS),kilted)
 test: $(TEST) lint
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 else
 test: $(TEST)
 	$(VENV)/bin/python -m pytest $(ROS_TESTS) $(PYTEST_ARGS)
 endif
+
+test-ros: $(TEST)
+	$(VENV)/bin/python -m pytest $(ROS_TESTS)
+
+test-rest: $(TEST) lint
+	$(LOW) $(VENV)/bin/python -m pytest $(OTHER_TESTS)
 
 gpu: $(TEST)
 	$(VENV)/bin/python -m unirestore_ros.evaluate.gpu_report
@@ -56,10 +71,10 @@ soak: $(RUN_TIME)
 	$(VENV)/bin/python -m unirestore_ros.evaluate.soak --minutes $(MINUTES) --out out/soak
 
 # The annotations are checked against the wheels' NumPy and OpenCV; a ROS has older ones, or untyped.
-MYPY := $(if $(filter pypi,$(ROS)),$(VENV)/bin/mypy,@echo "mypy: left out on a sourced ROS")
+MYPY := $(if $(filter pypi,$(ROS)),$(LOW) $(VENV)/bin/mypy,@echo "mypy: left out on a sourced ROS")
 
 lint: $(TEST)
-	$(VENV)/bin/ruff check .
+	$(LOW) $(VENV)/bin/ruff check .
 	$(MYPY)
 
 $(RUN_TIME): setup.py unirestore_ros/cli.py .ci/make-venv .ci/run-time.lock

@@ -120,6 +120,33 @@ def test_make_test_fails_when_a_check_fails(checkout: Path, failing: str) -> Non
     assert make(checkout, "test").returncode != 0
 
 
+@pytest.mark.parametrize("failing", ["test/node", "test/engine"])
+def test_make_test_fails_when_tests_of_either_process_fail(checkout: Path, failing: str) -> None:
+    make_stamps(checkout)
+    (checkout / "test" / "engine").mkdir(parents=True)
+    tools = checkout / ".venv" / "bin"
+    tools.mkdir()
+    for name in ("ruff", "mypy", "python"):
+        script = f'#!/bin/sh\necho "$@"\ncase "$*" in *{failing}*) exit 1;; esac\n'
+        (tools / name).write_text(script)
+        (tools / name).chmod(0o755)
+    result = make(checkout, "test")
+    assert result.returncode != 0
+    assert "-m pytest test/engine\n" in result.stdout, "both run to their end"
+    assert "-m pytest test/msgs test/node" in result.stdout
+
+
+def test_make_test_names_every_folder_of_tests_once(repository: Path) -> None:
+    words = make(repository, "-n", "test").stdout.split()
+    folders = [str(path.parent.relative_to(repository)) for path in repository.glob("test/*/*.py")]
+    assert sorted(word for word in words if word.startswith("test/")) == sorted({*folders})
+    assert make(repository, "-n", "test", "PYTEST_ARGS=-x").stdout.split()[-3:] == [
+        "-m",
+        "pytest",
+        "-x",
+    ]
+
+
 def test_types_are_checked_against_the_wheels_only(checkout: Path) -> None:
     make_stamps(checkout)
     make_stamps(checkout, ros="jazzy")
