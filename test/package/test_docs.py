@@ -90,6 +90,16 @@ def command_lines(page: Path) -> list[str]:
     return [END_OF_COMMAND.split(line)[0] for line in lines]
 
 
+def test_the_way_of_a_frame_passes_twelve_files(repository: Path) -> None:
+    page = (repository / "docs" / "architecture.md").read_text(encoding="utf-8")
+    way = page.split("## The way of a frame")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| *(\d+) \| `([\w/]+\.py)` \|", way, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    assert 8 <= len(rows) <= 12
+    for _, file in rows:
+        assert (repository / "unirestore_ros" / file).is_file(), file
+
+
 @cache
 def help_text(*words: str) -> str:
     said = io.StringIO()

@@ -59,11 +59,11 @@ def test_crop_is_at_the_centre() -> None:
 
 def test_what_fitting_does_is_reported() -> None:
     assert describe_fit((960, 720), TARGET) == (
-        "frames are scaled from 960x720 to 480x360, the bundle's input size"
+        "frames are scaled from 960x720 to 480x360, the size asked for"
     )
     assert describe_fit((1920, 1080), TARGET) == (
         "frames are scaled from 1920x1080 to 640x360"
-        " and cropped at the centre to the bundle's input size 480x360"
+        " and cropped at the centre to the size asked for 480x360"
     )
 
 

@@ -51,7 +51,7 @@ class SharedMemory:
         return cls(handle)
 
     def array(self, offset: int, shape: Sequence[int], dtype: type[np.generic]) -> NDArray[Any]:
-        """View of the memory as an array, C-contiguous. It stays valid when the memory grows.
+        """View the memory as an array, C-contiguous. It stays valid when the memory grows.
 
         ChannelError where that cannot lie in memory of a reasonable size.
         """
@@ -77,7 +77,7 @@ class SharedMemory:
 
 
 def offset_after(offset: int, array: NDArray[Any]) -> int:
-    """Where the next array may begin behind one at ``offset``, in bytes."""
+    """Return where the next array may begin behind one at ``offset``, in bytes."""
     return -(-(offset + array.nbytes) // _ALIGNMENT) * _ALIGNMENT
 
 

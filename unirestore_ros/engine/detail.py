@@ -93,7 +93,7 @@ class DetailKeeper:
         return view
 
     def _with_all_detail(self, restored: Pixels) -> Pixels:
-        """With a gain of 1 what restoration changed is enlarged, and added to the frame."""
+        """Fuse with a gain of 1: enlarge what restoration changed, and add it to the frame."""
         change = cv2.subtract(restored, self._working, dtype=cv2.CV_16S)
         image, enlarged, _ = self._buffers()
         cv2.resize(change, self.sizes.frame, dst=enlarged, interpolation=cv2.INTER_LINEAR)

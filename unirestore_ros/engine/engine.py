@@ -48,17 +48,17 @@ class Engine:
 
     @property
     def sizes(self) -> FrameSizes:
-        """Size of the frames that the engine is pinned to, and their working size."""
+        """Return the size of the frames that the engine is pinned to, and their working size."""
         return self._detail.sizes
 
     @property
     def feature_shape(self) -> tuple[int, int, int]:
-        """(h, w, c) of the feature maps of the frames that the engine is pinned to."""
+        """Return (h, w, c) of the feature maps of the frames that the engine is pinned to."""
         return self.bundle.manifest.feature_shape(self.sizes)
 
     @property
     def feature_pitch(self) -> tuple[float, float]:
-        """Width and height of a feature map's pixel, in pixels of the frame."""
+        """Return width and height of a feature map's pixel, in pixels of the frame."""
         return self.sizes.feature_pitch(self.bundle.manifest.stride)
 
     def refusal(self, width: int, height: int) -> str | None:

@@ -67,7 +67,7 @@ def optional(reader: Reader[T]) -> Reader[T | None]:
 def array(
     reader: Reader[T], length: int | None = None, distinct: bool = False
 ) -> Reader[tuple[T, ...]]:
-    """A JSON list of ``length`` items, or of one or more."""
+    """Read a JSON list of ``length`` items, or of one or more."""
 
     def read(value: Any) -> tuple[T, ...]:
         wanted = f"{length} items" if length else "one or more items"
@@ -83,7 +83,7 @@ def array(
 
 
 def table(key: Reader[str], item: Reader[T]) -> Reader[dict[str, T]]:
-    """A JSON object with free keys."""
+    """Read a JSON object with free keys."""
 
     def read(value: Any) -> dict[str, T]:
         if not isinstance(value, Mapping):
@@ -94,7 +94,7 @@ def table(key: Reader[str], item: Reader[T]) -> Reader[dict[str, T]]:
 
 
 def record(readers: Mapping[str, Reader[Any]]) -> Reader[dict[str, Any]]:
-    """A JSON object that has exactly the keys of ``readers``."""
+    """Read a JSON object that has exactly the keys of ``readers``."""
 
     def read(value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):

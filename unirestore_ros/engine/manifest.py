@@ -96,7 +96,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Typed and ranged, field by field; ValueError starts with the field's name."""
+        """Read and check a manifest field by field; ValueError starts with the field's name."""
         try:
             values = json.loads(text, object_pairs_hook=_without_duplicates)
         except json.JSONDecodeError as error:
@@ -110,7 +110,7 @@ class Manifest:
 
     @property
     def sizes(self) -> SizeRule:
-        """How the working size of a frame is chosen."""
+        """Return the rule by which the working size of a frame is chosen."""
         return SizeRule(
             self.working_size,
             self.shorter_side,
@@ -125,7 +125,8 @@ class Manifest:
         return height, width, self.feature_channels
 
     def check_consistent(self) -> None:
-        """The fields must fit each other; ValueError starts with the name of one that does not."""
+        """Check that the fields fit each other; ValueError starts with the name of one that does
+        not."""
         if any(side % max(self.strides) for side in self.working_size):
             raise ValueError(
                 f"working_size: sides must be multiples of {max(self.strides)}, "

@@ -88,7 +88,7 @@ class Worker:
         return self._engine
 
     def _describe(self) -> dict[str, Any]:
-        """What the node has to know of the engine."""
+        """Return what the node has to know of the engine."""
         engine = self._engine_now()
         return {
             "bundle": engine.bundle.name,

@@ -34,7 +34,7 @@ class FrameSizes:
 
     @property
     def is_reduced(self) -> bool:
-        """Whether the working size is another than the frame's own."""
+        """Tell whether the working size is another than the frame's own."""
         return self.frame != self.working
 
     def feature_size(self, stride: int) -> Size:

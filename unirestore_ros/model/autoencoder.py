@@ -20,7 +20,6 @@ from unirestore_ros.model.blocks import NAFBlock
 from unirestore_ros.model.config import AutoencoderConfig
 
 LATENT_CHANNELS = 4
-LATENT_STRIDE = 8
 # Side of the windows in which a PhaseNotch takes a phase's mean, in its blocks.
 WINDOW = 4
 

@@ -102,8 +102,8 @@ class AgeClock:
 
     @property
     def note(self) -> str | None:
-        """``unknown`` as status and display say it, or that the camera is frozen: how old what it
-        shows is, its stamps do not tell then."""
+        """Return the note by which status and display say that the age is unknown, or that the
+        camera is frozen: how old what it shows is, its stamps do not tell then."""
         why = self.unknown or self._repetition.note
         return None if why is None else f"age unknown: {why}"
 
@@ -130,7 +130,8 @@ class AgeClock:
             self._set_back_at = arrival.at
 
     def age_s(self, frame: CameraFrame) -> float:
-        """Seconds since its stamp, by the node's clock; since its arrival where that is no age."""
+        """Return the seconds since its stamp, by the node's clock; since its arrival where that is
+        no age."""
         if self.unknown is not None:
             return time.monotonic() - frame.arrived
         return float(max(0.0, (self._clock.now().nanoseconds - frame.stamp_ns) * 1e-9))
@@ -168,14 +169,15 @@ class AgeClock:
         return None
 
     def _is_steady(self) -> bool:
-        """Whether the least age of the later half of the window is that of the earlier half."""
+        """Tell whether the least age of the later half of the window is that of the earlier
+        half."""
         middle = (self._arrivals[0].at + self._arrivals[-1].at) / 2
         earlier = [arrival.age_s for arrival in self._arrivals if arrival.at <= middle]
         later = [arrival.age_s for arrival in self._arrivals if arrival.at > middle]
         return not later or abs(min(later) - min(earlier)) <= _STEADY_S
 
     def _log(self) -> None:
-        """Once for each kind: the seconds in the text change with every frame."""
+        """Log once for each kind: the seconds in the text change with every frame."""
         kind = None if self.note is None else _without_figures(self.note)
         if kind is not None and kind != self._logged:
             fix = (

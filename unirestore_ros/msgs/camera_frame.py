@@ -85,7 +85,7 @@ class CameraFrame:
 
     @property
     def header_fields(self) -> tuple[int, int, str]:
-        """Seconds and nanoseconds of the stamp, and frame_id."""
+        """Return seconds and nanoseconds of the stamp, and frame_id."""
         return self.view.sec, self.view.nanosec, self.view.frame_id
 
     def header(self) -> Header:
@@ -98,22 +98,22 @@ class CameraFrame:
 
     @property
     def encoding(self) -> str:
-        """The encoding in which it is published."""
+        """Return the encoding in which it is published."""
         if isinstance(self.view, CompressedView):
             return "bgr8"
         return output_encoding(self.view.encoding)
 
     @property
     def is_publishable(self) -> bool:
-        """Whether the message itself is what `~/image` carries in camera mode: its encoding is one
-        that is kept, or one that nobody here knows."""
+        """Tell whether the message itself is what `~/image` carries in camera mode: its encoding is
+        one that is kept, or one that nobody here knows."""
         if isinstance(self.view, CompressedView):
             return False
         return self.unsupported is not None or (self.is_as_sent and self._keeps_encoding)
 
     @property
     def topics_as_sent(self) -> frozenset[str]:
-        """Names of the driver's topics on which the message itself may be sent."""
+        """Return the names of the driver's topics on which the message itself may be sent."""
         raw = {"image"} if self.is_publishable else set()
         return frozenset(raw | ({"image/compressed"} if self.is_compressed else set()))
 
@@ -127,13 +127,14 @@ class CameraFrame:
             observe_peak(self.view, self.peak)
 
     def rgb(self, scratch: Pixels) -> Pixels:
-        """(H,W,3) uint8, contiguous; in ``scratch`` where it must be converted."""
+        """Return RGB (H,W,3) uint8, contiguous; in ``scratch`` where it must be converted."""
         if isinstance(self.view, CompressedView):
             return np.asarray(cv2.cvtColor(self.bgr(scratch), cv2.COLOR_BGR2RGB, dst=scratch))
         return to_rgb(self.view, scratch, self.peak)
 
     def bgr(self, scratch: Pixels) -> Pixels:
-        """(H,W,3) uint8, contiguous; in ``scratch`` where a raw image must be converted."""
+        """Return BGR (H,W,3) uint8, contiguous; in ``scratch`` where a raw image must be
+        converted."""
         if isinstance(self.view, ImageView):
             return to_bgr(self.view, scratch, self.peak)
         pixels = decode(self.view.data)
@@ -210,8 +211,8 @@ class FrameImage:
             frame.write_restored(restored, self._pixels)
 
     def jpeg(self, quality: int) -> Bytes:
-        """The same as a serialised `sensor_msgs/CompressedImage`, (bytes,) uint8; ``quality`` in
-        percent."""
+        """Encode the image as a serialised `sensor_msgs/CompressedImage`, (bytes,) uint8;
+        ``quality`` in percent."""
         frame, pixels = self._frame, self._pixels
         to_bgr = ENCODINGS[frame.encoding].to_bgr
         if to_bgr is not None and pixels.ndim == 3:
@@ -231,17 +232,17 @@ class FrameMessages:
         self._sizes: tuple[Any, ...] = ()
 
     def rgb(self, frame: CameraFrame) -> Pixels:
-        """RGB (H,W,3) uint8, valid until the next call; MalformedMessage where it does not
+        """Return RGB (H,W,3) uint8, valid until the next call; MalformedMessage where it does not
         decode."""
         return frame.rgb(self._rgb.of_size(frame.height, frame.width))
 
     def image(self, frame: CameraFrame, restored: Pixels | None = None) -> FrameImage:
-        """The image of ``restored``, RGB (H,W,3) uint8; without it, of the camera's own pixels, and
-        then MalformedMessage is raised where they do not decode."""
+        """Make the image of ``restored``, RGB (H,W,3) uint8; without it, of the camera's own
+        pixels, and then MalformedMessage is raised where they do not decode."""
         return FrameImage(frame, restored, self._bgr)
 
     def features(self, frame: CameraFrame, features: NDArray[np.float32]) -> Bytes:
-        """Features (h,w,c) as a serialised `sensor_msgs/Image` of c channels."""
+        """Write features (h,w,c) as a serialised `sensor_msgs/Image` of c channels."""
         height, width, channels = features.shape
         encoding, step = f"32FC{channels}", width * channels * features.itemsize
         message, data = new_image(*frame.header_fields, height, width, encoding, step)
@@ -249,7 +250,7 @@ class FrameMessages:
         return message
 
     def camera_info(self, frame: CameraFrame, info: CameraInfo) -> CameraInfo:
-        """The camera's CameraInfo for this frame."""
+        """Return the camera's CameraInfo for this frame."""
         return with_header(info, frame.header())
 
     def feature_info(
@@ -259,8 +260,8 @@ class FrameMessages:
         map_size: tuple[int, int],
         pitch: tuple[float, float] | None = None,
     ) -> CameraInfo:
-        """The CameraInfo of this frame's feature maps; ``map_size`` is (width, height), ``pitch``
-        that of a map's pixel in pixels of the frame (None: the map covers the frame).
+        """Make the CameraInfo of this frame's feature maps; ``map_size`` is (width, height),
+        ``pitch`` that of a map's pixel in pixels of the frame (None: the map covers the frame).
 
         InfoMismatch where ``info`` is not of frames of this size.
         """

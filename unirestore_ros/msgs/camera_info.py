@@ -25,7 +25,7 @@ class CameraTopics(NamedTuple):
 
 
 def camera_info_beside(image: str) -> str:
-    """The topic on which a camera's driver publishes CameraInfo: `/front/image_raw` ->
+    """Return the topic on which a camera's driver publishes CameraInfo: `/front/image_raw` ->
     `/front/camera_info`."""
     folder, slash, _ = image.removesuffix(COMPRESSED).rpartition("/")
     return f"{folder}{slash}camera_info"
@@ -48,7 +48,7 @@ def read_cameras(text: str, namespace: str) -> list[CameraTopics]:
 
 
 def with_header(info: CameraInfo, header: Header) -> CameraInfo:
-    """The same calibration for another frame; its arrays are shared, not copied."""
+    """Return the same calibration for another frame; its arrays are shared, not copied."""
     return CameraInfo(
         header=header,
         height=info.height,
@@ -70,7 +70,7 @@ def scaled_to(
     map_size: tuple[int, int],
     pitch: tuple[float, float] | None = None,
 ) -> CameraInfo:
-    """CameraInfo of a map of the image; sizes are (width, height) in pixels.
+    """Make the CameraInfo of a map of the image; sizes are (width, height) in pixels.
 
     ``pitch``: width and height of a map's pixel in pixels of the image; None where the map covers
     the image, no more and no less.
@@ -110,7 +110,7 @@ class _View(NamedTuple):
 
 
 def _view_of(info: CameraInfo, image_size: tuple[int, int]) -> _View:
-    """The part of the sensor that an image of that size shows.
+    """Find the part of the sensor that an image of that size shows.
 
     It is the region of interest, binned, as the message is meant; or the whole sensor, where the
     image has its size although there is a region or binning; or either of them resized by whoever
@@ -140,7 +140,7 @@ def _view_of(info: CameraInfo, image_size: tuple[int, int]) -> _View:
 
 
 def _product(to_map: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``to_map`` (3,3) times a camera matrix of three rows, flattened. Zeros, which mean
+    """Multiply ``to_map`` (3,3) by a camera matrix of three rows, flattened. Zeros, which mean
     uncalibrated, stay zeros."""
     product: NDArray[np.float64] = to_map @ np.asarray(matrix).reshape(3, -1)
     return product.reshape(-1)

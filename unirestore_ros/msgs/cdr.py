@@ -64,7 +64,7 @@ class CompressedView:
 
 
 def view_image(message: bytes) -> ImageView:
-    """MalformedMessage where the bytes end early or are not CDR."""
+    """View a serialised message; MalformedMessage where it ends early or is not CDR."""
     reader = _Reader(message)
     sec, nanosec, frame_id = reader.header()
     height, width = reader.uint32(), reader.uint32()
@@ -74,7 +74,7 @@ def view_image(message: bytes) -> ImageView:
 
 
 def view_compressed(message: bytes) -> CompressedView:
-    """MalformedMessage where the bytes end early or are not CDR."""
+    """View a serialised message; MalformedMessage where it ends early or is not CDR."""
     reader = _Reader(message)
     return CompressedView(*reader.header(), reader.text(), reader.data())
 
@@ -88,15 +88,15 @@ def new_image(
     encoding: str,
     step: int,
 ) -> tuple[Bytes, Bytes]:
-    """A serialised `sensor_msgs/Image` (bytes,) uint8, and the part of it, (height * step,) uint8,
-    that the caller fills with pixels."""
+    """Make a serialised `sensor_msgs/Image` (bytes,) uint8, and the part of it, (height * step,)
+    uint8, that the caller fills with pixels."""
     head = _header(sec, nanosec, frame_id) + struct.pack("<II", height, width)
     head = head + _text(encoding) + bytes([sys.byteorder == "big"])
     return _message(head + _padding(head) + struct.pack("<I", step), height * step)
 
 
 def new_compressed(sec: int, nanosec: int, frame_id: str, kind: str, content: Bytes) -> Bytes:
-    """A serialised `sensor_msgs/CompressedImage`, (bytes,) uint8; ``kind`` is its format."""
+    """Make a serialised `sensor_msgs/CompressedImage`, (bytes,) uint8; ``kind`` is its format."""
     head = _header(sec, nanosec, frame_id) + _text(kind)
     message, data = _message(head + _padding(head), content.size)
     data[:] = content
@@ -104,7 +104,8 @@ def new_compressed(sec: int, nanosec: int, frame_id: str, kind: str, content: By
 
 
 def _message(head: bytes, length: int) -> tuple[Bytes, Bytes]:
-    """A message that ends with an array of bytes: all of it, and the array, not yet written."""
+    """Make a message that ends with an array of bytes: all of it, and the array, not yet
+    written."""
     start = _LITTLE_ENDIAN_CDR + head + struct.pack("<I", length)
     message = np.empty(len(start) + length, np.uint8)
     message[: len(start)] = np.frombuffer(start, np.uint8)
@@ -122,7 +123,7 @@ def _text(text: str) -> bytes:
 
 
 def _padding(head: bytes) -> bytes:
-    """Zeros up to where the next number may lie."""
+    """Return zeros up to where the next number may lie."""
     return bytes(-len(head) % 4)
 
 

@@ -53,7 +53,7 @@ class _Head(NamedTuple):
 
 
 def compressed_size(data: Pixels, kind: str = "") -> tuple[int, int]:
-    """(width, height) from the file's header, without decoding it. ``data``: (bytes,) uint8;
+    """Read (width, height) from the file's header, without decoding it. ``data``: (bytes,) uint8;
     ``kind``: the message's format.
 
     Raises MalformedMessage where the file is cut off or cannot hold that many pixels,
@@ -92,19 +92,19 @@ def encode_jpeg(pixels: Pixels, quality: int) -> Pixels:
 
 
 def jpeg_format(encoding: str) -> str:
-    """The ``format`` of a `CompressedImage`: the raw image's encoding, which image_transport
+    """Return the ``format`` of a `CompressedImage`: the raw image's encoding, which image_transport
     restores when it decodes, and the encoding of the pixels in the file."""
     return f"{encoding}; jpeg compressed {'mono8' if encoding == 'mono8' else 'bgr8'}"
 
 
 def _is_depth(kind: str) -> bool:
-    """Whether a format names one that image_transport has for depth, such as
+    """Tell whether a format names one that image_transport has for depth, such as
     `16UC1; compressedDepth png`."""
     return "compresseddepth" in kind.lower() or kind.startswith(("16UC1", "32FC1"))
 
 
 def _other_codec(kind: str) -> str:
-    """Why a codec is refused, with the command that makes raw images of it."""
+    """Say why a codec is refused, with the command that makes raw images of it."""
     name = kind.lower()
     transport = next((each for words, each in _TRANSPORTS if any(w in name for w in words)), "")
     transport = transport or "compressed"
@@ -146,7 +146,7 @@ def _png_head(content: bytes) -> _Head:
 
 
 def _jpeg_head(content: bytes) -> _Head:
-    """The frame's own; a thumbnail's header lies before it."""
+    """Read the frame's own header; a thumbnail's header lies before it."""
     position = len(_JPEG)
     try:
         for _ in range(_MOST_SEGMENTS):

@@ -137,19 +137,19 @@ class ScratchImage:
         self._pixels = np.empty((0, 0, 3), np.uint8)
 
     def of_size(self, height: int, width: int) -> Pixels:
-        """(H,W,3); its content is whatever was written last."""
+        """Return memory (H,W,3); its content is whatever was written last."""
         if self._pixels.shape[:2] != (height, width):
             self._pixels = np.empty((height, width, 3), np.uint8)
         return self._pixels
 
 
 def output_encoding(encoding: str) -> str:
-    """Encoding in which an image that came in ``encoding`` is published."""
+    """Return the encoding in which an image that came in ``encoding`` is published."""
     return encoding if encoding in _FROM_RGB else _OTHERS_BECOME
 
 
 def named_encoding(encoding: str, assumed: str) -> str:
-    """``encoding``, or what the user says of one that does not name its colours.
+    """Return ``encoding``, or what the user says of one that does not name its colours.
 
     Raises UnsupportedFrame, with what to set, where ``assumed`` is empty or does not fit.
     """
@@ -161,7 +161,7 @@ def named_encoding(encoding: str, assumed: str) -> str:
 
 
 def _fitting(nameless: str) -> list[str]:
-    """The encodings that a nameless one may mean."""
+    """Return the encodings that a nameless one may mean."""
     channels = _NAMELESS[nameless]
     return [name for name in ASSUMABLE if name and _may_be(name, channels)]
 
@@ -194,7 +194,7 @@ def check_image(image: ImageLike) -> None:
 
 
 def refusal_of(encoding: str) -> str | None:
-    """Why images of an encoding are not restored, and what to do; None where they are."""
+    """Say why images of an encoding are not restored, and what to do; None where they are."""
     if encoding in ENCODINGS:
         return None
     if encoding in _NAMELESS:
@@ -224,8 +224,8 @@ def check_size(width: int, height: int) -> None:
 
 
 def row_step(image: ImageLike) -> int:
-    """Bytes from one row to the next (of the luma, where there is a plane of it), in an encoding
-    that is known; MalformedMessage where the data do not hold that many rows."""
+    """Return the bytes from one row to the next (of the luma, where there is a plane of it), in an
+    encoding that is known; MalformedMessage where the data do not hold that many rows."""
     encoding = ENCODINGS[image.encoding]
     least = image.width * encoding.channels * encoding.sample_bytes
     if _is_packed(image, encoding, least):
@@ -250,8 +250,8 @@ def _check_even(image: ImageLike, encoding: Encoding) -> None:
 
 
 def _is_packed(image: ImageLike, encoding: Encoding, least: int) -> bool:
-    """Whether the rows have no padding although ``step`` says otherwise: it is 0, or it counts the
-    chroma that belongs to a row, as some drivers do where that lies in a plane of its own."""
+    """Tell whether the rows have no padding although ``step`` says otherwise: it is 0, or it counts
+    the chroma that belongs to a row, as some drivers do where that lies in a plane of its own."""
     needed, length = _bytes_of(encoding, least, image.height), len(image.data)
     if image.step == 0:
         return length >= needed
@@ -273,7 +273,7 @@ def _short(image: ImageLike, needed: int) -> MalformedMessage:
 
 
 def view_pixels(image: ImageLike) -> Pixels:
-    """A view of the bytes as (H,W) or (H,W,channels), without padding; after `check_image`. For
+    """View the bytes as (H,W) or (H,W,channels), without padding; after `check_image`. For
     encodings of 8 bits in one plane."""
     channels, step = ENCODINGS[image.encoding].channels, row_step(image)
     flat = np.frombuffer(image.data, np.uint8, step * image.height)
@@ -282,7 +282,7 @@ def view_pixels(image: ImageLike) -> Pixels:
 
 
 def view_16_bit(image: ImageLike) -> NDArray[np.uint16]:
-    """The values (H,W) of an encoding of 16 bits, in this machine's byte order."""
+    """View the values (H,W) of an encoding of 16 bits, in this machine's byte order."""
     order = np.dtype(">u2" if image.is_bigendian else "<u2")
     shape, strides = (image.height, image.width), (row_step(image), 2)
     flat = np.frombuffer(image.data, np.uint8)
@@ -298,7 +298,8 @@ def observe_peak(image: ImageLike, peak: SensorPeak) -> None:
 
 
 def to_rgb(image: ImageLike, out: Pixels, peak: SensorPeak | None = None) -> Pixels:
-    """RGB (H,W,3), contiguous: converted into ``out``, or a view where no conversion is needed.
+    """Return RGB (H,W,3), contiguous: converted into ``out``, or a view where no conversion is
+    needed.
 
     ``peak`` is the camera's, for encodings of 16 bits; without it, that of this image.
     """
@@ -306,7 +307,7 @@ def to_rgb(image: ImageLike, out: Pixels, peak: SensorPeak | None = None) -> Pix
 
 
 def to_bgr(image: ImageLike, out: Pixels, peak: SensorPeak | None = None) -> Pixels:
-    """BGR (H,W,3), contiguous, as `to_rgb`."""
+    """Return BGR (H,W,3), contiguous, as `to_rgb`."""
     return _converted(image, ENCODINGS[image.encoding].to_bgr, out, peak)
 
 
@@ -326,7 +327,7 @@ def copy_alpha(image: ImageLike, out: Pixels) -> None:
 
 
 def image_message(pixels: Pixels, encoding: str) -> Image:
-    """A message object of pixels (H,W) or (H,W,channels) that are in ``encoding`` already."""
+    """Make a message object of pixels (H,W) or (H,W,channels) that are in ``encoding`` already."""
     height, width = pixels.shape[:2]
     message = Image(height=height, width=width, encoding=encoding)
     message.step = width * ENCODINGS[encoding].channels
@@ -361,7 +362,7 @@ def _planes_converted(image: ImageLike, chroma: Chroma, code: int, out: Pixels) 
 
 
 def _planes(image: ImageLike, chroma: Chroma) -> tuple[Pixels, Pixels]:
-    """Views of luma (H,W) and chroma, (H/2,W/2,2) for 4:2:0 and (H,W,2) for 4:4:4."""
+    """View luma (H,W) and chroma, (H/2,W/2,2) for 4:2:0 and (H,W,2) for 4:4:4."""
     step, flat = row_step(image), np.frombuffer(image.data, np.uint8)
     height, width = image.height, image.width
     luma: Pixels = np.ndarray((height, width), np.uint8, flat, strides=(step, 1))
@@ -371,8 +372,8 @@ def _planes(image: ImageLike, chroma: Chroma) -> tuple[Pixels, Pixels]:
 
 
 def _pairs_of_nv24(image: ImageLike) -> Pixels:
-    """4:4:4 as 4:2:2 of twice the width, (H,2W,2) of U Y V Y: each pixel twice, with its own
-    chroma."""
+    """Rewrite 4:4:4 as 4:2:2 of twice the width, (H,2W,2) of U Y V Y: each pixel twice, with its
+    own chroma."""
     luma, chroma = _planes(image, _4_4_4)
     u, v = cv2.split(chroma)
     pairs = np.asarray(cv2.merge((u, luma, v, luma)), np.uint8)

@@ -45,7 +45,7 @@ class ParameterSpec:
 
     @property
     def constraint(self) -> str:
-        """The accepted values in words; empty where the type allows any."""
+        """Say which values are accepted; empty where the type allows any."""
         if self.choices:
             may_be_empty = "empty or " if "" in self.choices else ""
             return f"{may_be_empty}one of " + ", ".join(filter(None, self.choices))
@@ -121,7 +121,7 @@ class NodeParameters:
         return after
 
     def differing(self: Self, after: Self, change: Change) -> list[str]:
-        """The names of parameters that differ, among those whose changes take effect so."""
+        """Return the names of parameters that differ, among those whose changes take effect so."""
         return [
             name
             for name, spec in self.specs().items()

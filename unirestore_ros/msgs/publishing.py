@@ -69,7 +69,8 @@ class LatestOnlyWorker(Generic[T]):
             self._waiting.clear()
 
     def is_alive(self) -> bool:
-        """False once stopped, or once an error has ended the thread."""
+        """Tell whether the thread runs: False once stopped, or once an error has ended the
+        thread."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
@@ -90,7 +91,7 @@ class LatestOnlyWorker(Generic[T]):
                 self._on_error(error)
 
     def _next(self) -> Callable[[], object] | None:
-        """What to do now; None at the end."""
+        """Wait for what is to be done next; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._tasks or self._waiting or self._stopping)
             if self._tasks:
@@ -170,7 +171,7 @@ class _Uint8Array(ctypes.Structure):
 
 @functools.cache
 def _rcl_functions() -> tuple[Any, Any]:
-    """Publish and reset_error, of the libraries that rclpy has loaded."""
+    """Find rcl's functions to publish and to reset an error, in the libraries of rclpy."""
     publish = ctypes.CDLL("librcl.so").rcl_publish_serialized_message
     publish.argtypes = (ctypes.c_void_p, ctypes.POINTER(_Uint8Array), ctypes.c_void_p)
     publish.restype = ctypes.c_int

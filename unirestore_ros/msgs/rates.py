@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def mean_rate(times_ns: Sequence[int] | NDArray[np.int64]) -> float | None:
-    """Events a second between the first and the last, in any order; None where no time lies
+    """Return events a second between the first and the last, in any order; None where no time lies
     between them."""
     times = np.asarray(times_ns, np.int64)
     span = int(np.ptp(times)) if times.size else 0
@@ -43,7 +43,7 @@ class RecentSeries:
         self._next = (self._next + 1) % len(self._times)
 
     def rate_hz(self, now: float) -> float:
-        """Values a second. A series that has stopped fades, since its silence counts too."""
+        """Return values a second. A series that has stopped fades, since its silence counts too."""
         times = self._times[self._times > now - self._window_s]
         if len(times) < 2:
             return 0.0

@@ -47,11 +47,12 @@ class CameraInput:
 
     @property
     def topic(self) -> str:
-        """The image's."""
+        """Return the name of the image's topic."""
         return self._image.topic
 
     def update(self, wanted: bool) -> None:
-        """To be called some times a second; ``wanted``: somebody subscribes to the node."""
+        """Subscribe or unsubscribe; to be called some times a second. ``wanted``: whether somebody
+        subscribes to the node."""
         self._wanted = wanted
         self._info.update(wanted)
         self._image.update(wanted)
@@ -64,7 +65,7 @@ class CameraInput:
         self._image.close()
 
     def silence(self) -> str | None:
-        """Why no frame comes although one is wanted, and what to do; None where all is well."""
+        """Say why no frame comes although one is wanted, and what to do; None where all is well."""
         if self._wanted and not self._image.is_open:
             return f"nobody publishes {self.topic}: start the camera, or remap image to its topic"
         quiet = time.monotonic() - self._quiet_since

@@ -55,14 +55,14 @@ class Statistics:
             self._camera_rate.add(0.0, now)
 
     def count_published(self, latency_ms: float, age_ms: float) -> None:
-        """Latency since the frame's arrival, age since its stamp, both at publication."""
+        """Count a published frame: its latency since arrival and its age since the stamp."""
         now = time.monotonic()
         with self._lock:
             self._latency.add(latency_ms, now)
             self._age.add(age_ms, now)
 
     def count_inference(self, duration_ms: float) -> None:
-        """The whole work on one frame, with all its outputs."""
+        """Count the time of the whole work on one frame, with all its outputs."""
         now = time.monotonic()
         with self._lock:
             self._inference.add(duration_ms, now)
@@ -74,7 +74,8 @@ class Statistics:
             self._last_drop[cause] = time.monotonic()
 
     def recent_drops(self) -> str | None:
-        """Why frames were lost in the last seconds. One that a newer one replaced is no loss."""
+        """Say why frames were lost in the last seconds. One that a newer one replaced is no
+        loss."""
         now = time.monotonic()
         with self._lock:
             recent = [
@@ -85,8 +86,8 @@ class Statistics:
         return f"frames were dropped: {', '.join(recent)}" if recent else None
 
     def too_slow(self, is_restoring: bool) -> str | None:
-        """What to do where fewer than half of the camera's frames have been restored for 5 s; to be
-        called once a second. ``is_restoring``: the driver sees restored frames."""
+        """Say what to do where fewer than half of the camera's frames have been restored for 5 s;
+        to be called once a second. ``is_restoring``: the driver sees restored frames."""
         now = time.monotonic()
         with self._lock:
             camera, restored = self._camera_rate.rate_hz(now), self._restored_rate.rate_hz(now)
@@ -104,7 +105,7 @@ class Statistics:
         )
 
     def values(self) -> dict[str, str]:
-        """Keys and values as diagnostics have them."""
+        """Return keys and values as diagnostics have them."""
         now = time.monotonic()
         with self._lock:
             values = {
@@ -155,7 +156,7 @@ class ErrorLog:
         self._logger.warning(self.last_error, throttle_duration_sec=_LOG_EVERY_S)
 
     def info_mismatched(self, why: str) -> None:
-        """Log once, although each frame shows it again."""
+        """Log the problem once, although each frame shows it again."""
         if why != self._mismatch:
             self._mismatch = self.last_error = why
             self._logger.warning(f"no camera_info of feature maps: {why}")
@@ -183,7 +184,7 @@ class Health:
     recent_drops: str | None = None
 
     def assess(self) -> tuple[bytes, str]:
-        """Level and message, of the worst that there is."""
+        """Return level and message of the worst problem."""
         if self.thread_died:
             fix = "the thread that restores has died (its error is on stderr): restart the node"
             return DiagnosticStatus.ERROR, fix
@@ -236,6 +237,6 @@ def diagnose(health: Health, values: dict[str, str]) -> Diagnosis:
 
 
 def diagnostic(name: str, level: bytes, message: str, values: dict[str, str]) -> DiagnosticStatus:
-    """The ROS message of a level, a message and values."""
+    """Make the ROS message of a level, a message and values."""
     pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
     return DiagnosticStatus(name=name, level=level, message=message, values=pairs)

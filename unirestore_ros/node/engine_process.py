@@ -117,7 +117,7 @@ class EngineProcess:
         return f"the engine process ended with exit status {status}"
 
     def resident_mb(self) -> float:
-        """Memory that the process holds, in MB (10^6 bytes); 0 where it has ended."""
+        """Return the memory that the process holds, in MB (10^6 bytes); 0 where it has ended."""
         try:
             with open(f"/proc/{self.pid}/statm", encoding="ascii") as statm:
                 pages = int(statm.read().split()[1])

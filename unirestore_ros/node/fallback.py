@@ -42,7 +42,7 @@ class ModeSwitch:
         """``fallback_after``: seconds of input without output that count as a stall."""
         self.mode = Mode.RESTORED
         self.reason = ""
-        """Why it is camera mode; empty in restored mode."""
+        """Say why it is camera mode; empty in restored mode."""
         self.fallback_after = fallback_after
         self._enabled = True
         self._problem: str | None = None
@@ -107,11 +107,11 @@ class ModeSwitch:
             self._unanswered_since = now
 
     def output_sent(self) -> None:
-        """An image or features of a restored frame went out."""
+        """Note that an image or features of a restored frame went out."""
         self._unanswered_since = None
 
     def frame_tried(self, succeeded: bool, now: float) -> None:
-        """A frame was restored, or failed to be. In camera mode this is how restoring returns."""
+        """Note whether a frame was restored: in camera mode, frames that are end it."""
         if self.mode is not Mode.CAMERA or not self._may_restore():
             return
         self._successes = self._successes + 1 if succeeded else 0
@@ -121,7 +121,8 @@ class ModeSwitch:
             self._change(Mode.RESTORED, "", now)
 
     def frame_refused(self, now: float) -> None:
-        """The guard did not trust a restored frame, and the driver saw the camera's instead."""
+        """Note that the guard did not trust a restored frame: the driver saw the camera's
+        instead."""
         self._refusals.append(now)
         if len(self._refusals) < REFUSALS or now - self._refusals[0] > REFUSALS_WITHIN_S:
             return
@@ -188,7 +189,7 @@ class Fallback:
 
     @property
     def reason(self) -> str:
-        """Why it is camera mode; empty in restored mode."""
+        """Say why it is camera mode; empty in restored mode."""
         return self._switch.reason
 
     def restart(self, enabled: bool, problem: str | None) -> None:
@@ -265,12 +266,12 @@ class Fallback:
             yield number > self._restored
 
     def frame_tried(self, succeeded: bool) -> None:
-        """A frame was restored, or failed to be. In camera mode this is how restoring returns."""
+        """Note whether a frame was restored: in camera mode, frames that are end it."""
         with self._changing() as now:
             self._switch.frame_tried(succeeded, now)
 
     def frame_refused(self) -> None:
-        """The guard did not trust a restored frame."""
+        """Note that the guard did not trust a restored frame."""
         with self._changing() as now:
             self._switch.frame_refused(now)
 

@@ -97,7 +97,7 @@ class GuardModel:
         file.write_text(json.dumps(fields) + "\n", encoding="utf-8")
 
     def logits(self, cells: Floats) -> Floats:
-        """(h,w,FEATURES) -> (h,w), above 0 where the frame is to be refused."""
+        """Score cells: (h,w,FEATURES) -> (h,w), above 0 where the frame is to be refused."""
         flat = cells.reshape(-1, FEATURES)
         of_frame = np.concatenate([flat.mean(0), flat.std(0)])
         split = FEATURES  # the inputs behind are the same for every cell: they are weighed once
@@ -111,7 +111,7 @@ class GuardModel:
 
 @functools.cache
 def calibrated() -> GuardModel:
-    """The model that the package ships."""
+    """Read the model that the package ships."""
     return GuardModel.read(MODEL_FILE)
 
 
@@ -131,7 +131,7 @@ class Guard:
 
 
 def all_finite(features: NDArray[np.float32]) -> bool:
-    """Whether a feature map holds neither infinity nor NaN.
+    """Tell whether a feature map holds neither infinity nor NaN.
 
     A sum is NaN or infinite if any of its parts is, and needs no array of flags beside the map. One
     that overflows from finite values alone is as unusable.
@@ -140,7 +140,7 @@ def all_finite(features: NDArray[np.float32]) -> bool:
 
 
 def cell_features(frame: Image, restored: Image) -> Floats:
-    """Local statistics in the order of ``FEATURE_NAMES``, (h,w,FEATURES), as logarithms."""
+    """Compute local statistics in the order of ``FEATURE_NAMES``, (h,w,FEATURES), as logarithms."""
     size = _compared_size(frame.shape[1], frame.shape[0])
     x, y = _reduce(frame, size), _reduce(restored, size)
     maps = [_sampled(m, _CELL) for m in _moments(_luma(x), _luma(y), 7, (5, 9))[0]]
@@ -158,7 +158,7 @@ def cell_features(frame: Image, restored: Image) -> Floats:
 
 
 def _compared_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height, multiples of 4, of about ``_PIXELS`` and never above the frame's."""
+    """Return width and height, multiples of 4, of about ``_PIXELS`` and never above the frame's."""
     factor = min(1.0, (_PIXELS / (width * height)) ** 0.5)
     return max(8, int(width * factor) // 4 * 4), max(8, int(height * factor) // 4 * 4)
 
@@ -179,7 +179,7 @@ def _luma(image: Image) -> Floats:
 
 
 def _half_size(image: Image) -> Sequence[Floats]:
-    """The three channels at half the size."""
+    """Reduce the three channels to half the size."""
     size = (image.shape[1] // 2, image.shape[0] // 2)
     half = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     return cast(Sequence[Floats], cv2.split(half))

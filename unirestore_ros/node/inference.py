@@ -53,7 +53,7 @@ class EngineState:
     refusal: str = ""
 
     def why_not(self, frame: CameraFrame) -> str | None:
-        """Why this frame cannot be restored, in one line; None where it can."""
+        """Say in one line why this frame cannot be restored; None where it can."""
         if frame.unsupported is not None or self.problem is not None:
             return frame.unsupported or self.problem
         if (frame.width, frame.height) == self.refused_size:
@@ -75,7 +75,7 @@ class EngineState:
         return self.sizes_of(frame).padded == self.pinned
 
     def missing(self, tasks: Iterable[str]) -> str | None:
-        """What to do about tasks that the bundle has no prompt for; None where it has all."""
+        """Say what to do about tasks that the bundle has no prompt for; None where it has all."""
         missing = [task for task in tasks if task not in self.tasks]
         if self.problem is not None or not missing:
             return None
@@ -107,7 +107,7 @@ class Inference:
 
     @property
     def pid(self) -> int | None:
-        """Process number of the engine process in use; None where there is none."""
+        """Return the process number of the engine process in use; None where there is none."""
         process = self._process
         return None if process is None else process.pid
 
@@ -248,7 +248,7 @@ class RestartDelay:
         self._last_fault = float("-inf")
 
     def after_fault(self, now: float) -> float:
-        """Seconds to wait after a fault at ``now``, in seconds of one steady clock."""
+        """Return the seconds to wait after a fault at ``now``, in seconds of one steady clock."""
         # The process ran from the end of the last delay on.
         again = now - (self._last_fault + self._delay_s) < _SETTLED_S
         self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S) if again else _FIRST_DELAY_S

@@ -45,17 +45,17 @@ class Demand:
 
     @property
     def drivers(self) -> frozenset[str]:
-        """The topics of the driver's image."""
+        """Return the topics of the driver's image."""
         return self.topics & {IMAGE, JPEG}
 
     @property
     def frames(self) -> bool:
-        """Whether anything is wanted that the network makes."""
+        """Tell whether anything is wanted that the network makes."""
         return any(not topic.endswith(CAMERA_INFO) for topic in self.topics)
 
     def engine_outputs(self, tasks: Iterable[str]) -> list[EngineOutput]:
-        """What the engine is to compute, for some of ``tasks``. The driver's image comes first,
-        since it is the most urgent; the tasks' images come last, since they take longest."""
+        """List what the engine is to compute, for some of ``tasks``. The driver's image comes
+        first, since it is the most urgent; the tasks' images come last, since they take longest."""
         drivers = [EngineOutput("image", DRIVERS_TASK)] if self.drivers else []
         features = [EngineOutput("features", task) for task in tasks if f"{task}/features" in self]
         images = [EngineOutput("image", task) for task in tasks if f"{task}/image" in self]
@@ -112,7 +112,7 @@ class Outputs:
 
 
 def guard_map(header: Header, scores: NDArray[np.uint8]) -> Image:
-    """The message of `~/guard`: (h,w) uint8 over the whole frame, 255 the worst."""
+    """Make the message of `~/guard`: (h,w) uint8 over the whole frame, 255 the worst."""
     height, width = scores.shape
     data = array.array("B", scores.tobytes())
     return Image(header=header, height=height, width=width, encoding="mono8", step=width, data=data)

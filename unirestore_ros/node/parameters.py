@@ -145,7 +145,7 @@ class Parameters(NodeParameters):
 
 
 def fixed_while_configured(before: Parameters, after: Parameters) -> list[str]:
-    """The names of parameters that differ, but may not while the node is configured."""
+    """Return the names of parameters that differ, but may not while the node is configured."""
     return before.differing(after, Change.AT_CONFIGURE)
 
 

@@ -176,7 +176,7 @@ class Pipeline:
     def _converted(
         self, frame: CameraFrame, topics: frozenset[str], make: FrameMessages
     ) -> dict[str, Bytes]:
-        """The camera's image for some of the driver's topics."""
+        """Make the camera's image for some of the driver's topics."""
         messages: dict[str, Bytes] = {}
         image = make.image(frame)
         if IMAGE in topics:
@@ -209,7 +209,7 @@ class Pipeline:
         self._fallback.frame_tried(succeeded and duration_ms < self._parameters.fallback_after_ms)
 
     def _job(self, frame: CameraFrame) -> FrameJob:
-        """What is wanted of the frame, by the topics that have subscribers now."""
+        """Say what is wanted of the frame, by the topics that have subscribers now."""
         demand, state = self._outputs.demand(), self._inference.state
         tasks = [task for task in self._parameters.tasks if task in state.tasks]
         infos = self._infos(frame, demand, [f"{task}/{CAMERA_INFO}" for task in tasks])
@@ -218,7 +218,8 @@ class Pipeline:
     def _infos(
         self, frame: CameraFrame, demand: Demand, of_features: list[str]
     ) -> dict[str, CameraInfo]:
-        """The CameraInfos that are wanted, by topic; ``of_features`` are those of feature maps."""
+        """Make the CameraInfos that are wanted, by topic; ``of_features`` are those of feature
+        maps."""
         make, info, state = self._restore_messages, self._camera_info, self._inference.state
         infos: dict[str, CameraInfo] = {}
         if info is None:
@@ -262,8 +263,8 @@ class Pipeline:
     def _is_trusted(
         self, job: FrameJob, output: EngineOutput, rgb: NDArray[np.uint8], array: NDArray[Any]
     ) -> bool:
-        """Whether an output of the frame may be sent. The first that may not be ends the frame:
-        the driver then sees the camera's, and nothing else of it goes out.
+        """Tell whether an output of the frame may be sent. The first that may not be ends the
+        frame: the driver then sees the camera's, and nothing else of it goes out.
 
         ``rgb``: the camera's frame, (H,W,3) uint8; ``array``: as in ``_send_output``.
         """
@@ -304,7 +305,7 @@ class Pipeline:
         self._fallback.frame_refused()
 
     def _send_output(self, job: FrameJob, output: EngineOutput, array: NDArray[Any]) -> None:
-        """``array``: an image as (H,W,3) uint8 RGB, or features as (h,w,c) float32."""
+        """Send an image, (H,W,3) uint8 RGB, or features, (h,w,c) float32, to its topics."""
         make, frame, task = self._restore_messages, job.frame, output.task
         if output.what == "features":
             self._send(job, f"{task}/features", make.features(frame, array))
@@ -367,7 +368,7 @@ class Pipeline:
     # What the node tells the pipeline
 
     def start(self) -> None:
-        """Begin with the picture that the driver can have."""
+        """Begin in the mode that the engine allows now."""
         self._fallback.restart(self._parameters.enabled, self._inference.state.problem)
         self._worker.run_between(self._engine_changed)  # behind the bundle that is being read
         self.tick()

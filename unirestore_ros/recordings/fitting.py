@@ -47,7 +47,7 @@ class Fitter:
             camera.info_topic: camera.size for camera in cameras if camera.info_topic is not None
         }
         for camera in cameras:
-            words = images.describe_fit(camera.size, size, "the size asked for")
+            words = images.describe_fit(camera.size, size)
             _log.info("%s: %s", camera.topic, words)
 
     def fit(self, topic: str, data: bytes) -> bytes | None:

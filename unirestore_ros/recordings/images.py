@@ -41,8 +41,9 @@ def fit_image(image: np.ndarray, target: Size) -> np.ndarray:
     return np.ascontiguousarray(resized[top : top + target[1], left : left + target[0]])
 
 
-def describe_fit(source: Size, target: Size, name: str = "the bundle's input size") -> str:
-    """Say what ``fit_image`` does to images of a size; ``name`` is what the target is."""
+def describe_fit(source: Size, target: Size) -> str:
+    """Say what ``fit_image`` does to images of a size."""
+    name = "the size asked for"
     if source == target:
         return f"frames are {target[0]}x{target[1]}, {name}: nothing is scaled"
     scaled = scaled_size(source, target)

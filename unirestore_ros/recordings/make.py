@@ -147,7 +147,6 @@ def new_frames(
     rate: float | None = None,
     default_rate: float = DEFAULT_RATE,
     limit: int = 0,
-    size_name: str = "the size asked for",
 ) -> Iterator[NewFrame]:
     """Read at most ``limit`` frames (0: all), fitted to ``size`` and degraded as asked.
 
@@ -162,7 +161,7 @@ def new_frames(
     for number, frame in enumerate(tqdm(frames, "reading", length, unit="frame")):
         recorded = frame.image.shape[1], frame.image.shape[0]
         if number == 0 and size is not None:
-            _log.info("%s", images.describe_fit(recorded, size, size_name))
+            _log.info("%s", images.describe_fit(recorded, size))
         at = None if rate is not None else frame.offset_ns
         if offset is None:
             offset = at or 0

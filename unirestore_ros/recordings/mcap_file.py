@@ -215,7 +215,7 @@ class McapFile:
         return records if used == len(content) else None
 
     def _fits(self, total: int, chunks: int, statistics: Counter[int]) -> bool:
-        """Whether the summary agrees with itself and with each chunk's own head."""
+        """Tell whether the summary agrees with itself and with each chunk's own head."""
         if total != statistics.total() or chunks != len(self._chunks):
             return False
         if not set(statistics) <= set(self.topics) or (total and not self._chunks):

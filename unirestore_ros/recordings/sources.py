@@ -63,14 +63,15 @@ def open_source(path: Path, topic: str | None = None) -> Source:
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is a rosbag2: a folder with metadata or storage files, or one of those."""
+    """Tell whether a path is a rosbag2: a folder with metadata or storage files, or one of
+    those."""
     if path.is_dir():
         return (path / "metadata.yaml").is_file() or bool(bag_files(path))
     return is_bag_file(path)
 
 
 def is_image(path: Path) -> bool:
-    """Whether a path is an image file, by its suffix."""
+    """Tell whether a path is an image file, by its suffix."""
     return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
 
 

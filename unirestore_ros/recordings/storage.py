@@ -124,12 +124,12 @@ class Reader:
 
     @property
     def start_time(self) -> int:
-        """Time of the first message, in nanoseconds."""
+        """Return the time of the first message, in nanoseconds."""
         return min(file.start_ns for file in self._files)
 
     @property
     def end_time(self) -> int:
-        """The nanosecond after the last message; 0 where there is none."""
+        """Return the nanosecond after the last message; 0 where there is none."""
         last = max(file.end_ns for file in self._files)
         return last + 1 if self.message_count else 0
 
@@ -245,7 +245,7 @@ class Reader:
         return connections
 
     def _qos(self, key: tuple[str, str], parts: list[StoredTopic]) -> list[Qos]:
-        """The files' profiles count; the metadata's where they have none."""
+        """Return the profiles of the files; those of the metadata where files have none."""
         found = dict.fromkeys(qos for part in parts for qos in read_qos(part.qos))
         return list(found) or self.metadata.qos.get(key, [])
 

@@ -45,7 +45,7 @@ class StoredMessage(NamedTuple):
 
 
 def is_bag_file(path: Path) -> bool:
-    """Whether a path is a file of a bag, by its name."""
+    """Tell whether a path is a file of a bag, by its name."""
     return path.name.endswith(BAG_SUFFIXES) and path.is_file()
 
 

@@ -105,7 +105,8 @@ def open_backend(
 
 
 def choose_backend(bundle: Bundle, requested: str, device_id: int = 0) -> str:
-    """Name of the backend to use; BundleError where the bundle or this version does not hold it."""
+    """Choose the name of the backend to use; BundleError where the bundle or this version does not
+    hold it."""
     if requested == AUTO:
         return _first_that_runs(bundle, device_id)
     if requested not in RUNNABLE:
@@ -122,7 +123,7 @@ def choose_backend(bundle: Bundle, requested: str, device_id: int = 0) -> str:
 
 
 def built_as(name: str) -> str:
-    """The backend that a bundle must be built for to run on that of this name."""
+    """Return the backend that a bundle must be built for to run on that of this name."""
     return _BUILT_AS.get(name, name)
 
 
@@ -145,7 +146,7 @@ def _first_that_runs(bundle: Bundle, device_id: int) -> str:
 
 
 def _obstacle(name: str, bundle: Bundle, device_id: int) -> str | None:
-    """Why a backend does not run here by itself; found without importing any of them."""
+    """Say why a backend does not run here by itself; found without importing any of them."""
     if name in MODULES and bundle.manifest.backends[name].version is None:
         return f"exported and not compiled ({compile_command(bundle, name)})"
     if built_as(name) != "onnxruntime":

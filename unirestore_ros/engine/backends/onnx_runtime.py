@@ -117,7 +117,8 @@ class OnnxRuntimeBackend:
 
 
 class _Device:
-    """The CUDA device of that number where ONNX Runtime's CUDA provider starts, else the CPU."""
+    """Use the CUDA device of that number where ONNX Runtime's CUDA provider starts, else the
+    CPU."""
 
     def __init__(self, number: int) -> None:
         self._number = number

@@ -190,7 +190,7 @@ class _Part:
                 self._request.set_tensor(name, tensor)
 
     def made(self) -> dict[str, ov.Tensor]:
-        """The tensors that it writes to."""
+        """Return the tensors that it writes to."""
         return {name: self._request.get_tensor(name) for name in self.outputs}
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Shared by the backends: the tensors that the parts exchange, checked when they are pinned."""
+"""What the backends share: the tensors that the parts exchange, checked when they are pinned."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class EdgeSpecs:
 
     @property
     def decoded(self) -> dict[str, TensorSpec]:
-        """The decoder's outputs by name."""
+        """Return the decoder's outputs by name."""
         return {"image": self.image} | ({GAIN: self.gain} if self.gain else {})
 
 

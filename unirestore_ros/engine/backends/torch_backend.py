@@ -119,7 +119,7 @@ class TorchBackend:
         gc.collect()
 
     def _host_buffer(self, spec: TensorSpec) -> Tensor:
-        """Pinned where a device reads or writes it."""
+        """Make a host buffer, pinned where a device reads or writes it."""
         dtype, pinned = getattr(torch, spec.dtype), self._device.type != "cpu"
         return torch.zeros(spec.shape, dtype=dtype, pin_memory=pinned)
 
@@ -224,7 +224,8 @@ def _fetched(result: Tensor, buffer: Tensor) -> NDArray:
 
 
 def _device(number: int) -> torch.device:
-    """The CUDA device of that number where PyTorch can use it, else the CPU, said aloud."""
+    """Choose the CUDA device of that number where PyTorch can use it, else the CPU with a
+    warning."""
     try:
         cuda_driver.device(number)
     except cuda_driver.CudaError as error:
