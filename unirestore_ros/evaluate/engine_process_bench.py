@@ -5,7 +5,7 @@
 For each backend that runs here and each size of frames, one engine in this process and one in an
 engine process take turns, frame by frame, so that a change of load on the machine meets both. Each
 computes the image and the features of every machine task. The overhead is the median of the
-differences of neighbours.
+differences of neighbours. Beside it: what the guard takes in the node, and its share of the frame.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.evaluate.bench_command import frame_size
 from unirestore_ros.files import written_beside
 from unirestore_ros.node.engine_process import EngineProcess
+from unirestore_ros.node.guard import Guard
 from unirestore_ros.synthetic.drive import demo_frames
 from unirestore_ros.tasks import DRIVERS_TASK
 
@@ -73,6 +74,7 @@ def measure(bundle: str, backend: str, size: tuple[int, int], runs: int) -> dict
             inside = _spent_ms(lambda: engine.run(frame, outputs))
             pairs.append((inside, _spent_ms(lambda: process.run(frame, outputs, _LIMIT_S))))
         same = _agree(engine.run(frame, outputs), process.run(frame, outputs, _LIMIT_S))
+        guard_ms = _guard_ms(frame, next(image for _, image in engine.run(frame, outputs)), runs)
     times = np.array(pairs[WARM_UP:])
     return {
         "backend": backend,
@@ -80,6 +82,8 @@ def measure(bundle: str, backend: str, size: tuple[int, int], runs: int) -> dict
         "in_process_ms": round(float(np.median(times[:, 0])), 2),
         "engine_process_ms": round(float(np.median(times[:, 1])), 2),
         "overhead_ms": round(float(np.median(times[:, 1] - times[:, 0])), 2),
+        "guard_ms": round(guard_ms, 2),
+        "guard_share": round(guard_ms / float(np.median(times[:, 1])), 3),
         "same_bytes": same,
         "runs": runs,
     }
@@ -100,6 +104,16 @@ def _spent_ms(run: Any) -> float:
     for _ in run():
         pass
     return (time.perf_counter() - began) * 1e3
+
+
+def _guard_ms(frame: NDArray[np.uint8], restored: NDArray[np.uint8], runs: int) -> float:
+    """Median time that the guard takes for a frame, both (H,W,3) uint8 RGB."""
+    guard, times = Guard(), []
+    for _ in range(WARM_UP + runs):
+        began = time.perf_counter()
+        guard.check(frame, restored)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[WARM_UP:])) * 1e3
 
 
 def _agree(one: Results, other: Results) -> bool:

@@ -19,6 +19,7 @@ HANG_BOUND_S = 0.5 + GAP_BOUND_S
 # The first seconds of a process take memory that it keeps.
 _WARM_AFTER_S = 20.0
 _SECONDS_PER_MINUTE = 60.0
+_EVERY_SAMPLES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +90,18 @@ class Result:
             },
             "first": self._stretch(first=True),
             "last": self._stretch(first=False),
+            "memory": [self._memory(sample) for sample in self.samples[::_EVERY_SAMPLES]],
             "shared_memory_after_mb": round(self.shared_memory_after_mb, 1),
             "tracebacks": self.tracebacks,
             "crashes": list(self.crashes),
             "wrong_images": list(self.problems[:50]),
             "rows": [_row(name, of_name) for name, of_name in _by_fault(self.outcomes).items()],
         }
+
+    def _memory(self, sample: Sample) -> dict[str, Any]:
+        """One point of the course of memory: which process held how much of its own."""
+        held = {name: [sample.pids[name], round(mb, 1)] for name, mb in sample.memory_mb.items()}
+        return {"at_s": round(sample.at - self.began, 1), **held}
 
     def longest_gap(self, hangs: bool) -> float:
         """Longest pause of the image while camera and node ran, in seconds."""
