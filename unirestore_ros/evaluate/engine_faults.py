@@ -1,23 +1,27 @@
 """Faults planted into the real engine process: a folder that its Python searches first.
 
-It holds a module `onnxruntime` that puts the real one in its own place, with a session that does
-first what the file ``fault`` beside it says at that moment. For the fault suite and the soak.
+It holds modules `onnxruntime` and `openvino` that put the real ones in their own place, after they
+have had these do first, whenever a part is loaded or run, what the file ``fault`` beside them says
+at that moment. For the fault suite and the soak.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_MODULE = """
+_MISBEHAVIOUR = """
 import builtins, ctypes, importlib, os, pathlib, sys, time
-import numpy as real_numpy
 
 folder = str(pathlib.Path(__file__).parent)
-sys.path.remove(folder)
-del sys.modules["onnxruntime"]
-real = importlib.import_module("onnxruntime")
-sys.path.insert(0, folder)
 kept = []
+
+
+def real(name):
+    sys.path.remove(folder)
+    del sys.modules[name]
+    module = importlib.import_module(name)
+    sys.path.insert(0, folder)
+    return module
 
 
 def misbehave():
@@ -36,9 +40,17 @@ def misbehave():
     if words[0] == "leak":
         kept.append(bytearray(os.urandom(1 << 20)) * int(words[1]))
     return words[0]
+"""
+
+_ONNXRUNTIME = """
+import sys
+import numpy
+from planted_misbehaviour import misbehave, real
+
+module = real("onnxruntime")
 
 
-class Session(real.InferenceSession):
+class Session(module.InferenceSession):
     def __init__(self, *arguments, **options):
         misbehave()
         super().__init__(*arguments, **options)
@@ -49,11 +61,42 @@ class Session(real.InferenceSession):
         if fault == "nan":
             for value in binding.get_outputs():
                 if "float" in value.data_type():
-                    value.update_inplace(value.numpy() * real_numpy.nan)
+                    value.update_inplace(value.numpy() * numpy.nan)
 
 
-real.InferenceSession = Session
-sys.modules["onnxruntime"] = real
+module.InferenceSession = Session
+sys.modules["onnxruntime"] = module
+"""
+
+_OPENVINO = """
+import sys
+import numpy
+from planted_misbehaviour import misbehave, real
+
+module = real("openvino")
+compile_model, infer = module.Core.compile_model, module.InferRequest.infer
+
+
+def compile_after(*arguments, **options):
+    misbehave()
+    return compile_model(*arguments, **options)
+
+
+def infer_after(self, *arguments, **options):
+    fault = misbehave()
+    results = infer(self, *arguments, **options)
+    if fault == "nan":
+        for tensor in self.output_tensors:
+            name = tensor.element_type.get_type_name()
+            if name == "f32":
+                tensor.data[:] = numpy.nan
+            elif name == "bf16":
+                tensor.data.view(numpy.uint16)[:] = 0x7FC0
+    return results
+
+
+module.Core.compile_model, module.InferRequest.infer = compile_after, infer_after
+sys.modules["openvino"] = module
 """
 
 
@@ -63,11 +106,14 @@ class EngineFaults:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "onnxruntime.py").write_text(_MODULE)
+        (folder / "planted_misbehaviour.py").write_text(_MISBEHAVIOUR)
+        (folder / "onnxruntime.py").write_text(_ONNXRUNTIME)
+        (folder / "openvino.py").write_text(_OPENVINO)
 
     def plant(self, fault: str) -> None:
         """Plant ``raise TYPE``, ``crash`` (SIGSEGV), ``exit``, ``sleep SECONDS``, ``leak MIB`` or
-        ``nan`` (in all that a part returns as float) for every run of a part from now on."""
+        ``nan`` (in all that a part returns as float) for every load and run of a part from now on.
+        """
         beside = self.folder / "next"
         beside.write_text(fault)
         beside.rename(self.folder / "fault")
