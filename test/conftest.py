@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -36,6 +37,10 @@ LEFT_OUT = pytest.StashKey[dict[str, str]]()
 def pytest_configure(config: pytest.Config) -> None:
     """Set up ROS before any test imports rclpy; processes that tests start inherit it."""
     config.stash[LEFT_OUT] = {}
+    # A shell's background job ignores SIGINT, and so would the nodes that tests start, until they
+    # handle it: one that came earlier would be lost.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Read when PyTorch is loaded: its threads would spin while they wait, and take the cores from
     # whatever else runs. On two busy cores a forward pass took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.parameter import Parameter
+from ros_fixtures import PATIENT
 from ros_station import Inbox, Station, image, stamp_of
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
@@ -54,7 +55,7 @@ def scene(node: Any) -> tuple[Pixels, Pixels]:
 @pytest.fixture(scope="module")
 def node(start_node: Callable) -> Any:
     """Start a node and both heads with the shipped bundle; a busy machine may be slow."""
-    node = start_node("max_age_ms:=10000", "fallback_after_ms:=30000")
+    node = start_node(*PATIENT)
     for name in ("segmentation_head", "detection_head"):
         start_node(namespace=node.namespace, command=name)
     return node

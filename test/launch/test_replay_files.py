@@ -141,7 +141,9 @@ def test_a_bag_goes_through_the_vehicle_and_all_ends_with_it(
     # However slow the machine is, the node restores: no camera mode, no frame that is too old.
     patient = tmp_path / "patient.yaml"
     patient.write_text(
-        "/**: {ros__parameters: {fallback_after_ms: 60000, max_age_ms: 10000}}\n", encoding="utf-8"
+        "/**: {ros__parameters:"
+        " {fallback_after_ms: 60000, max_age_ms: 10000, hang_after_ms: 60000}}\n",
+        encoding="utf-8",
     )
     said = [f"bag:={drive}", f"report:={tmp_path / 'report.json'}", "page_port:=0"]
     said.append(f"params_file:={patient}")

@@ -20,8 +20,8 @@ start_node = ros_fixtures.start_node
 
 @pytest.fixture(scope="module")
 def node(start_node: ros_fixtures.StartNode, miniature: Path) -> NodeProcess:
-    """One active node for the checks of a module. A frame may wait long on a busy machine."""
-    return start_node(f"bundle:={miniature}", "max_age_ms:=10000", "fallback_after_ms:=30000")
+    """One active node for the checks of a module."""
+    return start_node(f"bundle:={miniature}", *ros_fixtures.PATIENT)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ BARS[10:20] = 120
 
 @pytest.fixture(scope="module")
 def node(start_node: ros_fixtures.StartNode, miniature: Path) -> NodeProcess:
-    return start_node(f"bundle:={miniature}", "max_age_ms:=10000", "fallback_after_ms:=30000")
+    return start_node(f"bundle:={miniature}", *ros_fixtures.PATIENT)
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from rclpy.context import Context
-from ros_fixtures import StartNode
+from ros_fixtures import PATIENT, StartNode
 from ros_miniature import expected_image, frame, write_miniature
 from ros_process import NodeProcess
 from ros_station import Inbox, Station, image, values_of
@@ -247,7 +247,7 @@ def test_ends_cleanly(
 ) -> None:
     """Exit status 0, no error in the log, and nothing left in shared memory."""
     earlier = set(Path("/dev/shm").iterdir())  # of killed processes: any node may map it
-    node = start_node(f"bundle:={miniature}", "max_age_ms:=10000", "fallback_after_ms:=30000")
+    node = start_node(f"bundle:={miniature}", *PATIENT)
     station = Station(context, node.namespace)
     out = station.subscribe("image")
     station.exchange(image(BGR, "bgr8"), out)

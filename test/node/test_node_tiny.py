@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ros_fixtures import StartNode
+from ros_fixtures import PATIENT, StartNode
 from ros_process import NodeProcess
 from ros_station import Inbox, Station, image, values_of
 from sensor_msgs.msg import Image
@@ -36,8 +36,8 @@ def frames(engine: Engine) -> list[DemoFrame]:
 
 @pytest.fixture(scope="module")
 def node(start_node: StartNode) -> NodeProcess:
-    """By the bundle's name, which is the default; a busy machine may be slow."""
-    return start_node("max_age_ms:=10000", "fallback_after_ms:=30000")
+    """By the bundle's name, which is the default."""
+    return start_node(*PATIENT)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from ros_station import Station, image
 from sensor_msgs.msg import Image
 
 # So patient that a busy machine does not make the image stale by itself.
-PATIENT = ("max_age_ms:=10000", "fallback_after_ms:=10000")
+PATIENT = ("max_age_ms:=10000", "fallback_after_ms:=10000", "hang_after_ms:=60000")
 SIZE = (320, 240)
 ACROSS, DOWN = np.meshgrid(np.linspace(0, 160, WIDTH), np.linspace(0, 120, HEIGHT))
 FRAME = np.dstack([ACROSS, DOWN, np.full_like(DOWN, 40)]).astype(np.uint8)

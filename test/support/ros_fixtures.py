@@ -17,6 +17,9 @@ from ros_process import PROFILE, NodeProcess
 
 from unirestore_ros.msgs.transport import profile_variable
 
+PATIENT = ("max_age_ms:=10000", "fallback_after_ms:=30000", "hang_after_ms:=60000")
+"""Parameters of a node on a machine that is busy: no frame is too late, no engine hangs."""
+
 
 @pytest.fixture(scope="session")
 def context() -> Iterator[Context]:
