@@ -68,11 +68,11 @@ RTX = [
 TEST_ROS = [
     "pytest>=8",
     *BAG,
+    "hypothesis>=6.100",  # parameters of every type and value
     "onnx>=1.16",
     "packaging>=21",
     "psutil>=5.9",
     "PyYAML>=5.4",
-    "hypothesis>=6.100",  # parameters of every type and value
 ]
 TEST = [
     *TEST_ROS,

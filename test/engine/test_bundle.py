@@ -63,7 +63,7 @@ CONTRADICTIONS: dict[str, Any] = {
     "multiple": 12,
     "prompt_shape": CHANGES["prompt_shape"],
     "tasks": ["perception", "detection"],
-    "backends": {"onnxruntime": CHANGES["backends"]["onnxruntime"]},
+    "backends": {"onnxruntime" if TORCH else "torch": CHANGES["backends"]["onnxruntime"]},
     "heads": {"detection": {"stride": 4, "classes": ["car"]}},
 }
 """Values that do not fit the other fields or the files."""

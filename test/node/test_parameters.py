@@ -103,7 +103,10 @@ def test_wrong_values_at_the_start_are_refused(context: Context) -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"backend": "abacus"}, "backend: 'abacus' is not one of auto, tensorrt, torch, onnx"),
+        (
+            {"backend": "abacus"},
+            "backend: 'abacus' is not one of auto, tensorrt, tensorrt_rtx, torch, onnx",
+        ),
         ({"input_transport": "theora"}, "input_transport: 'theora' is not one of raw, compressed"),
         ({"assume_encoding": "mono16"}, "assume_encoding: 'mono16' is not empty or one of rgb8"),
         ({"input_reliability": "sure"}, "input_reliability: 'sure' is not one of auto, reliable"),

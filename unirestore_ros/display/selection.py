@@ -154,7 +154,8 @@ class FrameSelector(Generic[C]):
         return frame is not None and now - frame.captured <= self.max_age
 
 
-class _Unmatched(NamedTuple, Generic[T]):
+@dataclass(frozen=True)
+class _Unmatched(Generic[T]):  # Python 3.10 has no generic NamedTuple
     key: Hashable
     frame: T
     since: float
@@ -196,7 +197,8 @@ class StatusMatcher(Generic[T]):
             self._reports.popleft()  # its frame was lost: the next of that key is not its own
         due = []
         while self._frames and self._is_due(self._frames[0], now):
-            key, frame, _ = self._frames.popleft()
+            oldest = self._frames.popleft()
+            key, frame = oldest.key, oldest.frame
             due.append((frame, self._take_report(key)))
         return due
 
