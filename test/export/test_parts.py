@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from unirestore_ros.engine import open_engine
 from unirestore_ros.export.bundle import Variant, build
-from unirestore_ros.export.export import exported
+from unirestore_ros.export.export import exported, exported_parts, save_onnx
+from unirestore_ros.export.measure import run
 from unirestore_ros.export.parts import Spatial
-from unirestore_ros.export.recipe import RecipeError, read_recipe
+from unirestore_ros.export.plan import Plan
+from unirestore_ros.export.recipe import Recipe, RecipeError, read_recipe
 from unirestore_ros.export.rewrites import FoldedAdapter, FoldedNAFBlock, folded
+from unirestore_ros.files import sha256_of
 from unirestore_ros.model import TINY, UniRestore
 from unirestore_ros.model.blocks import NAFBlock
 from unirestore_ros.model.tfa import TaskFeatureAdapter
@@ -95,6 +98,7 @@ def test_shipped_bundle_agrees_with_its_weights(
     shipped: UniRestore, frame: NDArray[np.uint8]
 ) -> None:
     engine = open_engine(SHIPPED)
+    assert engine.bundle.manifest.detail_gain == shipped.config.detail_gain
     engine.run_trunk(frame)
     images = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
     padded = pad_to_multiple(images, shipped.config.multiple)
@@ -115,8 +119,6 @@ def test_shipped_bundle_agrees_with_its_weights(
 def test_shipped_bundle_was_built_from_the_shipped_weights_and_recipe() -> None:
     engine = open_engine(SHIPPED)
     recipe = read_recipe(ENGINES / "tiny.yaml")
-    from unirestore_ros.files import sha256_of
-
     assert engine.bundle.manifest.weights_sha256 == sha256_of(recipe.weights)
     assert engine.bundle.manifest.working_size == recipe.working_size
     assert engine.tasks[0] == "perception"
@@ -145,27 +147,22 @@ def test_a_decoder_with_a_gain_gives_it_at_the_working_size(tmp_path: Path) -> N
     network = UniRestore(dataclasses.replace(TINY, detail_gain=True))
     assert network.detail is not None
     torch.nn.init.normal_(network.detail.conv_out.weight)
-    save_weights(network, tmp_path / "weights.safetensors", torch.float32)
-    recipe = tmp_path / "small.yaml"
-    recipe.write_text(RECIPE.format(width=160, height=120))
-    bundle = build(recipe, variant=Variant(measure=False, backend="onnxruntime"))
-    assert bundle.manifest.detail_gain
+    recipe = Recipe(
+        "small", tmp_path / "small.yaml", tmp_path / "none", (160, 128), 1, 8, ("torch",)
+    )
+    plan = Plan(network, recipe)
+    trunk, decoder = (plan.part(part, "fp32", explicit=False) for part in ("trunk", "decoder"))
+    programs = exported_parts({"decoder": decoder}, plan.sample(trunk), 16)
+    save_onnx(programs, tmp_path / "graphs", {"decoder": decoder})
     frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
-
-    def run(part: str, given: dict[str, NDArray]) -> dict[str, NDArray]:
-        session = onnxruntime.InferenceSession(bundle.folder / f"onnxruntime/{part}.onnx")
-        names = [node.name for node in session.get_outputs()]
-        inputs = {node.name: given[node.name] for node in session.get_inputs()}
-        return dict(zip(names, session.run(names, inputs), strict=True))
-
-    prompt: NDArray = bundle.prompts["perception"]
-    padded = np.pad(frame, ((0, 8), (0, 0), (0, 0)), mode="reflect")
-    given: dict[str, NDArray] = {"frame": padded[None], "prompt": prompt[None]}
-    gain = run("decoder", {**given, **run("trunk", given)})["detail_gain"]
-    network = load_weights(tmp_path / "weights.safetensors")
+    padded = torch.from_numpy(np.pad(frame, ((0, 8), (0, 0), (0, 0)), mode="reflect"))
+    given = {**run(trunk, {"frame": padded[None]}), "prompt": plan.prompts["perception"][None]}
+    session = onnxruntime.InferenceSession(tmp_path / "graphs" / "decoder.onnx")
+    inputs = {node.name: given[node.name].numpy() for node in session.get_inputs()}
+    (gain,) = session.run(["detail_gain"], inputs)
     images = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
     z0, skips = network.encode(pad_to_multiple(images, 16))
-    _, expected = network.decode_with_gain(network.denoise(z0, 2), skips, "ir")
+    _, expected = network.decode_with_gain(network.denoise(z0), skips, "ir")
     assert expected is not None and gain.shape == (1, 128, 160, 1) and gain.min() >= 0
     np.testing.assert_allclose(gain[0, ..., 0], expected[0, 0], rtol=1e-3, atol=1e-3)
 
