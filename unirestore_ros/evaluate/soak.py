@@ -47,6 +47,8 @@ RECOVERY_LIMIT_S = 120.0
 """The engine's restart may wait 60 s, and loads after that."""
 _RESTORED_IN_A_ROW = 3
 _SAMPLE_S = 1.0
+# The mode changes at most once a second, so that a stall right after a return is answered later.
+_PAUSE_S = 1.2
 _CALM_S = 60.0
 # After a fault of the engine the next restart waits twice as long, until it ran for 60 s.
 _ENGINE_REST_S = 65.0
@@ -214,8 +216,9 @@ def wait_for_restored(station: Station, since: float, limit_s: float) -> float |
 def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
     """Plant one fault, and wait until restored frames come again."""
     context.failures.clear()
-    watch, began = context.station.watch, time.monotonic()
+    watch, began, engine = context.station.watch, time.monotonic(), 0
     try:
+        engine = graph.engine_pid()
         fault.act(context)
     except (OSError, RuntimeError) as error:
         context.failures.append(f"{type(error).__name__}: {error}")
@@ -226,6 +229,8 @@ def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
         context.failures.append(f"no restored frames: {said.message if said else 'no diagnostics'}")
         graph.kill_node()
         wait_for_restored(context.station, time.monotonic(), RECOVERY_LIMIT_S)
+    elif fault.group == "engine" and graph.engine_pid() == engine:
+        context.failures.append("it had no effect: the engine process is the same")
     graph.revive()
     end = time.monotonic()
     times = [a.at for a in watch.arrivals if began - 1.0 <= a.at <= end]
@@ -297,8 +302,7 @@ def _soak(options: argparse.Namespace, context: Context, graph: Graph) -> list[O
             # Otherwise each restart would wait twice as long as the one before.
             next(f for f in FAULTS if f.name == "node: cleaned up").act(context)
             wait_for_restored(context.station, time.monotonic(), RECOVERY_LIMIT_S)
-        if not options.once:
-            time.sleep(context.random.uniform(0.5, 3.0))
+        time.sleep(_PAUSE_S if options.once else context.random.uniform(_PAUSE_S, 3.0))
     time.sleep(options.calm_s)
     return outcomes
 
