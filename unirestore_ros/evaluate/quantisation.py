@@ -1,7 +1,7 @@
 """What convolutions in 8 bits would lose in PSNR and save in engine bytes; no bundle has them.
 
 `python -m unirestore_ros.evaluate.quantisation --data ../shared/data/camvid --out out/8bit.json`
-(`--model sd-turbo`: random weights, which tell little; 256x256, 12 GB of memory, half an hour.)
+(`--model sd-turbo` has random weights, which tell little: PSNR at 128x128; takes 12 GB of memory.)
 
 Every convolution that is in half precision in a bf16 bundle gets inputs and weights in INT8 or FP8
 (`rounding`). The scale of an input is what rounds a sample of its values on the calibration frames
@@ -194,10 +194,12 @@ def _distances(cases: Sequence[Case], whole: Sequence[Any], ours: Sequence[Any])
 
 
 def compiled(subject: Subject, scales: Mapping[str, Any], folder: Path) -> Iterator[Row]:
-    """Export each part in bf16 and compile it as it is and with each format written in."""
+    """Export each part in bf16 and compile it as it is and with each format written in, for the
+    working size of the recipe's file."""
     plan = subject.plan
     multiple = plan.config.multiple
-    width, height = (-(-side // multiple) * multiple for side in plan.recipe.working_size)
+    size = read_recipe(plan.recipe.file).working_size
+    width, height = (-(-side // multiple) * multiple for side in size)
     sample = plan.sample(plan.part("trunk", "bf16"))
     for name in PARTS:
         part = plan.part(name, "bf16")
@@ -223,13 +225,13 @@ def compiled(subject: Subject, scales: Mapping[str, Any], folder: Path) -> Itera
                 del engine
 
 
-def cases_of(files: Sequence[Path], plan: Plan) -> list[Case]:
+def cases_of(files: Sequence[Path], plan: Plan, corruptions: Sequence[str]) -> list[Case]:
     """Degrade each image in every way; (h, w) are those of the recipe's working size."""
     cases = []
     for file in files:
         image = cv2.resize(read_photograph(file).image, plan.recipe.working_size)
         clean = np.ascontiguousarray(image).astype(np.uint8)
-        for name in CORRUPTIONS:
+        for name in corruptions:
             frame = degraded(clean, name, SEVERITY, file.name)
             padded = pad_to_multiple(frame, plan.config.multiple)
             cases.append(Case(torch.from_numpy(padded)[None], clean))
@@ -237,11 +239,11 @@ def cases_of(files: Sequence[Path], plan: Plan) -> list[Case]:
 
 
 def plan_of(model: str) -> Plan:
-    """Plan `tiny` as shipped, or `sd-turbo` with random weights at 256x256."""
+    """Plan `tiny` as shipped, or `sd-turbo` with random weights for small frames."""
     recipe = read_recipe(Path(f"engines/{model}.yaml"))
     if model == "tiny":
         return Plan(load_weights(recipe.weights), recipe)
-    plan = Plan(random_network(SD_TURBO), dataclasses.replace(recipe, working_size=(256, 256)))
+    plan = Plan(random_network(SD_TURBO), dataclasses.replace(recipe, working_size=(128, 128)))
     plan.projection = nn.Conv2d(plan.channels, MAX_CHANNELS, 1).requires_grad_(False)
     return plan
 
@@ -252,22 +254,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="has train/images and val/images")
     parser.add_argument("--calibrate", type=int, default=12, help="images of train")
     parser.add_argument("--limit", type=int, default=8, help="images of val")
+    parser.add_argument("--corruptions", default=",".join(CORRUPTIONS), help="of every image")
     parser.add_argument("--uncompiled", action="store_true", help="measure PSNR only")
     parser.add_argument("--out", type=Path, required=True, help="JSON")
     arguments = parser.parse_args(argv)
     subject = Subject(plan_of(arguments.model))
     counts = {"train": arguments.calibrate, "val": arguments.limit}
-    cases = {
-        split: cases_of(
-            spread(sorted((arguments.data / split / "images").iterdir()), n), subject.plan
-        )
-        for split, n in counts.items()
-    }
+    corruptions = arguments.corruptions.split(",")
+    cases = {}
+    for split, count in counts.items():
+        files = spread(sorted((arguments.data / split / "images").iterdir()), count)
+        cases[split] = cases_of(files, subject.plan, corruptions)
     scales = subject.calibrated([case.frame for case in cases["train"]])
     report: dict[str, Any] = {
         "model": arguments.model,
         "images": counts,
-        "corruptions": CORRUPTIONS,
+        "corruptions": corruptions,
     }
     report["psnr"] = compared(subject, cases["val"], scales)
     if not arguments.uncompiled:
