@@ -163,6 +163,7 @@ def test_a_leak_is_ended(drive: Drive, faults: EngineFaults) -> None:
     told = "over engine_memory_limit_mb (300)"
     drive.until(lambda: told in drive.node.said(), "the limit")
     faults.remove()
+    drive.until(lambda: drive.mode() == "camera", "camera mode")
     drive.until(lambda: drive.mode() == "restored" and drive.is_restored(), "restored frames")
     assert drive.engine() != before
     drive.station.set_parameters(engine_memory_limit_mb=0)
