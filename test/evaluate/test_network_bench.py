@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch_threads
 from published_files import narrow_config
 
 from unirestore_ros.evaluate.bench_command import main
@@ -21,15 +21,7 @@ from unirestore_ros.model.weights import random_network, save_weights
 
 OUTPUTS = ("perception", "segmentation", "detection")
 PLAN = Plan((128, 64), OUTPUTS, (8, 4, 2), ("fp32", "bf16"), runs=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For layers this narrow a second thread is only waited for, long on a loaded machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+one_thread = torch_threads.one_thread
 
 
 @pytest.fixture(scope="module")

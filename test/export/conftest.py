@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch_threads
 
 from unirestore_ros.engine.backends import missing_module
 from unirestore_ros.engine.backends.tensorrt_versions import RTX, load_tensorrt
@@ -15,6 +16,8 @@ from unirestore_ros.export.compile import RTX_GPUS
 from unirestore_ros.export.tensorrt_compile import Compiler
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.published import from_released
+
+one_thread = torch_threads.one_thread
 
 
 @pytest.fixture(scope="module")

@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
+import torch_threads
 from cutting_server import CuttingServer
 from published_files import Published, write_published
 
 from unirestore_ros.model import UniRestore
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Use one thread: layers this narrow only wait for a second one, long on a loaded machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+one_thread = torch_threads.one_thread
 
 
 @pytest.fixture(scope="session")
