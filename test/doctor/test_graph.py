@@ -32,11 +32,12 @@ odd.data.frombytes(bytes(36 * 96))
 topics = {"good": frame, "odd": odd, "quiet": None}
 publishers = {t: driver.create_publisher(Image, t, best) for t in topics}
 other = Node("viewer", namespace=namespace)
-other.create_subscription(Image, "good", print, QoSProfile(depth=1))
+ignore = lambda *given: None  # Python 3.10 knows no signature of print, for which rclpy asks
+other.create_subscription(Image, "good", ignore, QoSProfile(depth=1))
 own = Node("unirestore", namespace=namespace)
 own.create_publisher(Image, "~/image", 1)
-own.create_service(SetBool, "~/set_enabled", print)
-own.create_service(Trigger, "~/reload", print)
+own.create_service(SetBool, "~/set_enabled", ignore)
+own.create_service(Trigger, "~/reload", ignore)
 print("ready", flush=True)
 while True:
     for topic, message in topics.items():

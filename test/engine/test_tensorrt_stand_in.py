@@ -158,8 +158,8 @@ def test_for_rtx_it_is_compiled_anywhere_and_runs(library: Path, bundles: Path) 
 
 
 def test_make_gpu_runs_to_its_end(library: Path, bundles: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="make gpu probes it too")
     """With what is there: no PyTorch with CUDA, no nvidia-smi."""
+    pytest.importorskip("torch", reason="make gpu probes it too")
     compile_it(library, bundles, kind="tensorrt_rtx")
     command = ("-m", "unirestore_ros.evaluate.gpu_report", "--models", "", "--frames", "3")
     options = ("--bundle", str(bundles / "tensorrt_rtx"), "--out", str(tmp_path / "out"))
