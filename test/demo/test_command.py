@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from unirestore_ros.demo.command import FIGURE, OVERLAY, REPORT, main
+from unirestore_ros.engine import open_engine
 from unirestore_ros.synthetic.programme import STRETCHES
 
 FRAMES = 12
@@ -43,7 +44,8 @@ def test_synthetic_drive_from_end_to_end(tmp_path: Path) -> None:
     assert report["frames_in"] == FRAMES
     assert FRAMES // 2 <= report["frames_out"] <= FRAMES
     assert report["fps"] > 0 and 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
-    assert (report["backend"], report["bundle"]) == ("onnxruntime", "tiny")
+    with open_engine("tiny") as engine:
+        assert (report["backend"], report["bundle"]) == (engine.backend, "tiny")
     assert all(value > 5 for value in report["psnr_db"].values())
     assert [stretch["name"] for stretch in report["stretches"]] == [one.name for one in STRETCHES]
     for task in ("segmentation", "detection"):

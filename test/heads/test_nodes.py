@@ -55,7 +55,7 @@ def scene(node: Any) -> tuple[Pixels, Pixels]:
 @pytest.fixture(scope="module")
 def node(start_node: Callable) -> Any:
     """Start a node and both heads with the shipped bundle; a busy machine may be slow."""
-    node = start_node(*PATIENT)
+    node = start_node("backend:=onnxruntime", *PATIENT)
     for name in ("segmentation_head", "detection_head"):
         start_node(namespace=node.namespace, command=name)
     return node

@@ -37,7 +37,7 @@ def frames(engine: Engine) -> list[DemoFrame]:
 @pytest.fixture(scope="module")
 def node(start_node: StartNode) -> NodeProcess:
     """By the bundle's name, which is the default."""
-    return start_node(*PATIENT)
+    return start_node("backend:=onnxruntime", *PATIENT)
 
 
 @pytest.fixture(scope="module")
