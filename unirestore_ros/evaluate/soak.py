@@ -268,11 +268,12 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
             started = time.monotonic()
             if wait_for_restored(there, started, RECOVERY_LIMIT_S) is None:
                 raise SystemExit(f"soak: no restored frame\n{graph.node.tail()}")
+            began = time.monotonic()
             with contextlib.closing(Sampler(graph)) as sampler:
                 context = Context(graph, there, faults, random.Random(options.seed))
                 outcomes = _soak(options, context, graph)
         return Result(
-            began=started,
+            began=began,
             calm_s=options.calm_s,
             outcomes=tuple(outcomes),
             arrivals=tuple(there.watch.arrivals),
