@@ -1,4 +1,4 @@
-"""The published size, with random weights, through NVIDIA's compiler: minutes and 10 GB of memory.
+"""The published size, with random weights, through NVIDIA's compiler: minutes and 16 GB of memory.
 
 `python -m pytest -m large -s` runs it and prints what docs/tensorrt.md quotes; `make test` leaves
 it out.
