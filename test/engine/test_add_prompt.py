@@ -41,14 +41,14 @@ def test_a_task_is_added_and_no_other_changes_by_a_bit(
     bundle_folder: Path, prompt_file: Path, frame: NDArray[np.uint8], miniature: ModuleType
 ) -> None:
     files = graphs(bundle_folder)
-    with open_engine(bundle_folder) as engine:
+    with open_engine(bundle_folder, "onnxruntime") as engine:
         before = outputs(engine, frame)
 
     added = add_prompt(bundle_folder, NEW, prompt_file)
 
     assert graphs(bundle_folder) == files
     assert added.folder == bundle_folder
-    with open_engine(bundle_folder) as engine:
+    with open_engine(bundle_folder, "onnxruntime") as engine:
         assert engine.tasks == (*miniature.TASKS, NEW) == added.manifest.tasks
         after = outputs(engine, frame)
         _, features = miniature.expected(frame, miniature.PROMPTS[NEW])
@@ -65,7 +65,7 @@ def test_nothing_is_left_beside(bundle_folder: Path, prompt_file: Path) -> None:
 def test_an_open_engine_keeps_running(
     bundle_folder: Path, prompt_file: Path, frame: NDArray[np.uint8]
 ) -> None:
-    with open_engine(bundle_folder) as engine:
+    with open_engine(bundle_folder, "onnxruntime") as engine:
         before = outputs(engine, frame)
         add_prompt(bundle_folder, NEW, prompt_file)
 

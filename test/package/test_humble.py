@@ -117,7 +117,10 @@ CALLED = {
     "deserialize_message": "serialized_message message_type",
     "qos_check_compatible": "publisher_qos subscription_qos",
     "remove_ros_args": "args",
+    "destroy_client": "client",
     "serialize_message": "message",
+    "to_parameter_msg": "",
+    "wait_for_service": "timeout_sec",
 }
 """By function, method or class: the parameters, in their order."""
 READ = (
@@ -126,7 +129,8 @@ READ = (
 )
 """Properties, and attributes."""
 OF_OTHERS_TOO = (
-    "callback create_task destroy done error fatal info publish reset result set_result warning"
+    "call callback create_task destroy done error fatal info publish reset result set_result"
+    " warning"
 )
 """Methods that Humble has, too common a name to tell whose arguments are given."""
 MODULES = {"duration", "publisher", "task"}

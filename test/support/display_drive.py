@@ -38,6 +38,8 @@ class Display:
     def send(self, message: Image | None = None) -> None:
         """Send a frame of the camera, and receive for a twentieth of a second."""
         message = message or self.instead or image(FRAME, "rgb8")
+        if message.data:  # as a camera's noise does it: a frozen one would be named
+            message.data[-1] = time.time_ns() // 10**7 % 2
         stamp = time.time_ns() - self.behind_s * 10**9
         message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
         message.header.frame_id = "front"

@@ -70,7 +70,7 @@ class Context:
     failures: list[str] = field(default_factory=list)
     """What was not as it must be, such as a fault that nobody spoke of."""
 
-    def set_parameters(self, **values: Any) -> list[bool]:
+    def configure(self, **values: Any) -> list[bool]:
         """Set parameters of the node; tell for each whether it was accepted."""
         wanted = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         request = SetParameters.Request(parameters=wanted)
@@ -92,13 +92,15 @@ class Context:
     def expect(self, name: str, said: str, limit_s: float) -> None:
         """Wait until what a node says of itself from now on holds these words."""
         self.station.watch.diagnostics.pop(name, None)
-        end = time.monotonic() + limit_s
+        end, last = time.monotonic() + limit_s, "nothing"
         while time.monotonic() < end:
             status = self.station.watch.diagnostics.get(name)
-            if status is not None and said in f"{status.message} {status.values}":
-                return
+            if status is not None:
+                last = f"{status.message} {status.values}"
+                if said in last:
+                    return
             time.sleep(0.05)
-        self.failures.append(f"{name} did not say {said!r} within {limit_s:g} s")
+        self.failures.append(f"{name} did not say {said!r} within {limit_s:g} s, but {last}")
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,11 @@ def _plant(fault: str, seconds: float = 1.0) -> Callable[[Context], None]:
 
 
 def _leak(context: Context) -> None:
-    context.set_parameters(engine_memory_limit_mb=600)
+    context.configure(engine_memory_limit_mb=600)
     context.engine.plant("leak 5")
     time.sleep(6.0)
     context.engine.remove()
-    context.set_parameters(engine_memory_limit_mb=0)
+    context.configure(engine_memory_limit_mb=0)
 
 
 def _little_memory(context: Context) -> None:
@@ -250,9 +252,9 @@ def _parameters(context: Context) -> None:
     for name in names:
         for value in context.random.sample(values, 4):
             if (name, value) not in (("bundle", "x"),):
-                context.set_parameters(**{name: value})
-    context.set_parameters(max_age_ms=500, jpeg_quality=90, fallback_after_ms=500)
-    context.set_parameters(bundle=str(context.graph.bundle), backend="auto")
+                context.configure(**{name: value})
+    context.configure(max_age_ms=500, jpeg_quality=90, fallback_after_ms=500)
+    context.configure(bundle=str(context.graph.bundle), backend="auto")
 
 
 def _subscriber(number: signal.Signals | None) -> Callable[[Context], None]:
