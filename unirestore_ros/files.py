@@ -41,8 +41,13 @@ def user_cache_folder() -> Path:
 
 def private_folder(folder: Path) -> bool:
     """Make the folder with mode 0700 where it is missing; tell whether it is this user's and nobody
-    else can reach into it, as a folder of code that is run must be."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    else can reach into it, as a folder of code that is run must be. False, with a warning, where it
+    cannot be made: a vehicle's disk may be read-only."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        _log.warning("%s cannot be made, nothing is kept there: %s", folder, error.strerror)
+        return False
     return is_private(folder)
 
 

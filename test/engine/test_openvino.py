@@ -113,6 +113,19 @@ def test_a_folder_that_others_can_write_is_not_used(
     assert not list(cache.rglob("*")) and "is not a folder of mode 0700" in caplog.text
 
 
+def test_a_disk_that_cannot_be_written_costs_the_cache_alone(
+    frames: list[Frame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("no folder can be made in it")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    assert _restored(frames[0])
+    assert "cannot be made, nothing is kept there" in caplog.text
+
+
 def test_a_camera_of_ever_other_sizes_fills_no_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

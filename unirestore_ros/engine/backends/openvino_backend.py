@@ -6,6 +6,7 @@ bfloat16 it computes in float32, in which nothing is gained.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 from collections.abc import Mapping, Sequence
@@ -232,9 +233,10 @@ def _cache_folder(graph_sha256: str) -> Path | None:
 
 def _leave_room(folder: Path) -> None:
     """Delete the oldest compiled forms, so that a camera of ever other sizes fills no disk."""
-    files = sorted(folder.glob("*.blob"), key=lambda file: file.stat().st_mtime)
-    for file in files[: -(KEPT_SIZES - 1)]:
-        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another node may delete the same; a disk be read-only
+        files = sorted(folder.glob("*.blob"), key=lambda file: file.stat().st_mtime)
+        for file in files[: -(KEPT_SIZES - 1)]:
+            file.unlink(missing_ok=True)
 
 
 @functools.cache
