@@ -89,7 +89,7 @@ def own_memory_mb(node: NodeProcess) -> float:
 
 
 def test_memory_is_back_after_each_cycle(station: Station, node: NodeProcess) -> None:
-    """Of the node, whose engine's memory goes with the engine's process."""
+    """The node's own: the engine's goes with the engine's process."""
     after = []
     for _ in range(WARM_CYCLES + CYCLES):
         bring_to(station, "active")

@@ -14,7 +14,10 @@ from unirestore_ros.train.task_networks import load_task_networks
 from unirestore_ros.train.train_command import main
 
 WORDS = {
-    "nafnet": ["nafnet", "--iterations", "3", "--trial", "2", "--rate", "1e-3", "1"],
+    "nafnet": [
+        *("nafnet", "--iterations", "3", "--trial", "2", "--rate", "1e-3", "1"),
+        *("--batch", "2", "--crop", "96"),
+    ],
     "unirestore-single-prompt": [
         "single-prompt",
         "--iterations",

@@ -48,7 +48,7 @@ class CameraSettings:
     clock_offset_s: float = 0.0
     stamps_are_zero: bool = False
     sizes: tuple[Size, ...] = ((480, 360),)
-    """Of the next frames, in turn."""
+    """Width and height of the next frames, which take turns."""
     damage: Callable[[Image], None] | None = None
     """Applied to every other message."""
 

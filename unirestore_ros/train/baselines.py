@@ -48,9 +48,9 @@ LAST = 10  # recorded values whose mean is given as the loss at the end
 class Drawing(NamedTuple):
     """How many crops there are in a batch, their side in pixels, and how many processes draw."""
 
-    batch: int = BATCH
-    crop: int = CROP
-    workers: int = 0
+    batch: int
+    crop: int
+    workers: int
 
 
 def train_restorer(

@@ -6,6 +6,7 @@ out as ``data.py`` says; severities are drawn at random, seeded by the frame's n
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import multiprocessing
@@ -133,17 +134,16 @@ def prepare(cache: Path, tasks: Sequence[Task], draws: int = 1, jobs: int = 1) -
     """Fill the cache with ``draws`` stacks a frame, in ``jobs`` processes; stacks that are there
     already stay as they are."""
     cache.mkdir(parents=True, exist_ok=True)
-    bar = tqdm(desc="prepare", total=len(tasks), unit="frame")
-    if jobs == 1:
-        for task in tasks:
-            _prepare_frame(cache, draws, task)
-            bar.update()
-        return
-    # Spawned: in a forked process OpenCV would wait for threads that only its parent has.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, cv2.setNumThreads, (1,)) as pool:
-        for _ in pool.map(partial(_prepare_frame, cache, draws), tasks):
-            bar.update()
+    prepare_one = partial(_prepare_frame, cache, draws)
+    with contextlib.ExitStack() as ending:
+        prepared: Iterable[None] = map(prepare_one, tasks)
+        if jobs > 1:
+            # Spawned: in a forked process OpenCV would wait for threads that only its parent has.
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(jobs, context, cv2.setNumThreads, (1,))
+            prepared = ending.enter_context(pool).map(prepare_one, tasks)
+        for _ in tqdm(prepared, desc="prepare", total=len(tasks), unit="frame"):
+            pass
 
 
 def _prepare_frame(cache: Path, draws: int, task: Task) -> None:

@@ -163,7 +163,7 @@ def _why_not_openvino(device_id: int) -> str | None:
     """Where it is no faster than ONNX Runtime: without bfloat16, or beside CUDA."""
     if not has_bfloat16():
         return "the processor has no bfloat16, without which ONNX Runtime is as fast"
-    if importlib.util.find_spec("onnxruntime") and _is_distributed("onnxruntime-gpu"):
+    if _is_distributed("onnxruntime-gpu"):
         with contextlib.suppress(cuda_driver.CudaError):
             return f"ONNX Runtime runs on the {cuda_driver.device(device_id).name}"
     return None
