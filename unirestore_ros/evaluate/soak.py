@@ -4,9 +4,10 @@
 
 A camera sends 30 frames a second to a real node with its engine process; a display and other
 subscribers come and go. One fault of soak_faults.py follows another, in random order; each is
-survived if restored frames come again without help, but for a killed process, which is started
-again as a launch file's respawn does. No fault is planted in the first and in the last minute,
-which are compared. With --once each fault comes once, in their order, for the fault table.
+survived if restored frames come again, in the display too, without help but for a killed process,
+which is started again as a launch file's respawn does. No fault is planted in the first and in
+the last minute, which are compared. With --once each fault comes once, in their order, for the
+fault table.
 
 Writes soak.json and soak.md, and returns 1 where anything went wrong.
 """
@@ -213,6 +214,18 @@ def wait_for_restored(station: Station, since: float, limit_s: float) -> float |
     return None
 
 
+def wait_for_display(station: Station, limit_s: float) -> str:
+    """Wait until the display says that it shows a restored frame; returns what it showed last."""
+    said = station.watch.diagnostics
+    said.pop(station.display, None)
+    shown, end = "nothing", time.monotonic() + limit_s
+    while shown != "restored" and time.monotonic() < end:
+        time.sleep(0.05)
+        if (status := said.get(station.display)) is not None:
+            shown = next((v.value for v in status.values if v.key == "status"), "nothing")
+    return shown
+
+
 def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
     """Plant one fault, and wait until restored frames come again."""
     context.failures.clear()
@@ -232,6 +245,8 @@ def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
     elif fault.group == "engine" and graph.engine_pid() == engine:
         context.failures.append("it had no effect: the engine process is the same")
     graph.revive()
+    if (shown := wait_for_display(context.station, RECOVERY_LIMIT_S)) != "restored":
+        context.failures.append(f"the display shows: {shown}")
     end = time.monotonic()
     times = [a.at for a in watch.arrivals if began - 1.0 <= a.at <= end]
     gaps = [after - before for before, after in itertools.pairwise(times)]
@@ -268,6 +283,9 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
             started = time.monotonic()
             if wait_for_restored(there, started, RECOVERY_LIMIT_S) is None:
                 raise SystemExit(f"soak: no restored frame\n{graph.node.tail()}")
+            # It may find the camera later than the node does, and has nothing to say until then.
+            if wait_for_display(there, RECOVERY_LIMIT_S) != "restored":
+                raise SystemExit(f"soak: no restored frame on the display\n{graph.display.tail()}")
             began = time.monotonic()
             with contextlib.closing(Sampler(graph)) as sampler:
                 context = Context(graph, there, faults, random.Random(options.seed))
