@@ -164,6 +164,24 @@ def test_what_cannot_be_shown_is_named(encoding: str) -> None:
             assert shown.reason.startswith(f"encoding {encoding!r}")
 
 
+def test_malformed_images_are_named() -> None:
+    """Without a frame there is no picture, after one it is stale; then it is the camera again."""
+    display = Display()
+    broken = frame()
+    broken.step = 1
+    display.camera(broken, time.time_ns())
+    shown = display.shown()
+    assert shown.status is FrameStatus.NO_PICTURE and shown.frame is None
+    assert shown.reason.startswith("a malformed image: step 1")
+    display.camera(frame(), time.time_ns() - S)
+    display.restored(broken, time.time_ns())
+    shown = display.shown()
+    assert shown.status is FrameStatus.STALE
+    assert shown.reason.startswith("a malformed image: step 1")
+    display.camera(frame(), time.time_ns())
+    assert display.shown().status is FrameStatus.CAMERA
+
+
 def test_an_assumed_encoding_is_shown() -> None:
     display = Display(assume_encoding="bgr8")
     display.camera(image(RGB[..., ::-1], "8UC3"), time.time_ns())

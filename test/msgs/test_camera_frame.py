@@ -26,8 +26,8 @@ def raw(message: Image) -> CameraFrame:
     return read_frame(serialize_message(message), False, arrived=5.0, number=7)
 
 
-def compressed(content: bytes) -> CameraFrame:
-    message = CompressedImage(format="png", data=array.array("B", content))
+def compressed(content: bytes, kind: str = "png") -> CameraFrame:
+    message = CompressedImage(format=kind, data=array.array("B", content))
     message.header.frame_id = "camera"
     return read_frame(serialize_message(message), True, arrived=5.0, number=7)
 
@@ -144,7 +144,7 @@ def test_a_grey_camera_in_colour() -> None:
 
 
 def test_compressed_in_another_format_is_unsupported() -> None:
-    unsupported = compressed(b"RIFF    WEBP").unsupported
+    unsupported = compressed(b"RIFF    WEBP", "webp").unsupported
     assert unsupported is not None and "neither JPEG nor 8-bit PNG" in unsupported
 
 

@@ -126,6 +126,13 @@ def test_other_formats(content: bytes) -> None:
         compressed_size(np.frombuffer(content, np.uint8), "webp")
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "bgr8; jpeg compressed bgr8", "PNG", "jpg"])
+@pytest.mark.parametrize("content", [b"", b"\0" * 50])
+def test_what_is_not_what_its_format_says(kind: str, content: bytes) -> None:
+    with pytest.raises(MalformedMessage, match=f"{len(content)} bytes .* are no JPEG and no PNG"):
+        compressed_size(np.frombuffer(content, np.uint8), kind)
+
+
 @pytest.mark.parametrize(
     ("kind", "transport"),
     [

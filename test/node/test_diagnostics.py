@@ -64,7 +64,7 @@ def test_several_warnings_are_all_said() -> None:
     )
     assert health.assess() == (WARN, "age unknown: x; only 2; d")
     camera = dataclasses.replace(health, mode=Mode.CAMERA, reason="a stall")
-    assert camera.assess() == (WARN, "camera mode: a stall; age unknown: x")
+    assert camera.assess() == (WARN, "camera mode: a stall; age unknown: x; d")
 
 
 class Drive:
@@ -139,7 +139,17 @@ def test_values() -> None:
 def test_recent_drops_name_what_should_not_be() -> None:
     statistics = Statistics()
     statistics.count_drop(Drop.REPLACED)
-    assert statistics.recent_drops() is None
+    assert statistics.recent_drops(Mode.RESTORED) is None
     statistics.count_drop(Drop.TOO_OLD)
-    statistics.count_drop(Drop.MALFORMED)
-    assert statistics.recent_drops() == "frames were dropped: too old, malformed"
+    statistics.count_drop(Drop.MALFORMED, "a size of 0x0")
+    dropped = "frames were dropped: too old, malformed (a size of 0x0)"
+    assert statistics.recent_drops(Mode.RESTORED) == dropped
+
+
+def test_in_camera_mode_malformed_frames_are_missed() -> None:
+    """Every other frame is shown there, whatever became of restoring it."""
+    statistics = Statistics()
+    statistics.count_drop(Drop.TOO_OLD)
+    assert statistics.recent_drops(Mode.CAMERA) is None
+    statistics.count_drop(Drop.MALFORMED, "a size of 0x0")
+    assert statistics.recent_drops(Mode.CAMERA) == "frames were dropped: malformed (a size of 0x0)"

@@ -7,7 +7,13 @@ import threading
 
 import pytest
 
-from unirestore_ros.node.fallback import FRAMES_TO_RETURN, Fallback, Mode, ModeSwitch
+from unirestore_ros.node.fallback import (
+    FRAMES_TO_RETURN,
+    MOST_LOGGED_REASONS,
+    Fallback,
+    Mode,
+    ModeSwitch,
+)
 
 START = 100.0
 FALLBACK = 0.5
@@ -222,6 +228,17 @@ def test_the_reason_is_the_latest() -> None:
     assert switch.reason == "no bundle"
 
 
+def test_frames_that_can_be_restored_are_not_said_to_be_of_another_encoding() -> None:
+    switch = new_switch()
+    switch.frame_arrived(START, "encoding '8UC3'")
+    assert switch.reason == "encoding '8UC3'"
+    switch.frame_arrived(START + 0.1)
+    assert (switch.mode, switch.reason) == (Mode.CAMERA, "until 3 frames in a row succeed")
+    switch.set_enabled(False, START + 0.2)
+    switch.frame_arrived(START + 0.3)
+    assert switch.reason == "disabled"
+
+
 def test_an_engine_that_gets_ready_returns_with_its_first_good_frame() -> None:
     switch = new_switch()
     switch.set_problem("the bundle is being read", START)
@@ -356,6 +373,23 @@ def test_changes_are_logged() -> None:
     fallback.set_problem("no bundle")
     fallback.set_problem("still no bundle")
     assert log.lines == ["camera mode: no bundle"]
+
+
+def test_why_frames_are_not_restored_is_logged_in_camera_mode_too() -> None:
+    """The camera's first frames come while the engine is still being loaded."""
+    fallback = Fallback(FALLBACK, log := Log())
+    fallback.set_problem("no bundle has been read")
+    for number in range(3):
+        relayed(fallback, number, "encoding '8UC3'")
+    fallback.engine_is_ready()
+    for number in range(3, 60):
+        relayed(fallback, number, f"encoding {number % 30}")
+    assert log.lines[:3] == [
+        "camera mode: no bundle has been read",
+        "camera mode: encoding '8UC3'",
+        "camera mode: encoding 3",
+    ]
+    assert len(log.lines) == MOST_LOGGED_REASONS
 
 
 def test_a_restored_frame_cannot_slip_in_behind_a_relayed_one() -> None:

@@ -138,13 +138,16 @@ class Inputs:
         )
 
     def _read_frame(self, message: bytes) -> CameraFrame | None:
-        """Read a frame that has just arrived; None, with a warning, where it is malformed."""
+        """Read a frame that has just arrived; None where it is malformed, and that is said."""
         self._frame_count += 1
         arrived = time.monotonic()
         try:
             return read_frame(message, self._compressed, arrived, self._frame_count, self._camera)
         except MalformedMessage as error:
-            self._warn(f"a malformed image: {error}")
+            why = f"a malformed image: {error}"
+            self._warn(why)
+            self._sources.add_malformed(why)
+            self._changed()
             return None
 
     def _add(self, frame: BufferedFrame, add: Callable[[BufferedFrame], None]) -> None:

@@ -71,7 +71,7 @@ _STATUS_OF_MODE = {
 @dataclass(frozen=True)
 class Selected(Generic[T]):
     """The frame to show (None: there is none) and what to say about it. Where the status is
-    NO_PICTURE, the frame has a header and no pixels."""
+    NO_PICTURE, there is no frame, or it has a header and no pixels."""
 
     frame: T | None
     status: FrameStatus
@@ -93,6 +93,8 @@ class FrameSelector(Generic[C]):
         self._camera: C | None = None
         self._restored: C | None = None
         self._refused: C | None = None
+        self._malformed = "", float("-inf")
+        """What was wrong with the last message that was no frame, and when it came."""
         self._report = _NO_REPORT
 
     def set_limits(self, max_age: float, fallback_after: float) -> None:
@@ -118,6 +120,10 @@ class FrameSelector(Generic[C]):
             self._camera = None
         if self._restored is frame:
             self._restored = None
+
+    def add_malformed(self, why: str, now: float) -> None:
+        """Note a message of either that is no frame at all."""
+        self._malformed = why, now
 
     def select(self, now: float) -> Selected[C]:
         """Select what the driver sees now."""
@@ -146,9 +152,14 @@ class FrameSelector(Generic[C]):
         refused = self._refused
         if refused is not None and self._is_fresh(refused, now):
             return Selected(refused, FrameStatus.NO_PICTURE, refused.refused or "")
-        if frame is None:
-            return Selected(None, FrameStatus.WAITING, "no image yet")
-        return Selected(frame, FrameStatus.STALE, "no new image")
+        why, when = self._malformed
+        if now - when > self.max_age:
+            why = ""
+        if frame is not None:
+            return Selected(frame, FrameStatus.STALE, why or "no new image")
+        if why:
+            return Selected(None, FrameStatus.NO_PICTURE, why)
+        return Selected(None, FrameStatus.WAITING, "no image yet")
 
     def _is_fresh(self, frame: C | None, now: float) -> bool:
         return frame is not None and now - frame.captured <= self.max_age

@@ -155,6 +155,11 @@ class Sources:
         with self._lock:
             self._selector.add_refused_frame(frame)
 
+    def add_malformed(self, why: str) -> None:
+        """Note a message of either that is no frame at all."""
+        with self._lock:
+            self._selector.add_malformed(why, self._clock())
+
     def add_report(self, stamp_ns: int, report: StatusReport, publisher: bytes = b"") -> None:
         """Add what the restorer says about the frame of that stamp and publisher."""
         key = publisher, stamp_ns

@@ -6,6 +6,7 @@ some kilobytes may unpack to gigabytes.
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ MOST_PIXELS_A_BYTE = 64
 ALWAYS_DECODED_PIXELS = 640 * 480
 
 _CHOOSE_COLOUR = "choose the camera's colour topic"
+# A format of ours, and not of JPEG XL or JPEG 2000.
+_NAMES_OURS = re.compile(r"\b(jpe?g|png)\b", re.IGNORECASE)
 # Words in a format, and the plugin of image_transport that decodes such messages.
 _TRANSPORTS = (
     (("h264", "h265", "hevc", "avc", "av1", "vp8", "vp9", "mpeg", "ffmpeg"), "ffmpeg"),
@@ -56,7 +59,8 @@ def compressed_size(data: Pixels, kind: str = "") -> tuple[int, int]:
     """Read (width, height) from the file's header, without decoding it. ``data``: (bytes,) uint8;
     ``kind``: the message's format.
 
-    Raises MalformedMessage where the file is cut off or cannot hold that many pixels,
+    Raises MalformedMessage where the file is not what the format says, is cut off or cannot hold
+    that many pixels,
     UnsupportedFrame where it is no JPEG or 8-bit PNG of a picture, or larger than 4096x4096.
     """
     if _is_depth(kind):
@@ -66,6 +70,11 @@ def compressed_size(data: Pixels, kind: str = "") -> tuple[int, int]:
         head, end = _png_head(content), _PNG_END
     elif content.startswith(_JPEG):
         head, end = _jpeg_head(content), _JPEG_END
+    elif _NAMES_OURS.search(kind):
+        raise MalformedMessage(
+            f"the {len(content)} bytes of a compressed image of format {kind!r} are no JPEG and no"
+            " PNG"
+        )
     else:
         raise UnsupportedFrame(_other_codec(kind))
     _check_head(head, len(content))

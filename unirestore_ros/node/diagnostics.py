@@ -48,6 +48,7 @@ class Statistics:
         self._slow_since: float | None = None
         self._drops = dict.fromkeys(Drop, 0)
         self._last_drop: dict[Drop, float] = {}
+        self._last_fault = ""
 
     def count_arrival(self, now: float) -> None:
         with self._lock:
@@ -68,22 +69,29 @@ class Statistics:
             self._inference.add(duration_ms, now)
             self._restored_rate.add(0.0, now)
 
-    def count_drop(self, cause: Drop) -> None:
+    def count_drop(self, cause: Drop, fault: str = "") -> None:
+        """``fault``: what is wrong with a frame that is malformed."""
         with self._lock:
             self._drops[cause] += 1
             self._last_drop[cause] = time.monotonic()
+            self._last_fault = fault or self._last_fault
 
-    def recent_drops(self) -> str | None:
-        """Say why frames were lost in the last seconds. One that a newer one replaced is no
-        loss."""
+    def recent_drops(self, mode: Mode) -> str | None:
+        """Say why frames were lost in the last seconds. One that a newer one replaced is no loss,
+        and in camera mode only one that is malformed is not shown."""
         now = time.monotonic()
         with self._lock:
             recent = [
-                cause.value.replace("_", " ")
+                self._named(cause)
                 for cause, when in self._last_drop.items()
                 if cause is not Drop.REPLACED and now - when < _RECENT_S
+                if mode is Mode.RESTORED or cause is Drop.MALFORMED
             ]
         return f"frames were dropped: {', '.join(recent)}" if recent else None
+
+    def _named(self, cause: Drop) -> str:
+        name = cause.value.replace("_", " ")
+        return f"{name} ({self._last_fault})" if cause is Drop.MALFORMED else name
 
     def too_slow(self, is_restoring: bool) -> str | None:
         """Say what to do where fewer than half of the camera's frames have been restored for 5 s;
@@ -195,9 +203,9 @@ class Health:
             return DiagnosticStatus.OK, "inactive"
         if self.silence:
             return DiagnosticStatus.WARN, self.silence
-        warnings = [self.age_note]
+        warnings = [self.age_note, self.recent_drops]
         if self.mode is Mode.RESTORED:
-            warnings += [self.too_slow, self.recent_drops]
+            warnings.insert(1, self.too_slow)
         message = "; ".join(filter(None, warnings))
         level = DiagnosticStatus.WARN if message else DiagnosticStatus.OK
         if self.mode is Mode.RESTORED:

@@ -20,8 +20,11 @@ REFUSALS = 3
 REFUSALS_WITHIN_S = 1.0
 # A camera whose size changed again within this time is not trusted to keep it.
 SETTLED_S = 10.0
+# So many different reasons are logged while camera mode lasts: a format is free text.
+MOST_LOGGED_REASONS = 16
 # The reason for camera mode where somebody switched restoring off.
 DISABLED = "disabled"
+_UNTIL_FRAMES_SUCCEED = f"until {FRAMES_TO_RETURN} frames in a row succeed"
 
 
 class Mode(Enum):
@@ -57,6 +60,8 @@ class ModeSwitch:
         self._refusals: deque[float] = deque(maxlen=REFUSALS)
         self._changed_at = now - SHORTEST_STAY_S
         self._unsupported_at = self._changed_at
+        self._unsupported = ""
+        """Why the last frame that could not be restored could not."""
 
     def set_enabled(self, enabled: bool, now: float) -> None:
         self._enabled = enabled
@@ -98,13 +103,16 @@ class ModeSwitch:
     def frame_arrived(self, now: float, unsupported: str | None = None) -> None:
         """``unsupported``: why this frame cannot be restored."""
         if unsupported is not None:
-            self._unsupported_at = now
+            self._unsupported_at, self._unsupported = now, unsupported
             self._successes = 0
             self._returns_at_once = False
             if self._wanted:
                 self._show_camera(unsupported, now)
-        elif self._wanted and self._unanswered_since is None:
+            return
+        if self._wanted and self._unanswered_since is None:
             self._unanswered_since = now
+        if self.mode is Mode.CAMERA and self.reason == self._unsupported:
+            self.reason = _UNTIL_FRAMES_SUCCEED  # this one can be restored
 
     def output_sent(self) -> None:
         """Note that an image or features of a restored frame went out."""
@@ -151,7 +159,7 @@ class ModeSwitch:
         if reason is not None:
             self._show_camera(reason, now)
         elif self.mode is Mode.CAMERA:
-            self.reason = f"until {FRAMES_TO_RETURN} frames in a row succeed"
+            self.reason = _UNTIL_FRAMES_SUCCEED
 
     def _show_camera(self, reason: str, now: float) -> None:
         if self.mode is Mode.CAMERA:
@@ -181,6 +189,8 @@ class Fallback:
         self._lock = threading.Lock()
         self._switch = ModeSwitch(time.monotonic(), fallback_after)
         self._logger = logger
+        self._logged_reasons: set[str] = set()
+        """Why it is camera mode, as far as it has been logged since it was restored mode."""
         self._relayed = self._restored = -1
 
     @property
@@ -242,7 +252,17 @@ class Fallback:
             self._switch.frame_arrived(now, unsupported)
             if self._switch.mode is Mode.CAMERA:
                 self._relayed = number
-            return self._relayed == number
+            is_relayed = self._relayed == number
+        if is_relayed and unsupported is not None and wanted:
+            # Often it is camera mode already, since the engine is still being loaded.
+            self._log_reason(unsupported)
+        return is_relayed
+
+    def _log_reason(self, reason: str) -> None:
+        is_new = reason not in self._logged_reasons
+        if is_new and len(self._logged_reasons) < MOST_LOGGED_REASONS:
+            self._logged_reasons.add(reason)
+            self._logger.warning(f"camera mode: {reason}")
 
     @contextlib.contextmanager
     def sending_restored(self, number: int, is_output: bool = True) -> Iterator[bool]:
@@ -285,6 +305,7 @@ class Fallback:
         if mode is before:
             return
         if mode is Mode.RESTORED:
+            self._logged_reasons.clear()
             self._logger.info("restored mode")
         else:
-            self._logger.warning(f"camera mode: {reason}")
+            self._log_reason(reason)

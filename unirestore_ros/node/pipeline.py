@@ -362,7 +362,7 @@ class Pipeline:
             self._outputs.send_object(STATUS, array)
 
     def _drop_malformed(self, error: MalformedMessage) -> None:
-        self._statistics.count_drop(Drop.MALFORMED)
+        self._statistics.count_drop(Drop.MALFORMED, str(error))
         self._errors.frame_malformed(str(error))
 
     # What the node tells the pipeline
@@ -426,7 +426,7 @@ class Pipeline:
             silence=silence,
             age_note=self._ages.note,
             too_slow=self._statistics.too_slow(self._fallback.mode is Mode.RESTORED),
-            recent_drops=self._statistics.recent_drops(),
+            recent_drops=self._statistics.recent_drops(self._fallback.mode),
         )
         values = {
             "mode": health.mode.value,
