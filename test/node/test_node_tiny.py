@@ -91,6 +91,18 @@ def stamps(inbox: Inbox) -> list:
     return [message.header.stamp for message in inbox.messages]
 
 
+def test_no_frame_is_missed_when_the_cameras_size_changes(
+    station: Station, frames: list[DemoFrame]
+) -> None:
+    """The first of another size, for which the engine has to get ready, is the camera's own."""
+    out = station.subscribe("image")
+    station.exchange(image(frames[0].degraded, "rgb8"), out)
+    small = frames[1].degraded[:120, :160]
+    stamp = station.send(image(small, "rgb8"))
+    answer = station.wait(lambda: out.of(stamp), "the first of another size", limit_s=10)
+    np.testing.assert_array_equal(pixels_of(answer), small)
+
+
 def test_it_runs_without_pytorch(station: Station, node: Any) -> None:
     status = station.diagnosis(lambda s: True, "any")
     assert values_of(status)["backend"] == "onnxruntime"

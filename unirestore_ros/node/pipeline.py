@@ -286,23 +286,28 @@ class Pipeline:
 
     def _refuse(self, job: FrameJob) -> None:
         """Send the camera's frame in place of one that is not trusted, and say why."""
-        frame, judgement = job.frame, job.judgement
-        problem = judgement.problem or ""
+        problem = job.judgement.problem or ""
         self._statistics.count_drop(Drop.REFUSED)
         self._errors.frame_refused(problem)
-        topics = job.demand.drivers
-        if topics and self._last_reported != frame.number:
-            messages = self._converted(frame, topics, self._restore_messages)
-            with self._fallback.sending_restored(frame.number) as allowed:
-                if allowed:
-                    for topic, message in messages.items():
-                        self._outputs.send(topic, message)
-                    if CAMERA_INFO in job.infos:
-                        self._outputs.send_object(CAMERA_INFO, job.infos.pop(CAMERA_INFO))
-            if allowed:
-                self._last_reported = frame.number
-                self._report(frame, Mode.CAMERA, problem, judgement.verdict)
+        self._send_cameras(job, problem)
         self._fallback.frame_refused()
+
+    def _send_cameras(self, job: FrameJob, why: str) -> None:
+        """Send the camera's frame in place of the restored one, unless something of it was sent, or
+        the driver sees the camera's frames anyway."""
+        frame, topics = job.frame, job.demand.drivers
+        if not topics or self._last_reported == frame.number:
+            return
+        messages = self._converted(frame, topics, self._restore_messages)
+        with self._fallback.sending_restored(frame.number) as allowed:
+            if allowed:
+                for topic, message in messages.items():
+                    self._outputs.send(topic, message)
+                if CAMERA_INFO in job.infos:
+                    self._outputs.send_object(CAMERA_INFO, job.infos.pop(CAMERA_INFO))
+        if allowed:
+            self._last_reported = frame.number
+            self._report(frame, Mode.CAMERA, why, job.judgement.verdict)
 
     def _send_output(self, job: FrameJob, output: EngineOutput, array: NDArray[Any]) -> None:
         """Send an image, (H,W,3) uint8 RGB, or features, (h,w,c) float32, to its topics."""
@@ -461,8 +466,15 @@ class Pipeline:
         return None
 
     def _get_ready(self, frame: CameraFrame) -> None:
-        """Pin the engine to frames of another size, while the camera's are shown."""
-        self._fallback.size_changed(f"getting ready for {frame.width}x{frame.height} frames")
+        """Pin the engine to frames of another size, while the camera's are shown, this one too."""
+        why = f"getting ready for {frame.width}x{frame.height} frames"
+        if self._fallback.mode is Mode.RESTORED:
+            try:
+                self._send_cameras(self._job(frame), why)
+            except MalformedMessage as error:
+                self._drop_malformed(error)
+                return
+        self._fallback.size_changed(why)
         try:
             self._inference.get_ready(frame, self._parameters.load_timeout_s)
         except EngineLost:
