@@ -28,6 +28,7 @@ from unirestore_ros.demo.report import (
     table,
 )
 from unirestore_ros.engine import BundleError
+from unirestore_ros.engine.backends import AUTO, RUNNABLE, choose_backend
 from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.evaluate.classical import METHODS
 from unirestore_ros.files import folder_written_beside
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> Report:
     """Prepare, play, measure and write; RecordingError or BundleError where that cannot be done."""
     check_replaceable(arguments.out)
     bundle = read_bundle(find_bundle(arguments.bundle))
+    choose_backend(bundle, arguments.backend)  # before the drive is rendered and a node started
     prefix = "unirestore_demo_"
     with signals_as_exits(), tempfile.TemporaryDirectory(prefix=prefix) as name:
         work = Path(name)
@@ -162,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"play the first N; 0: all ({DEFAULT_LIMIT} of an input)",
     )
     add("--bundle", default="tiny", help="name or folder of the bundle (tiny)")
-    add("--backend", default="auto", help="auto, tensorrt, torch, onnxruntime, openvino (auto)")
+    add("--backend", default=AUTO, help=f"{AUTO}, {', '.join(RUNNABLE)} ({AUTO})")
     add(
         "--param",
         action="append",

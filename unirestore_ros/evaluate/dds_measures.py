@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import unirestore_ros
+from unirestore_ros.engine import BundleError
 from unirestore_ros.files import written_beside
 from unirestore_ros.msgs.rates import mean_rate
 from unirestore_ros.msgs.transport import profile_path, profile_variable
@@ -187,7 +188,8 @@ def measure_parser(about: str, measures: Iterable[str]) -> argparse.ArgumentPars
 
 
 def run_measure(options: argparse.Namespace, measures: Measures) -> int:
-    """Measure, write and print; return 1, and print why, where a process ended by itself."""
+    """Measure, write and print; return 1, and print why, where a process ended by itself or the
+    bundle does not run here."""
     measure, size, seconds = measures[options.what]
     options.size = (options.size or size).split("x")
     options.seconds = options.seconds or seconds
@@ -195,7 +197,7 @@ def run_measure(options: argparse.Namespace, measures: Measures) -> int:
     with tempfile.TemporaryDirectory() as folder, Processes(Path(folder)) as group:
         try:
             row = measure(group, options)
-        except RecordingError as error:
+        except (RecordingError, BundleError) as error:
             sys.stderr.write(f"{error}\n")
             return 1
     result = {"meta": {**_meta(), "load_before": load}, "rows": [{"what": options.what, **row}]}

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from unirestore_ros.engine import Engine, open_engine
-from unirestore_ros.engine.backends import backends_here
+from unirestore_ros.engine.backends import runnable_here
 from unirestore_ros.engine.bundle import read_bundle
 from unirestore_ros.evaluate.network_bench import PERCEPTION, PublishedWay, distances
 from unirestore_ros.evaluate.timing import Row, Work, timed_in_turn
@@ -33,10 +33,7 @@ def measure_engine(
 ) -> list[Row]:
     """Time the published way and ours on each backend that runs here, once in each of ``runs``
     turns. ``size``: None, or the bundle's."""
-    here = backends_here(read_bundle(bundle))
-    engines = [open_engine(bundle, name) for name, obstacle in here.items() if obstacle is None]
-    if not engines:
-        raise ValueError(f"{bundle} runs on no backend here: {here}")
+    engines = [open_engine(bundle, name) for name in runnable_here(read_bundle(bundle))]
     engine = engines[0]
     for task in outputs:
         if task not in engine.tasks:

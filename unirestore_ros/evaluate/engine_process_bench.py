@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import unirestore_ros
 from unirestore_ros.engine import BundleError, EngineOutput, open_engine
-from unirestore_ros.engine.backends import backends_here
+from unirestore_ros.engine.backends import runnable_here
 from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.evaluate.bench_command import frame_size
 from unirestore_ros.files import written_beside
@@ -124,12 +124,7 @@ def _agree(one: Results, other: Results) -> bool:
 
 
 def _backends(bundle: str) -> list[str]:
-    """Return the backends that serve the bundle and run here."""
-    here = backends_here(read_bundle(find_bundle(bundle)))
-    found = [name for name, obstacle in here.items() if obstacle is None]
-    if not found:
-        raise ValueError(f"{bundle} runs on no backend here: {here}")
-    return found
+    return runnable_here(read_bundle(find_bundle(bundle)))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from unirestore_ros.engine import Engine, open_engine
+from unirestore_ros.engine import BundleError, Engine, open_engine
 from unirestore_ros.evaluate import guard_fit
 from unirestore_ros.evaluate.guard_errors import cutouts
 from unirestore_ros.evaluate.guard_pairs import (
@@ -45,8 +45,12 @@ _VIDEO_CONDITIONS = (
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     cv2.setNumThreads(1)
-    with open_engine(options.bundle, threads=options.threads) as engine:
-        sets = _collect(engine, options)
+    try:
+        with open_engine(options.bundle, threads=options.threads) as engine:
+            sets = _collect(engine, options)
+    except BundleError as error:
+        sys.stderr.write(f"guard_calibration: {error}\n")
+        return 1
     if options.report_only:
         model = GuardModel.read(MODEL_FILE)
     else:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unirestore_ros.engine import BundleError, Engine, InferenceError, open_engine
+from unirestore_ros.engine.backends import AUTO, RUNNABLE
 from unirestore_ros.files import folder_written_beside, written_beside
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.images import (
@@ -75,7 +76,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `open_engine` takes: bundle, backend, device, threads."""
     add = parser.add_argument
     add("--bundle", default="tiny", help="name or folder of the bundle (tiny)")
-    add("--backend", default="auto", help="auto, tensorrt, torch, onnxruntime, openvino (auto)")
+    add("--backend", default=AUTO, help=f"{AUTO}, {', '.join(RUNNABLE)} ({AUTO})")
     add(
         "--device",
         dest="device_id",

@@ -108,7 +108,7 @@ def choose_backend(bundle: Bundle, requested: str, device_id: int = 0) -> str:
     """Choose the name of the backend to use; BundleError where the bundle or this version does not
     hold it."""
     if requested == AUTO:
-        return _first_that_runs(bundle, device_id)
+        return runnable_here(bundle, device_id)[0]
     if requested not in RUNNABLE:
         raise BundleError(
             f"backend {requested!r} is not known", f"choose one of {', '.join((AUTO, *RUNNABLE))}"
@@ -133,11 +133,13 @@ def backends_here(bundle: Bundle, device_id: int = 0) -> dict[str, str | None]:
     return {name: _obstacle(name, bundle, device_id) for name in held}
 
 
-def _first_that_runs(bundle: Bundle, device_id: int) -> str:
+def runnable_here(bundle: Bundle, device_id: int = 0) -> list[str]:
+    """List the backends that run the bundle here, in the order of ``auto``; BundleError, with the
+    reason for each, where none does."""
     obstacles = backends_here(bundle, device_id)
-    for name, why in obstacles.items():
-        if why is None:
-            return name
+    found = [name for name, why in obstacles.items() if why is None]
+    if found:
+        return found
     reasons = "; ".join(f"{name}: {why}" for name, why in obstacles.items())
     raise BundleError(
         f"bundle {bundle.folder}: no backend that it is built for runs here: {reasons or 'none'}",
