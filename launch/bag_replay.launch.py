@@ -66,10 +66,12 @@ ARGUMENTS = [
 ]
 
 
-def cameras_of(bag: str, topic: str) -> list[BagCamera]:
+def cameras_of(bag: str, topic: str, assume_encoding: str) -> list[BagCamera]:
     """The cameras that are played, each in the namespace of its node."""
+    wanted = [topic] if topic else []
     with open_reader(Path(bag).expanduser()) as reader:
-        return in_namespaces(find_cameras(reader, [topic] if topic else []), {})
+        cameras = find_cameras(reader, wanted, assume_encoding=assume_encoding)
+        return in_namespaces(cameras, {})
 
 
 def from_bag(cameras: list[BagCamera], stamps: str) -> dict[str, str]:
@@ -128,6 +130,8 @@ def player(arguments: dict[str, str], cameras: list[BagCamera], topics: list[str
         words += ["--topics", *(camera.topic for camera in cameras), *infos]
     if arguments["size"] != "recorded":
         words += ["--size", arguments["size"]]
+        assumed = arguments["assume_encoding"]
+        words += ["--assume-encoding", assumed] if assumed else []
     words += {"present": ["--restamp"], "clock": ["--clock"], "recorded": []}[arguments["stamps"]]
     words += ["--loop"] if arguments["loop"] == "true" else []
     return bag_command(*words, "--wait-for", *(camera.topic for camera in cameras), *topics)
@@ -135,7 +139,7 @@ def player(arguments: dict[str, str], cameras: list[BagCamera], topics: list[str
 
 def start(context: LaunchContext) -> list[Action]:
     arguments = vehicle.restoring.values_of(ARGUMENTS, context)
-    cameras = cameras_of(arguments["bag"], arguments["topic"])
+    cameras = cameras_of(arguments["bag"], arguments["topic"], arguments["assume_encoding"])
     given = {a.name: arguments[a.name] for a in vehicle.ARGUMENTS if a.name not in FROM_BAG}
     given |= from_bag(cameras, arguments["stamps"])
     actions: list[Action] = [vehicle.include("vehicle.launch.py", given)]

@@ -25,7 +25,7 @@ restoring = load_python_launch_file_as_module(
 SHARED = ("image", "namespace", "use_sim_time", "transport", "respawn")
 SWITCHES = ("page",)
 NUMBERS = ("page_port",)
-WORDS = ("input_transport", "view", "page_address", "page_token", "page_origin")
+WORDS = ("input_transport", "assume_encoding", "view", "page_address", "page_token", "page_origin")
 ARGUMENTS = [
     *(argument for argument in restoring.ARGUMENTS if argument.name in SHARED),
     DeclareLaunchArgument("name", default_value="driver_display", description="name of the node"),
@@ -53,6 +53,11 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument("view", default_value="", description="restored, split, side or raw"),
     DeclareLaunchArgument("input_transport", default_value="", description="raw or compressed"),
+    DeclareLaunchArgument(
+        "assume_encoding",
+        default_value="",
+        description="what 8UC1, 8UC3, 8UC4 and an empty encoding mean, as bgr8",
+    ),
 ]
 
 

@@ -58,6 +58,11 @@ ARGUMENTS = [
         "input_transport", default_value="", description="raw, or compressed: IMAGE/compressed"
     ),
     DeclareLaunchArgument(
+        "assume_encoding",
+        default_value="",
+        description="what 8UC1, 8UC3, 8UC4 and an empty encoding mean, as bgr8",
+    ),
+    DeclareLaunchArgument(
         "tasks", default_value="", description="machine tasks, as segmentation,detection"
     ),
     DeclareLaunchArgument(
@@ -135,7 +140,7 @@ def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
         "autostart": arguments["transitions"] == "node",
         "use_sim_time": arguments["use_sim_time"] == "true",
     }
-    texts = ("bundle", "backend", "input_transport")
+    texts = ("bundle", "backend", "input_transport", "assume_encoding")
     given |= {name: arguments[name] for name in texts if arguments[name]}
     if tasks := tasks_of(arguments):
         given["tasks"] = tasks

@@ -102,7 +102,10 @@ def display_arguments(camera: CameraTopics, port: str, arguments: dict[str, str]
         "params_file": arguments["display_params_file"],
         "page_port": port,
     }
-    same = ("view", "input_transport", "use_sim_time", "transport", "respawn")
+    same = (
+        *("view", "input_transport", "assume_encoding"),
+        *("use_sim_time", "transport", "respawn"),
+    )
     return own | {name: arguments[name] for name in same}
 
 

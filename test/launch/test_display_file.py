@@ -51,6 +51,7 @@ def test_the_vehicle_says_only_what_there_is(module: ModuleType, repository: Pat
     vehicle = load_file(repository / "launch" / "vehicle.launch.py")
     camera = CameraTopics("/front", "/front/image_raw", "/front/camera_info")
     said = vehicle.display_arguments(camera, "8081", arguments(vehicle, image="/front/image_raw"))
+    assert said["assume_encoding"] == ""
     assert set(said) <= {argument.name for argument in module.ARGUMENTS}
     assert module.parameters(
         said | {"page": "", "page_address": "", "page_token": "", "page_origin": ""}

@@ -80,12 +80,14 @@ def test_cameras_that_make_no_sense_are_refused(
 
 def test_arguments_go_before_the_parameter_file(module: ModuleType) -> None:
     said = arguments(module, tasks="segmentation, detection", bundle="/b", params_file="/p.yaml")
+    said["assume_encoding"] = "bgr8"
     assert module.parameters(said) == [
         "/p.yaml",
         {
             "autostart": True,
             "use_sim_time": False,
             "bundle": "/b",
+            "assume_encoding": "bgr8",
             "tasks": ["segmentation", "detection"],
         },
     ]

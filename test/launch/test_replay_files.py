@@ -105,6 +105,8 @@ def test_the_player_plays_as_recorded_unless_told(replay: ModuleType) -> None:
         *("play", "drive", "--rate", "1.0", "--restamp"),
         *("--wait-for", "/camera/image_raw", "/watched"),
     ]
+    assumed = words(size="64x48", assume_encoding="bgr8")
+    assert assumed[4:8] == ["--size", "64x48", "--assume-encoding", "bgr8"]
     other = words(size="64x48", stamps="clock", loop="true", topic="/camera/image_raw")
     assert other[2:-3] == [
         *("--rate", "1.0", "--topics", "/camera/image_raw", "/camera/camera_info"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from bag_maker import MS, START_NS, BagMaker, street
 
 from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.bag_command import main as bag
 from unirestore_ros.recordings.cameras import find_cameras
+from unirestore_ros.recordings.fitting import Fitter, decode_message
 from unirestore_ros.recordings.frames import FrameRestorer
 from unirestore_ros.recordings.sources import open_source
 from unirestore_ros.recordings.storage import open_reader
@@ -51,6 +54,31 @@ def test_cameras_whose_encoding_is_assumed(tmp_path: Path) -> None:
             find_cameras(reader)
         (camera,) = find_cameras(reader, assume_encoding="bgr8")
     assert camera.topic == "/camera/image_raw"
+
+
+def test_every_tool_takes_an_encoding_that_is_assumed(tmp_path: Path) -> None:
+    folder = tmp_path / "nameless"
+    maker = BagMaker(folder)
+    with maker.writer:
+        for index in range(3):
+            now = START_NS + index * 100 * MS
+            maker.image("/camera/image_raw", now, street(index), "8UC3")
+            maker.image("/camera/image_clean", now, street(index) + 9)
+            maker.image("/camera/unirestore/image", now, street(index))
+    frames = list(open_source(folder, assume_encoding="rgb8").frames())
+    np.testing.assert_array_equal(frames[0].image, street(0)[..., ::-1])
+    with open_reader(folder) as reader:
+        fitter = Fitter(reader, (32, 24), ["/camera/image_raw"], "bgr8")
+        _, _, data = next(iter(reader.messages()))
+        fitted = fitter.fit("/camera/image_raw", data)
+    assert fitted is not None and decode_message(fitted, False).shape == (24, 32, 3)
+    out = tmp_path / "compared"
+    words = ["compare", str(folder), "--out", str(out)]
+    assert bag(words) == 1
+    assert bag([*words, "--assume-encoding", "bgr8"]) == 0
+    (camera,) = json.loads((out / "report.json").read_text())["cameras"]
+    assert camera["psnr_db"]["frames"] == 3
+    assert camera["psnr_db"]["camera"] == camera["psnr_db"]["restored"]
 
 
 def test_a_resumed_restoration_scales_16_bits_as_one_that_was_not_interrupted(

@@ -33,6 +33,7 @@ from unirestore_ros.engine.bundle import find_bundle, read_bundle
 from unirestore_ros.evaluate.classical import METHODS
 from unirestore_ros.files import folder_written_beside
 from unirestore_ros.recordings import RecordingError
+from unirestore_ros.recordings.cameras import add_assume_encoding
 from unirestore_ros.recordings.images import Size, degradation, write_image, write_video
 from unirestore_ros.recordings.sources import open_source
 from unirestore_ros.signals import INTERRUPTED, signals_as_exits
@@ -109,7 +110,7 @@ def _record_frames(arguments: argparse.Namespace, size: Size, folder: Path) -> D
     degrade = None
     if arguments.degrade is not None:
         degrade = degradation(arguments.degrade, arguments.severity)
-    source = open_source(arguments.input, arguments.topic)
+    source = open_source(arguments.input, arguments.topic, arguments.assume_encoding)
     _log.info("playing %s", source.description)
     limit = DEFAULT_LIMIT if arguments.frames is None else arguments.frames
     stretch = arguments.degrade or arguments.input.name
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--degrade", metavar="NAME", help="degrade the input: fog, rain, snow, noise, ...")
     add("--severity", type=int, choices=range(1, 6), default=3, help="of --degrade (3)")
     add("--topic", help="camera topic of a bag (its first camera)")
+    add_assume_encoding(parser)
     add(
         "--rate",
         type=_rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import itertools
 import logging
@@ -12,6 +13,7 @@ from rosbags.interfaces import Connection
 from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, read_frame
 from unirestore_ros.msgs.camera_info import COMPRESSED, camera_info_beside, read_cameras
 from unirestore_ros.msgs.cdr import MalformedMessage
+from unirestore_ros.msgs.encodings import ASSUMABLE
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.headers import read_header
 from unirestore_ros.recordings.images import Size
@@ -43,6 +45,17 @@ class BagCamera:
     def base(self) -> str:
         """The topic without `/compressed`."""
         return self.topic.removesuffix(COMPRESSED) if self.compressed else self.topic
+
+
+def add_assume_encoding(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says what the node's parameter of that name does."""
+    parser.add_argument(
+        "--assume-encoding",
+        choices=ASSUMABLE,
+        default="",
+        metavar="ENCODING",
+        help="what 8UC1, 8UC3, 8UC4 and an empty encoding mean",
+    )
 
 
 def find_cameras(

@@ -30,7 +30,13 @@ from unirestore_ros.recordings.arrivals import (
     statuses_of,
     topic_rows,
 )
-from unirestore_ros.recordings.cameras import CLEAN, BagCamera, find_cameras, tell_frames_apart
+from unirestore_ros.recordings.cameras import (
+    CLEAN,
+    BagCamera,
+    add_assume_encoding,
+    find_cameras,
+    tell_frames_apart,
+)
 from unirestore_ros.recordings.figure import Row, draw_figure
 from unirestore_ros.recordings.fitting import decode_message, fault_of
 from unirestore_ros.recordings.headers import Header, has_header, read_header
@@ -59,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--clean", metavar="TOPIC", help=f"clean images of the one camera ({CLEAN} beside it)")
     add("--name", default="unirestore", help="name of the node whose topics are looked at")
     add("--rows", type=int, default=6, metavar="N", help="frames on the sheet (6)")
+    add_assume_encoding(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def compare(reader: Reader, arguments: argparse.Namespace) -> tuple[dict[str, Any], list[Pair]]:
     """Make the report, and the frames for the contact sheet."""
-    cameras = find_cameras(reader, arguments.topic, arguments.name)
+    assumed = arguments.assume_encoding
+    cameras = find_cameras(reader, arguments.topic, arguments.name, assumed)
     if arguments.clean is not None and len(cameras) != 1:
         raise RecordingError("--clean is for one camera: choose it with --topic")
     series, headers, modes, damaged = _read_times(reader)
@@ -104,7 +112,7 @@ def compare(reader: Reader, arguments: argparse.Namespace) -> tuple[dict[str, An
             same = {"camera": camera.topic, "restored": image}
             if clean is not None:
                 same["clean"] = clean
-            entry["psnr_db"], pairs = measure_pairs(reader, same, arguments.rows, by_stamp)
+            entry["psnr_db"], pairs = measure_pairs(reader, same, arguments.rows, by_stamp, assumed)
             entry["clean"] = clean
             shown += pairs
         entries.append(entry)
@@ -250,7 +258,11 @@ class Pair(NamedTuple):
 
 
 def measure_pairs(
-    reader: Reader, topics: Mapping[str, str], rows: int, by_stamp: bool = True
+    reader: Reader,
+    topics: Mapping[str, str],
+    rows: int,
+    by_stamp: bool = True,
+    assume_encoding: str = "",
 ) -> tuple[dict[str, Any] | None, list[Pair]]:
     """Measure the frames that are on all of the topics, which are given by name: camera, restored,
     perhaps clean; by order where not ``by_stamp``. Returns mean PSNR, None without clean ones, and
@@ -259,7 +271,7 @@ def measure_pairs(
     every = max(1, max(counts) // max(rows, 1))
     shown: list[Pair] = []
     figures: list[dict[str, float]] = []
-    for number, frame in enumerate(_joined(reader, topics, by_stamp)):
+    for number, frame in enumerate(_joined(reader, topics, by_stamp, assume_encoding)):
         is_shown = number % every == every // 2 and len(shown) < rows
         if not is_shown and "clean" not in topics:
             continue
@@ -291,13 +303,13 @@ def draw_sheet(title: str, pairs: Sequence[Pair]) -> np.ndarray:
 
 
 def _joined(
-    reader: Reader, topics: Mapping[str, str], by_stamp: bool
+    reader: Reader, topics: Mapping[str, str], by_stamp: bool, assume_encoding: str
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Yield stamp and images of the frames that are on every topic: of one stamp, or else the
     first of each, the second of each and so on."""
     names = {topic: name for name, topic in topics.items()}
     wanted = [connection for connection in reader.connections if connection.topic in names]
-    traits = {name: CameraTraits() for name in topics}
+    traits = {name: CameraTraits(assume_encoding) for name in topics}
     counts: Counter[str] = Counter()
     waiting: OrderedDict[int, dict[str, tuple[bytes, bool]]] = OrderedDict()
     for connection, _, data in reader.messages(wanted):

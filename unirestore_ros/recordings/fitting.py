@@ -38,11 +38,14 @@ _log = logging.getLogger(__name__)
 class Fitter:
     """Makes messages of a bag's cameras another size; leaves all others as they are."""
 
-    def __init__(self, reader: Reader, size: Size, topics: Collection[str]) -> None:
+    def __init__(
+        self, reader: Reader, size: Size, topics: Collection[str], assume_encoding: str = ""
+    ) -> None:
         self._size = size
-        cameras = [camera for camera in find_cameras(reader) if camera.topic in topics]
+        found = find_cameras(reader, assume_encoding=assume_encoding)
+        cameras = [camera for camera in found if camera.topic in topics]
         self._images = {camera.topic: camera.compressed for camera in cameras}
-        self._traits = {topic: CameraTraits() for topic in self._images}
+        self._traits = {topic: CameraTraits(assume_encoding) for topic in self._images}
         self._infos = {
             camera.info_topic: camera.size for camera in cameras if camera.info_topic is not None
         }

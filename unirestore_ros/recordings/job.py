@@ -13,10 +13,9 @@ import unirestore_ros
 from unirestore_ros.engine import Engine
 from unirestore_ros.engine.bundle import HASH_FILE
 from unirestore_ros.files import sha256_of
-from unirestore_ros.msgs.encodings import ASSUMABLE
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.bag_metadata import FILE_NAME
-from unirestore_ros.recordings.cameras import BagCamera
+from unirestore_ros.recordings.cameras import BagCamera, add_assume_encoding
 from unirestore_ros.recordings.restore import add_engine_arguments
 from unirestore_ros.recordings.storage import (
     CAMERA_INFO,
@@ -100,13 +99,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=(),
         help=f"any of {','.join(OUTPUTS)} (image or compressed, as the camera; features)",
     )
-    add(
-        "--assume-encoding",
-        choices=ASSUMABLE,
-        default="",
-        metavar="ENCODING",
-        help="what 8UC1, 8UC3, 8UC4 and an empty encoding mean",
-    )
+    add_assume_encoding(parser)
     add("--jpeg-quality", type=int, default=90, choices=range(1, 101), metavar="1..100")
     add("--storage", choices=STORAGES, default="", help="of the result (as the input's)")
     add(

@@ -23,6 +23,7 @@ from rosgraph_msgs.msg import Clock
 from unirestore_ros.node.process import ros_node
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.arrivals import message_class
+from unirestore_ros.recordings.cameras import add_assume_encoding
 from unirestore_ros.recordings.fitting import Fitter, fault_of
 from unirestore_ros.recordings.headers import has_header, read_header, with_stamp
 from unirestore_ros.recordings.images import Size
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="shift the stamps of headers to the present; equal ones stay equal",
     )
     add("--size", type=size_of, metavar="WxH", help="scale and crop the cameras to it")
+    add_assume_encoding(parser)
     add("--wait-for", nargs="+", default=[], metavar="TOPIC", help="begin once they are subscribed")
     add("--wait-limit", type=float, default=60.0, metavar="SECONDS", help="... or after that (60)")
 
@@ -84,7 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         pace = Pace(arguments.rate, arguments.restamp, arguments.clock, arguments.loop)
         size: Size | None = arguments.size
-        fitter = None if size is None else Fitter(reader, size, playlist.topics)
+        fitter = None
+        if size is not None:
+            fitter = Fitter(reader, size, playlist.topics, arguments.assume_encoding)
         player = Player(node, playlist, pace, fitter)
         wait_for_listeners(node, arguments.wait_for, arguments.wait_limit, player.hold, stopped)
         player.play(stopped)

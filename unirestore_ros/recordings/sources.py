@@ -46,17 +46,18 @@ class Source:
     """Frames a second of a video."""
 
 
-def open_source(path: Path, topic: str | None = None) -> Source:
+def open_source(path: Path, topic: str | None = None, assume_encoding: str = "") -> Source:
     """Open an INPUT by what it is; RecordingError says what is wrong with it.
 
-    ``topic`` chooses the camera of a bag; the first is read where it is None.
+    ``topic`` chooses the camera of a bag; the first is read where it is None. ``assume_encoding``
+    is as the node's parameter.
     """
     if not path.exists():
         raise RecordingError(
             f"there is no {path}: INPUT is a video, a folder of images or a rosbag2"
         )
     if is_bag(path):
-        return _open_bag(path, topic)
+        return _open_bag(path, topic, assume_encoding)
     if topic is not None:
         raise RecordingError(f"{path} is not a rosbag2: --topic does not apply")
     return _open_folder(path) if path.is_dir() else _open_video(path)
@@ -127,7 +128,7 @@ def _open_video(path: Path) -> Source:
     return Source(description, count if count > 0 else None, frames, fps=fps)
 
 
-def _open_bag(path: Path, topic: str | None) -> Source:
+def _open_bag(path: Path, topic: str | None, assume_encoding: str) -> Source:
     """Open the images of one topic of a bag, at the times of their stamps."""
     if importlib.util.find_spec("rosbags") is None:
         raise RecordingError("reading a bag needs rosbags: pip install 'unirestore_ros[bag]'")
@@ -139,7 +140,8 @@ def _open_bag(path: Path, topic: str | None) -> Source:
     from unirestore_ros.recordings.storage import COMPRESSED_IMAGE, image_topics, open_reader
 
     with open_reader(path) as reader:
-        cameras = find_cameras(reader, [] if topic is None else [topic])
+        wanted = [] if topic is None else [topic]
+        cameras = find_cameras(reader, wanted, assume_encoding=assume_encoding)
     chosen = cameras[0]
     if others := [camera.topic for camera in cameras[1:]]:
         _log.info("%s is read; --topic chooses another: %s", chosen.topic, ", ".join(others))
@@ -153,7 +155,7 @@ def _open_bag(path: Path, topic: str | None) -> Source:
     def frames() -> Iterator[SourceFrame]:
         first: int | None = None
         skipped: Counter[str] = Counter()
-        camera = CameraTraits()
+        camera = CameraTraits(assume_encoding)
         with open_reader(path) as reader:
             connections = image_topics(reader, [chosen.topic])[chosen.topic]
             for connection, received, data in reader.messages(connections):
