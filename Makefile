@@ -24,7 +24,9 @@ LOW =
 VENV := $(CURDIR)/.venv$(patsubst %,-%,$(filter-out kilted,$(WHEELS)))
 ROS := $(or $(ROS_DISTRO),pypi)
 ROS_TESTS := $(addprefix test/,msgs node display heads recordings demo doctor launch)
-OTHER_TESTS := $(filter-out $(ROS_TESTS),$(patsubst %/,%,$(wildcard test/*/)) $(wildcard test/test_*.py))
+NETWORK_TESTS := $(addprefix test/,model train export)
+OTHER_TESTS := $(filter-out $(ROS_TESTS) $(NETWORK_TESTS),$(patsubst %/,%,$(wildcard test/*/)) \
+	$(wildcard test/test_*.py))
 RUN_TIME := $(VENV)/.run-time-$(ROS)
 TEST := $(VENV)/.test-$(ROS)
 
@@ -35,7 +37,7 @@ export ROS_LOG_DIR ?= $(CURDIR)/out/ros_log
 # Set by the ROS wheels of another environment, it would keep this one's libraries from being found.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test test-ros test-rest lint gpu soak clean
+.PHONY: demo test test-ros test-networks test-rest lint gpu soak clean
 
 demo: $(RUN_TIME)
 	@$(VENV)/bin/python -m unirestore_ros demo \
@@ -45,11 +47,12 @@ demo: $(RUN_TIME)
 
 ifeq ($(WHEELS)$(PYTEST_ARGS),kilted)
 # The tests that use ROS mostly wait, for discovery and for frames. All else runs beside them, on
-# what they leave of the processor.
+# what they leave of the processor: in two processes of one thread each, for two of two threads
+# would wait for each other.
 test: $(TEST)
 	@echo "Tests that use ROS, and beside them lint and all other tests. Each is shown when it ends."
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target LOW='nice -n 19' \
-		test-ros test-rest
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target \
+		LOW='OMP_NUM_THREADS=1 nice -n 19' test-ros test-networks test-rest
 else ifeq ($(WHEELS),kilted)
 test: $(TEST) lint
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
@@ -60,6 +63,9 @@ endif
 
 test-ros: $(TEST)
 	$(VENV)/bin/python -m pytest $(ROS_TESTS)
+
+test-networks: $(TEST)
+	$(LOW) $(VENV)/bin/python -m pytest $(NETWORK_TESTS)
 
 test-rest: $(TEST) lint
 	$(LOW) $(VENV)/bin/python -m pytest $(OTHER_TESTS)

@@ -120,8 +120,8 @@ def test_make_test_fails_when_a_check_fails(checkout: Path, failing: str) -> Non
     assert make(checkout, "test").returncode != 0
 
 
-@pytest.mark.parametrize("failing", ["test/node", "test/engine"])
-def test_make_test_fails_when_tests_of_either_process_fail(checkout: Path, failing: str) -> None:
+@pytest.mark.parametrize("failing", ["test/node", "test/engine", "test/train"])
+def test_make_test_fails_when_tests_of_any_process_fail(checkout: Path, failing: str) -> None:
     make_stamps(checkout)
     (checkout / "test" / "engine").mkdir(parents=True)
     tools = checkout / ".venv" / "bin"
@@ -132,8 +132,9 @@ def test_make_test_fails_when_tests_of_either_process_fail(checkout: Path, faili
         (tools / name).chmod(0o755)
     result = make(checkout, "test")
     assert result.returncode != 0
-    assert "-m pytest test/engine\n" in result.stdout, "both run to their end"
+    assert "-m pytest test/engine\n" in result.stdout, "all run to their end"
     assert "-m pytest test/msgs test/node" in result.stdout
+    assert "-m pytest test/model test/train" in result.stdout
 
 
 def test_make_test_names_every_folder_of_tests_once(repository: Path) -> None:

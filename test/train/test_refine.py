@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,10 +14,10 @@ from unirestore_ros.model import TINY, UniRestore
 from unirestore_ros.model.autoencoder import PhaseNotch
 from unirestore_ros.model.weights import load_weights, save_weights
 from unirestore_ros.synthetic.corruptions import COMMON
-from unirestore_ros.train.data import FRESH_COMMON, degraded_anew, loaded
+from unirestore_ros.train.data import FRESH_COMMON, Annotation, degraded_anew, loaded
 from unirestore_ros.train.heads import labelled_names
 from unirestore_ros.train.loop import Setting
-from unirestore_ros.train.prepare import DRIVING, drive_tasks, prepare
+from unirestore_ros.train.prepare import DRIVING, photograph_tasks, prepare
 from unirestore_ros.train.refine import (
     Crops,
     detail_losses,
@@ -121,11 +122,15 @@ def test_crops_are_the_same_whoever_draws_them(work: Path) -> None:
     assert not torch.equal(alone[0][0], alone[2][0])
 
 
-def test_a_frame_is_degraded_anew_as_often_as_asked(work: Path, tmp_path: Path) -> None:
-    prepare(tmp_path, drive_tasks(1), draws=2, jobs=2)
-    name = drive_tasks(1)[0].name
-    first, second = (np.load(tmp_path / f"{name}{suffix}.npy") for suffix in ("", ".2"))
-    assert np.array_equal(first, np.load(work / "frames" / f"{name}.npy"))
+def test_a_frame_is_degraded_anew_as_often_as_asked(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0).integers(0, 256, (72, 96, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "street.png"), cv2.GaussianBlur(drawn, (0, 0), 3))
+    note = Annotation(np.zeros((72, 96), np.uint8), np.zeros((0, 5), np.float32))
+    tasks = photograph_tasks([tmp_path / "street.png"], {"street": note})
+    prepare(tmp_path / "once", tasks)
+    prepare(tmp_path / "twice", tasks, draws=2, jobs=2)
+    first, second = (np.load(tmp_path / "twice" / f"street{suffix}.npy") for suffix in ("", ".2"))
+    assert np.array_equal(first, np.load(tmp_path / "once" / "street.npy"))
     assert np.array_equal(first[0], second[0])
     assert all(not np.array_equal(a, b) for a, b in zip(first[1:4], second[1:4], strict=True))
-    assert len(labelled_names(tmp_path)) == 2
+    assert len(labelled_names(tmp_path / "twice")) == 2
