@@ -156,7 +156,8 @@ def read_params_file(arguments: dict[str, str], nodes: Iterable[str]) -> dict[st
     try:
         keys = list(node_keys(yaml.safe_load(path.read_text(encoding="utf-8"))))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"params_file: {path} cannot be read: {error}") from error
+        why = " ".join(str(error).split())
+        raise ValueError(f"params_file: {path} cannot be read: {why}") from error
     for node in nodes:
         if not any(is_for(key, node) for key in keys):
             said = ", ".join(keys) or "no node"

@@ -69,6 +69,7 @@ EXTRAS = {
     "evaluate": "train",
     "bench": "build",
 }
+_NUMPY_COMPILED = ("numpy.core", "numpy._core")
 
 
 def usage() -> str:
@@ -88,6 +89,12 @@ def run(name: str, argv: list[str]) -> int:
         if missing in ("", "unirestore_ros"):
             raise
         sys.stderr.write(f"{name}: {_how_to_install(name, missing)}\n")
+        return 1
+    except ImportError as error:
+        # A module that was compiled for another NumPy.
+        if not str(error).startswith(_NUMPY_COMPILED):
+            raise
+        sys.stderr.write(f"{name}: {error}: python -m unirestore_ros doctor says what to do\n")
         return 1
     status: int = getattr(module, function)(argv)
     return status

@@ -93,6 +93,18 @@ def test_figure_has_a_row_a_stretch_and_a_column_a_kind(frames: Frames, record: 
     assert {110, 120} <= levels, "both stretches' degraded frames are in the first column"
 
 
+def test_a_cameras_image_has_its_own_pixels(
+    frames: Frames, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = np.random.default_rng(0).integers(0, 256, (540, 960, 3), np.uint8)
+    for name in ("camera", "shown", "clean"):
+        monkeypatch.setattr(type(frames), name, lambda self, which: wide)
+    stretches = [StretchReport(name, 3, 2, "dehaze", ()) for name in ("fog", "rain")]
+    figure = before_after(frames, record, stretches, "a subtitle")
+    windows = [figure[top : top + 540, 24 : 24 + 960] for top in range(figure.shape[0] - 540)]
+    assert any(np.array_equal(window, wide) for window in windows)
+
+
 def test_features_become_colours_that_mean_the_same_in_each_map() -> None:
     rng = np.random.default_rng(0)
     base = rng.normal(size=(6, 8, 5)).astype(np.float32)

@@ -154,8 +154,9 @@ def test_a_parameter_file_that_is_none_is_refused(
 ) -> None:
     if content is not None:
         (tmp_path / "my.yaml").write_text(content)
-    with pytest.raises(ValueError, match=rf"params_file: .*{reason}"):
+    with pytest.raises(ValueError, match=rf"params_file: .*{reason}") as refused:
         module.read_params_file({"params_file": str(tmp_path / "my.yaml")}, NODES)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["unirestore", "driver_display", "vehicle"])

@@ -148,7 +148,7 @@ def test_a_bag_goes_through_the_vehicle_and_all_ends_with_it(
         encoding="utf-8",
     )
     said = [f"bag:={drive}", f"report:={tmp_path / 'report.json'}", "page_port:=0"]
-    said.append(f"params_file:={patient}")
+    said += [f"params_file:={patient}", "backend:=onnxruntime"]
     with Launched(repository / "launch" / "bag_replay.launch.py", said, tmp_path) as launched:
         assert launched.wait(TIMEOUT_S) == 0, launched.log()
         text = launched.log()

@@ -69,6 +69,19 @@ def test_a_missing_module_is_named_with_what_installs_it(repository: Path) -> No
     assert "Traceback" not in result.stderr
 
 
+def test_an_opencv_for_another_numpy_is_named_in_one_line(repository: Path, tmp_path: Path) -> None:
+    """As apt's is under NumPy 2."""
+    text = "numpy.core.multiarray failed to import"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({text!r})\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r});"
+        " from unirestore_ros.cli import main; sys.exit(main(['restore', '--help']))"
+    )
+    result = python("-c", code, cwd=repository)
+    assert result.returncode == 1
+    assert result.stderr == f"restore: {text}: python -m unirestore_ros doctor says what to do\n"
+
+
 def test_an_executable_runs_the_command_it_is_named_after(tmp_path: Path) -> None:
     script = tmp_path / "demo"
     script.write_text(

@@ -13,7 +13,7 @@ from unirestore_ros.demo.record import RESTORED_MODE, Frames, Record, ShownFrame
 from unirestore_ros.demo.report import StretchReport, mean_psnr
 from unirestore_ros.display.lettering import Colour, baseline, draw_text, text_width
 from unirestore_ros.msgs.rates import mean_rate
-from unirestore_ros.recordings.figure import Row, draw_figure
+from unirestore_ros.recordings.figure import CELL_WIDTH, Row, draw_figure
 
 GREEN: Colour = (88, 160, 42)
 AMBER: Colour = (20, 150, 240)
@@ -22,6 +22,7 @@ GREY: Colour = (170, 170, 170)
 DARK: Colour = (30, 26, 24)
 
 _LEAST_WIDTH = 960
+_WIDEST_CELL = 960
 _STRIP = 56
 _TEXT = 24
 _LABEL = 20
@@ -71,7 +72,10 @@ def before_after(
             Row(stretches[number].name.replace("_", " "), _remarks(stretches[number]), images)
         )
     columns = list(dict.fromkeys(name for row in rows for name in row.images))
-    return draw_figure("Before and after", subtitle, columns, rows)
+    # A camera's image in its own pixels, unless that is very small or large.
+    widths = [image.shape[1] for row in rows for image in row.images.values()]
+    cell_width = min(max(CELL_WIDTH, *widths), _WIDEST_CELL)
+    return draw_figure("Before and after", subtitle, columns, rows, cell_width)
 
 
 def _remarks(stretch: StretchReport) -> dict[str, str]:
