@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from unirestore_ros.node import diagnostics
-from unirestore_ros.node.diagnostics import Drop, Health, Statistics, diagnose
+from unirestore_ros.node.diagnostics import Drop, ErrorLog, Health, Statistics, diagnose
 from unirestore_ros.node.fallback import Mode
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -118,6 +119,14 @@ def test_no_restoring_is_not_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_restoring_nothing_at_all_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Drive(monkeypatch).go(9, 30, 0)[-1] is not None
+
+
+def test_too_slow_is_logged_once_until_it_is_over() -> None:
+    lines: list[str] = []
+    log = ErrorLog(SimpleNamespace(warning=lines.append))
+    for why in ("only 3 of 30", "only 2 of 30", None, None, "only 4 of 30"):
+        log.too_slow(why)
+    assert lines == ["only 3 of 30", "only 4 of 30"]
 
 
 def test_values() -> None:

@@ -135,6 +135,7 @@ class ErrorLog:
     def __init__(self, logger: RcutilsLogger) -> None:
         self.last_error = ""
         self._mismatch = ""
+        self._is_slow = False
         self._logger = logger
 
     def bundle_refused(self, why: str) -> None:
@@ -168,6 +169,12 @@ class ErrorLog:
         if why != self._mismatch:
             self._mismatch = self.last_error = why
             self._logger.warning(f"no camera_info of feature maps: {why}")
+
+    def too_slow(self, why: str | None) -> None:
+        """Log that too few frames are restored, once until that is over (None)."""
+        if why is not None and not self._is_slow:
+            self._logger.warning(why)
+        self._is_slow = why is not None
 
     def input_silent(self, why: str) -> None:
         self._logger.warning(why, throttle_duration_sec=6 * _LOG_EVERY_S)

@@ -420,6 +420,8 @@ class Pipeline:
         engine, silence = self._inference.state, self._input.silence()
         if silence:
             self._errors.input_silent(silence)
+        too_slow = self._statistics.too_slow(self._fallback.mode is Mode.RESTORED)
+        self._errors.too_slow(too_slow)
         health = Health(
             is_active=is_active,
             mode=self._fallback.mode,
@@ -430,7 +432,7 @@ class Pipeline:
             thread_died=not (self._worker.is_alive() and self._converter.is_alive()),
             silence=silence,
             age_note=self._ages.note,
-            too_slow=self._statistics.too_slow(self._fallback.mode is Mode.RESTORED),
+            too_slow=too_slow,
             recent_drops=self._statistics.recent_drops(self._fallback.mode),
         )
         values = {
