@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +55,20 @@ def test_cameras_whose_encoding_is_assumed(tmp_path: Path) -> None:
             find_cameras(reader)
         (camera,) = find_cameras(reader, assume_encoding="bgr8")
     assert camera.topic == "/camera/image_raw"
+
+
+@pytest.mark.parametrize("stamp_ns", [0, 5000 * 10**9, START_NS + 7200 * 10**9])
+def test_stamps_of_another_clock_are_no_ages(
+    tmp_path: Path, stamp_ns: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maker = BagMaker(tmp_path / "boot")
+    with maker.writer:
+        for index in range(3):
+            now = START_NS + index * 100 * MS
+            maker.image("/camera/image_raw", now, street(index), stamp_ns=stamp_ns + index * MS)
+    assert bag(["compare", str(tmp_path / "boot"), "--out", str(tmp_path / "out")]) == 0
+    (line,) = [each for each in capsys.readouterr().out.splitlines() if "100.0 " in each]
+    assert re.split(" {2,}", line)[-2:] == ["other clock", "-"]
 
 
 def test_every_tool_takes_an_encoding_that_is_assumed(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ TOPIC_HEAD = ("topic", "messages", "Hz", "gap p50", "p99 ms", "age p50", "p99 ms
 _DEPTH = 20
 _LENGTH_BYTES = 4  # of a list, in CDR
 _SEARCH_EVERY_S = 0.5
+# No message is on its way for an hour: its stamp is of another clock, or of an earlier drive.
+_AN_AGE_MS = 3_600_000
 
 
 class Arrival(NamedTuple):
@@ -184,9 +186,15 @@ def percentiles_ms(values_ns: np.ndarray) -> dict[str, float] | None:
 def topic_rows(topics: dict[str, dict[str, Any]]) -> list[list[object]]:
     """Lay reports out in the columns of ``TOPIC_HEAD``."""
     return [
-        [topic, each["messages"], each["hz"], *_two(each["gap_ms"]), *_two(each["age_ms"])]
+        [topic, each["messages"], each["hz"], *_two(each["gap_ms"]), *_ages(each["age_ms"])]
         for topic, each in topics.items()
     ]
+
+
+def _ages(figures: dict[str, float] | None) -> list[object]:
+    if figures and abs(figures["p50"]) > _AN_AGE_MS:
+        return ["other clock", None]
+    return _two(figures)
 
 
 def _two(figures: dict[str, float] | None) -> list[object]:
