@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import dataclasses
 import subprocess
 import sys
 import time
@@ -9,9 +11,14 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage, Image
 
 from unirestore_ros.doctor.finding import NOTE, OK, Finding
+from unirestore_ros.doctor.graph import CameraTopic, _receive_frame
 from unirestore_ros.doctor.ros import check_camera, check_graph
 
 RATE_HZ = 10
@@ -117,6 +124,7 @@ def camera(**changes: Any) -> dict[str, Any]:
         "width": 640,
         "height": 480,
         "problem": "",
+        "unsupported": "",
     }
     return values | changes
 
@@ -126,6 +134,30 @@ def test_a_size_that_no_bundle_takes_is_named() -> None:
     finding = check_camera(camera(width=640, height=100), 3.0)
     assert finding.level == NOTE
     assert "the longer side is over 4 times the shorter" in finding.advice
+
+
+def received(kind: type, **fields: Any) -> Finding:
+    """What the doctor says of a camera that sends one message."""
+    topic = CameraTopic("/camera/image", f"sensor_msgs/msg/{kind.__name__}", ["/driver"], True)
+    times: list[int] = []
+    _receive_frame(topic, times, serialize_message(kind(**fields)))
+    topic.frames = len(times)
+    return check_camera(dataclasses.asdict(topic), 3.0)
+
+
+def test_what_would_not_be_restored_is_named() -> None:
+    jpeg = array.array("B", cv2.imencode(".jpg", np.zeros((72, 96, 3), np.uint8))[1].tobytes())
+    good = received(CompressedImage, format="jpeg", data=jpeg)
+    assert good.level == OK
+    assert good.found.endswith("jpeg, 96x72; for input_transport:=compressed")
+    for finding, words in (
+        (received(CompressedImage, format="h264", data=bytes(9)), "format 'h264'"),
+        (received(CompressedImage, format="16UC1; compressedDepth", data=jpeg), "a depth image"),
+        (received(Image, encoding="8UC3", width=2, height=2, step=6, data=bytes(12)), "assume_enc"),
+        (received(Image, encoding="bgr8", width=2, height=2, step=3, data=bytes(12)), "broken"),
+        (received(Image, encoding="bgr8", width=2, height=2, step=6, data=bytes(12)), "64 to"),
+    ):
+        assert finding.level == NOTE and words in finding.advice
 
 
 def test_broken_frames_and_compressed_ones() -> None:

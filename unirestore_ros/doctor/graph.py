@@ -23,7 +23,8 @@ from rclpy.qos import (
 )
 from sensor_msgs.msg import CompressedImage, Image
 
-from unirestore_ros.msgs.cdr import MalformedMessage, view_compressed, view_image
+from unirestore_ros.msgs.camera_frame import read_frame
+from unirestore_ros.msgs.cdr import ImageView, MalformedMessage
 from unirestore_ros.msgs.rates import mean_rate
 from unirestore_ros.msgs.subscribing import offered_reliability
 
@@ -55,6 +56,8 @@ class CameraTopic:
     height: int = 0
     problem: str = ""
     """Why a frame could not be read."""
+    unsupported: str = ""
+    """Why a frame that could be read would not be restored, but for its size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,13 +155,14 @@ def _receive_frame(camera: CameraTopic, times: list[int], message: bytes) -> Non
     if camera.encoding or camera.problem:
         return
     try:
-        if camera.kind.endswith("/CompressedImage"):
-            camera.encoding = view_compressed(message).format
-        else:
-            image = view_image(message)
-            camera.encoding, camera.width, camera.height = image.encoding, image.width, image.height
+        frame = read_frame(message, camera.kind.endswith("/CompressedImage"), 0.0, 0)
     except MalformedMessage as error:
         camera.problem = str(error)
+        return
+    view = frame.view
+    camera.encoding = view.encoding if isinstance(view, ImageView) else view.format
+    camera.width, camera.height = frame.width, frame.height
+    camera.unsupported = frame.unsupported or ""
 
 
 def _find_mismatches(node: Node) -> Iterator[Mismatch]:

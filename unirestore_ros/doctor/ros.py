@@ -170,15 +170,15 @@ def check_camera(camera: Mapping[str, Any], seconds: float) -> Finding:
         )
         return Finding(_CAMERA, NOTE, f"{topic}: no frame in {seconds:g} s", advice)
     rate = "one frame" if camera["hz"] is None else f"{camera['hz']:.1f} Hz"
-    found, encoding = f"{topic}: {rate}, {camera['encoding']}", camera["encoding"]
-    if camera["kind"].endswith("/CompressedImage"):
-        return Finding(_CAMERA, OK, f"{found}; for input_transport:=compressed")
+    found = f"{topic}: {rate}, {camera['encoding'] or 'no encoding'}"
     width, height = camera["width"], camera["height"]
-    found = f"{found}, {width}x{height}"
-    # Not before OpenCV has been found to work: these import it.
+    if width and height:
+        found = f"{found}, {width}x{height}"
+    if camera["kind"].endswith("/CompressedImage"):
+        found = f"{found}; for input_transport:=compressed"
+    # Not before OpenCV has been found to work: this imports it.
     from unirestore_ros.engine.working_size import frame_refusal
-    from unirestore_ros.msgs.encodings import refusal_of
 
-    if problem := refusal_of(encoding) or frame_refusal((width, height)):
+    if problem := camera["unsupported"] or frame_refusal((width, height)):
         return Finding(_CAMERA, NOTE, found, f"it would pass through unrestored: {problem}")
     return Finding(_CAMERA, OK, found)
