@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -156,14 +156,20 @@ class Series:
             "age_ms": self._ages(),
         }
 
-    def share_of(self, stamps: set[int]) -> float | None:
-        """Return which part of those stamps arrived; by number where messages have no header."""
+    @property
+    def tells_frames_apart(self) -> bool:
+        """Whether stamps are of one frame each: False where they are zero or all alike."""
+        return any(self.stamps) and (len(self.stamps) == 1 or len(set(self.stamps)) > 1)
+
+    def share_of(self, stamps: Collection[int], by_stamp: bool = True) -> float | None:
+        """Return which part of those stamps arrived; by number where messages have no header, or
+        not ``by_stamp``."""
         if not stamps:
             return None
-        arrived = (
-            len(stamps & set(self.stamps)) if self.stamps else min(len(self.times), len(stamps))
-        )
-        return round(arrived / len(stamps), 4)
+        if by_stamp and self.stamps:
+            wanted = set(stamps)
+            return round(len(wanted & set(self.stamps)) / len(wanted), 4)
+        return round(min(len(self.times), len(stamps)) / len(stamps), 4)
 
     def _ages(self) -> dict[str, float] | None:
         if not self.stamps or len(self.stamps) != len(self.times):

@@ -67,7 +67,7 @@ class Watcher:
     def __init__(self, node: Node, topics: Sequence[str]) -> None:
         self._node = node
         self._series = {topic: Series("") for topic in topics}
-        self._modes: dict[str, dict[str, set[int]]] = {}
+        self._modes: dict[str, dict[str, list[int]]] = {}
         self._last: float | None = None
 
     def watch(
@@ -91,13 +91,14 @@ class Watcher:
         topics = {topic: series.report() for topic, series in self._series.items()}
         for topic, modes in self._modes.items():
             topics[topic]["modes"] = {mode: len(stamps) for mode, stamps in modes.items()}
-        if of is not None:
-            stamps = set(self._series[of].stamps)
-            restored = self._modes.get(of, {}).get(_RESTORED, set())
-            for topic, series in self._series.items():
-                topics[topic]["share"] = series.share_of(stamps)
-                topics[topic]["share_of_restored"] = series.share_of(restored)
-        return {"of": of, "topics": topics}
+        if of is None:
+            return {"of": of, "topics": topics}
+        by_stamp = self._series[of].tells_frames_apart
+        restored = self._modes.get(of, {}).get(_RESTORED, [])
+        for topic, series in self._series.items():
+            topics[topic]["share"] = series.share_of(self._series[of].stamps, by_stamp)
+            topics[topic]["share_of_restored"] = series.share_of(restored, by_stamp)
+        return {"of": of, "counted_by": "stamp" if by_stamp else "number", "topics": topics}
 
     def _receive(self, arrival: Arrival) -> None:
         now = self._node.get_clock().now().nanoseconds
@@ -109,7 +110,7 @@ class Watcher:
         for _, _, values in arrival.statuses():
             if "mode" in values:
                 modes = self._modes.setdefault(arrival.topic, {})
-                modes.setdefault(values["mode"], set()).add(stamp)
+                modes.setdefault(values["mode"], []).append(stamp)
 
 
 def table(report: dict[str, Any]) -> str:
@@ -123,6 +124,8 @@ def table(report: dict[str, Any]) -> str:
             for share in (each.get("share"), each.get("share_of_restored")):
                 row.append(None if share is None else f"{share:.1%}")
     lines = [text_table(head, rows)]
+    if report.get("counted_by") == "number" and topics[report["of"]]["messages"]:
+        lines.append(f"stamps of {report['of']} are all alike: frames are counted by number")
     for topic, each in topics.items():
         if "modes" in each:
             modes = ", ".join(f"{count} {mode}" for mode, count in each["modes"].items())
