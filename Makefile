@@ -6,7 +6,7 @@
 # make clean  remove what these made
 #
 # Each makes its own .venv first. Options: PYTHON=/path/to/python3; for demo INPUT=, DEGRADE=, RATE=,
-# FRAMES=, TOPIC=, OUT=; for test PYTEST_ARGS="-m 'not slow'"; for soak MINUTES=.
+# FRAMES=, TOPIC=, ASSUME_ENCODING=, OUT=; for test PYTEST_ARGS="-m 'not slow'"; for soak MINUTES=.
 
 PYTHON ?= python3
 # From make's command line only: the environment's OUT is somebody else's.
@@ -15,6 +15,7 @@ DEGRADE =
 RATE =
 FRAMES =
 TOPIC =
+ASSUME_ENCODING =
 OUT =
 PYTEST_ARGS =
 WHEELS = kilted
@@ -43,7 +44,8 @@ demo: $(RUN_TIME)
 	@$(VENV)/bin/python -m unirestore_ros demo \
 		$(if $(INPUT),--input '$(INPUT)') $(if $(DEGRADE),--degrade '$(DEGRADE)') \
 		$(if $(RATE),--rate '$(RATE)') $(if $(FRAMES),--frames '$(FRAMES)') \
-		$(if $(TOPIC),--topic '$(TOPIC)') $(if $(OUT),--out '$(OUT)')
+		$(if $(TOPIC),--topic '$(TOPIC)') \
+		$(if $(ASSUME_ENCODING),--assume-encoding '$(ASSUME_ENCODING)') $(if $(OUT),--out '$(OUT)')
 
 ifeq ($(WHEELS)$(PYTEST_ARGS),kilted)
 # The tests that use ROS mostly wait, for discovery and for frames. All else runs beside them, on
