@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import onnx
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim
+from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 
 from unirestore_ros.engine.backends.parts import GAIN, IMAGE_DECODER
 from unirestore_ros.engine.working_size import LARGEST
@@ -52,11 +52,10 @@ def exported(
     part: Part, given: Mapping[str, Tensor], multiple: int
 ) -> torch.export.ExportedProgram:
     inputs = {name: given[name].clone() for name in part.inputs}
-    shapes = _dynamic_shapes(part, multiple)
     named = Named(part, part.inputs, part.outputs).eval()
-    whole = torch.export.export(named, (), inputs, dynamic_shapes=shapes)
-    folded = with_folded_constants(whole)
-    program = torch.export.export(folded, (), inputs, dynamic_shapes=shapes)
+    shapes = _dynamic_shapes(part, multiple)
+    program = torch.export.export(named, (), inputs, dynamic_shapes=shapes)
+    fold_constants(program)
     program.example_inputs = None  # tensors as large as a frame's features
     return program
 
@@ -171,28 +170,34 @@ def without_origins(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @torch.no_grad()
-def with_folded_constants(program: torch.export.ExportedProgram) -> fx.GraphModule:
-    """Turn the program into a module that computes from its inputs only what depends on them."""
-    module = program.module(check_guards=False)
-    assert isinstance(module, fx.GraphModule)
-    graph = module.graph
+def fold_constants(program: torch.export.ExportedProgram) -> None:
+    """Let a program compute only what depends on its inputs, and hold no more than it reads.
+
+    It is changed in place: exporting it anew, folded, would take as long as exporting it did.
+    """
+    graph, specs = program.graph, program.graph_signature.input_specs
     _drop_no_ops(graph)
-    known = _known_values(module)
-    needed = {
+    known = _known_values(program)
+    needed = [
         node
-        for node in known
-        if any(user not in known for user in node.users) and node.op != "get_attr"
-    }
-    for count, node in enumerate(sorted(needed, key=list(graph.nodes).index)):
+        for node in graph.nodes
+        if node in known and node.op == "call_function" and not known.keys() >= node.users.keys()
+    ]
+    first = next(iter(graph.nodes))
+    for count, node in enumerate(needed):
         name = f"folded{count}"
-        value = known[node]
-        module.register_buffer(name, value.detach().clone().contiguous())
-        with graph.inserting_before(node):
-            node.replace_all_uses_with(graph.get_attr(name))
+        with graph.inserting_before(first):
+            constant = graph.placeholder(name)
+        constant.meta["val"] = node.meta["val"].contiguous()
+        node.replace_all_uses_with(constant)
+        argument = TensorArgument(name=constant.name)
+        specs.insert(count, InputSpec(InputKind.BUFFER, argument, name, persistent=True))
+        program.state_dict[name] = known[node].detach().clone().contiguous()
     graph.eliminate_dead_code()
-    _drop_unread_tensors(module)
-    module.recompile()
-    return module
+    _drop_unread_tensors(program)
+    for node in graph.nodes:  # where it comes from: paths of the machine that exports
+        node.meta = {key: value for key, value in node.meta.items() if key == "val"}
+    program.graph_module.recompile()
 
 
 def _drop_no_ops(graph: fx.Graph) -> None:
@@ -204,13 +209,17 @@ def _drop_no_ops(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _known_values(module: fx.GraphModule) -> Mapping[fx.Node, Tensor]:
-    """Every tensor that no input touches, by its node."""
-    known: dict[fx.Node, Tensor] = {}
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            known[node] = operator.attrgetter(str(node.target))(module)
-        elif node.op == "call_function" and all(n in known for n in node.all_input_nodes):
+def _known_values(program: torch.export.ExportedProgram) -> Mapping[fx.Node, Tensor]:
+    """Compute every tensor that no input touches, by its node."""
+    tensors = {**program.constants, **program.state_dict}
+    placeholders = (node for node in program.graph.nodes if node.op == "placeholder")
+    known: dict[fx.Node, Tensor] = {
+        node: tensors[spec.target]
+        for node, spec in zip(placeholders, program.graph_signature.input_specs, strict=True)
+        if spec.target is not None
+    }
+    for node in program.graph.nodes:
+        if node.op == "call_function" and all(n in known for n in node.all_input_nodes):
             given = fx.node.map_arg((node.args, node.kwargs), known.__getitem__)
             value = node.target(*given[0], **given[1])
             if isinstance(value, Tensor):
@@ -218,13 +227,17 @@ def _known_values(module: fx.GraphModule) -> Mapping[fx.Node, Tensor]:
     return known
 
 
-def _drop_unread_tensors(module: fx.GraphModule) -> None:
-    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
-        if name not in read:
-            path, _, leaf = name.rpartition(".")
-            delattr(module.get_submodule(path), leaf)
-    module.delete_all_unused_submodules()
+def _drop_unread_tensors(program: torch.export.ExportedProgram) -> None:
+    specs = program.graph_signature.input_specs
+    placeholders = [node for node in program.graph.nodes if node.op == "placeholder"]
+    for node, spec in zip(placeholders, list(specs), strict=True):
+        if spec.target is not None and not node.users:
+            program.graph.erase_node(node)
+            specs.remove(spec)
+    read = {spec.target for spec in specs}
+    for tensors in (program.state_dict, program.constants):
+        for name in set(tensors) - read:
+            del tensors[name]
 
 
 class Named(nn.Module):
