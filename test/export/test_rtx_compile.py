@@ -7,6 +7,8 @@ architecture stands in narrow, by its modules that `tiny` lacks.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,6 +151,40 @@ def test_what_the_compiler_refuses_is_named(
     with pytest.raises(CompileError, match=r"TensorRT for RTX .* planted\.onnx") as caught:
         compiler(((64, 64),) * 3, gpu).compile(tmp_path / "planted.onnx")
     caught.match(said.replace("(Sigmoid)", r"\(Sigmoid\)"))
+
+
+# A builder in a cycle of garbage, as an exception's traceback makes one, and a message whose
+# handling sets off a collection.
+COMPILES_BESIDE_GARBAGE = """
+import gc, logging, pathlib, sys
+from unirestore_ros.engine.backends.tensorrt_versions import RTX, load_tensorrt
+from unirestore_ros.export.tensorrt_compile import Compiler
+
+class Collecting(logging.Handler):
+    def emit(self, record):
+        gc.set_threshold(1)
+        [[] for _ in range(9)]
+
+api = load_tensorrt(RTX)
+compiler = Compiler(api, ((64, 64),) * 3)
+compiler.gpus = ["8.9"]
+logger = api.logger(lambda severity, message: None)
+log = logging.getLogger("unirestore_ros.export.tensorrt_compile")
+log.setLevel(logging.DEBUG)
+log.addHandler(Collecting())
+garbage = [api.module.Builder(logger)]
+garbage.append(garbage)
+del garbage
+assert compiler.compile(pathlib.Path(sys.argv[1])).layers
+"""
+
+
+def test_garbage_of_an_earlier_compilation_does_not_stop_the_next(tmp_path: Path) -> None:
+    """Its end waited for a lock that TensorRT holds while it logs."""
+    node = helper.make_node("Relu", ["x"], ["y"])
+    onnx.save(planted(TensorProto.FLOAT, node), tmp_path / "sound.onnx")
+    script = [sys.executable, "-c", COMPILES_BESIDE_GARBAGE, str(tmp_path / "sound.onnx")]
+    subprocess.run(script, check=True, timeout=180)
 
 
 def test_tf32_is_off(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from unirestore_ros.engine.backends.tensorrt_versions import (
     describe_layers,
     log_level,
     sides_of,
+    without_garbage_collection,
 )
 from unirestore_ros.engine.manifest import ENGINE_SUFFIX, PARTS
 from unirestore_ros.engine.working_size import Size
@@ -77,6 +78,7 @@ class Compiler:
             with written_beside(folder / f"{part}{ENGINE_SUFFIX}") as beside:
                 beside.write_bytes(compiled.engine)
 
+    @without_garbage_collection()
     def compile(self, onnx_file: Path) -> Compiled:
         """Compile one graph; CompileError with everything that TensorRT said."""
         start = time.monotonic()

@@ -39,6 +39,7 @@ from unirestore_ros.engine.backends.tensorrt_versions import (
     load_tensorrt,
     log_level,
     sides_of,
+    without_garbage_collection,
 )
 from unirestore_ros.engine.bundle import Bundle, InferenceError
 from unirestore_ros.engine.manifest import ENGINE_SUFFIX, PARTS
@@ -87,6 +88,7 @@ class TensorRTBackend:
 
     gives_gain = True
 
+    @without_garbage_collection()
     def __init__(self, bundle: Bundle, name: str, card: Device, size: Size) -> None:
         self.name, self.precision = name, bundle.manifest.precision
         self._api = api = load_tensorrt(name)
@@ -104,6 +106,7 @@ class TensorRTBackend:
         self._prompts = {task: self._resident(prompt) for task, prompt in bundle.prompts.items()}
         self.pin(size)
 
+    @without_garbage_collection()
     def pin(self, size: Size, gain: bool = True) -> None:
         check_cuda(cudart.cudaSetDevice(self._device_id))  # holds for the calling thread only
         edges = edge_specs(self._bundle, size)

@@ -8,11 +8,13 @@ found (``cuda_driver``): TensorRT's run-time crashes without one. Compiling for 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import importlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -128,6 +130,23 @@ class Context:
     def kernels(self) -> bytes | None:
         """Return the kernels compiled for this card so far; None where the engine holds them."""
         return None if self.cache is None else bytes(self.cache.serialize())
+
+
+@contextlib.contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Keep Python from collecting cycles of objects meanwhile.
+
+    TensorRT logs under a lock that a builder or run-time takes too when it ends. Where a message's
+    handling in Python set off a collection that found an old builder, its end waited for the lock
+    of its own thread, for ever (seen with TensorRT for RTX 1.7, in an exception's traceback).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def load_tensorrt(backend: str) -> TensorRT:
