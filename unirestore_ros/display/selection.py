@@ -135,7 +135,7 @@ class FrameSelector(Generic[C]):
                 return Selected(self._restored, status, self._report.reason)
         elif self._restored is not None and camera_is_fresh and self._switch.mode is Mode.RESTORED:
             # The frame on screen is too old: do not wait until the stall is noticed.
-            self._switch.frame_arrived(now, unsupported="no fresh image from the restorer")
+            self._switch.frame_missing("no fresh image from the restorer", now)
         if camera_is_fresh:
             reason = self._switch.reason or "nothing restored yet"
             return Selected(self._camera, FrameStatus.CAMERA, reason)

@@ -103,16 +103,22 @@ class ModeSwitch:
     def frame_arrived(self, now: float, unsupported: str | None = None) -> None:
         """``unsupported``: why this frame cannot be restored."""
         if unsupported is not None:
-            self._unsupported_at, self._unsupported = now, unsupported
-            self._successes = 0
-            self._returns_at_once = False
-            if self._wanted:
-                self._show_camera(unsupported, now)
+            self._unsupported = unsupported
+            self.frame_missing(unsupported, now)
             return
         if self._wanted and self._unanswered_since is None:
             self._unanswered_since = now
         if self.mode is Mode.CAMERA and self.reason == self._unsupported:
             self.reason = _UNTIL_FRAMES_SUCCEED  # this one can be restored
+
+    def frame_missing(self, why: str, now: float) -> None:
+        """Say that there is no restored frame to show: the camera's are shown at once, until frames
+        in a row succeed."""
+        self._unsupported_at = now
+        self._successes = 0
+        self._returns_at_once = False
+        if self._wanted:
+            self._show_camera(why, now)
 
     def output_sent(self) -> None:
         """Note that an image or features of a restored frame went out."""
