@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from determinism import check_deterministic
 from numpy.typing import NDArray
 
 from unirestore_ros.engine import open_engine
@@ -140,6 +142,13 @@ def write_recipe(folder: Path, width: int, height: int) -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def small_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of random weights, which lie beside it: half a minute's work, for several tests."""
+    folder = tmp_path_factory.mktemp("small_build")
+    return build(write_recipe(folder, 80, 64), variant=Variant(measure=False)).folder
+
+
 @pytest.mark.slow
 @torch.inference_mode()
 def test_a_decoder_with_a_gain_gives_it_at_the_working_size(tmp_path: Path) -> None:
@@ -169,10 +178,9 @@ def test_a_decoder_with_a_gain_gives_it_at_the_working_size(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @torch.inference_mode()
-def test_a_larger_frame_gets_the_enlarged_difference(tmp_path: Path) -> None:
-    folder = build(write_recipe(tmp_path, 80, 64), variant=Variant(measure=False)).folder
+def test_a_larger_frame_gets_the_enlarged_difference(small_build: Path) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (128, 160, 3), dtype=np.uint8)
-    network = load_weights(tmp_path / "weights.safetensors")
+    network = load_weights(small_build.with_name("weights.safetensors"))
 
     def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         return torch.nn.functional.interpolate(x, size=size, mode="bilinear")
@@ -187,12 +195,27 @@ def test_a_larger_frame_gets_the_enlarged_difference(tmp_path: Path) -> None:
     zt = network.denoise(network.encode(pad_to_multiple(working, 16))[0], 2)
     features = network.adapt(zt, skips, "seg", 8)[0].permute(1, 2, 0).numpy()
     for backend in ("onnxruntime", "torch"):
-        engine = open_engine(folder, backend)
+        engine = open_engine(small_build, backend)
         engine.run_trunk(frame)
         assert_levels_agree(engine.decode("perception"), levels)
         assert engine.feature_shape == (8, 10, 96)
         assert engine.feature_pitch == (16, 16)
         np.testing.assert_allclose(engine.adapt("segmentation"), features, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_programs_give_the_same_bytes_for_the_same_frame(small_build: Path) -> None:
+    """The `torch` backend, in this process and in engine processes."""
+    check_deterministic(small_build, "torch", (160, 128), ("segmentation",))
+
+
+@pytest.mark.slow
+def test_programs_hold_no_path_of_the_machine_that_exported_them(small_build: Path) -> None:
+    for file in sorted((small_build / "torch").iterdir()):
+        with zipfile.ZipFile(file) as archive:
+            (graph,) = (name for name in archive.namelist() if name.endswith("model.json"))
+            content = archive.read(graph)
+        assert b"conv2d" in content and b".py" not in content, file.name
 
 
 def test_constants_are_folded_and_what_is_not_read_is_gone() -> None:

@@ -45,7 +45,8 @@ def plan_of(network: UniRestore) -> Plan:
 
 
 class Attentive(Part):
-    """What the published network has and `tiny` has not, on one latent."""
+    """What the published network has and `tiny` has not, on one latent: a block of the U-Net, one
+    of the Controller with what it ends in, and the middle of the autoencoder."""
 
     inputs = ("z0",)
     outputs = ("control", "state", "stem")
@@ -56,13 +57,15 @@ class Attentive(Part):
         self.network, self.dtype = network, dtype
 
     def forward(self, z0: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        net, unet = self.network, self.network.denoiser.unet
+        net, unet, controller = self.network, self.network.denoiser.unet, self.network.controller
         t = torch.full((1,), 999)
         embedding = unet.time_embedding(unet.time_proj(t).to(z0.dtype))
         state, _ = unet.down_blocks[0](
             unet.conv_in(z0), temb=embedding, encoder_hidden_states=net.null_embedding
         )
-        control = net.controller(z0, t)[-1]
+        embedding = controller.time_embedding(controller.time_proj(t).to(z0.dtype))
+        _, states = controller.down_blocks[0](controller.conv_in(z0), embedding)
+        control = controller.fea_tran[0](states[-2], embedding)
         return control, state, net.autoencoder.from_latent(z0)
 
 
