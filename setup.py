@@ -76,6 +76,7 @@ TEST_ROS = [
 ]
 TEST = [
     *TEST_ROS,
+    *RTX,  # its compiler judges every graph
     "ruff>=0.6",
     "mypy>=1.8",
     "selenium>=4.11",  # drives a Chromium that the machine has
