@@ -45,14 +45,18 @@ from unirestore_ros.train.task_networks import load_task_networks
 
 NAME = "refine"
 # What the iterations train on, one after the other.
-_ROUND = ("pairs", "detail2", "pairs", "seg", "pairs", "detail3", "pairs", "{}", "pairs", "seg")
-TURNS = tuple(turn.format(task) for task in ("cls", "det") for turn in _ROUND)
+_ROUND = ("pairs", "detail2", "pairs", "seg", "pairs", "{0}", "pairs", "{1}", "pairs", "seg")
+TURNS = tuple(
+    turn.format(*names) for names in (("detail3", "cls"), ("detail4", "det")) for turn in _ROUND
+)
 # Crops for each in a batch of pairs, and their side in pixels, by how many times the working size
 # they have.
-DETAIL_CROPS = {2: (1.0, 352), 3: (1.5, 336)}
+DETAIL_CROPS = {2: (1.0, 352), 3: (1.5, 336), 4: (2.0, 320)}
 DETAIL_PROMPTS = ("ir", "ir", "seg", "ir", "cls", "ir", "det")
 # How many crops of a machine task are clean: segmentation's prompt must leave clean images alone.
 CLEAN_SHARES = {"seg": 0.2}
+# The same in pairs: these weights can tell a soft image from a sharp one.
+PAIR_CLEAN_SHARE = 0.15
 SLOWER_PROMPTS = PROMPT_RATE / 4
 # Weight of a grey level of phase deviation; at 0.3 PSNR falls by 0.3 dB.
 PHASE_WEIGHT = 0.04
@@ -131,7 +135,7 @@ class Crops:
     def __init__(self, setting: Setting, batch: int, side: int) -> None:
         frames, device = setting.frames, torch.device("cpu")
         self._seed, self._batch, self._side = setting.seed + 5, batch, side
-        self._pairs = PairSampler(frames, self._seed, device, fresh=DRIVING)
+        self._pairs = PairSampler(frames, self._seed, device, DRIVING, PAIR_CLEAN_SHARE)
         self._labelled = {
             share: LabelledSampler(frames, self._seed, device, share)
             for share in {LABELLED_CLEAN_SHARE, *CLEAN_SHARES.values()}
