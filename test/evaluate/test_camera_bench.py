@@ -29,8 +29,10 @@ def test_every_output_of_a_frame_is_computed() -> None:
         camera_bench._reduce_and_fuse(DetailKeeper(engine.sizes), frame)
 
 
-def test_a_node_that_restores_nothing_has_no_first_frame() -> None:
-    from unirestore_ros.evaluate.node_bench import _first_s
+def test_a_node_that_restores_nothing_has_no_times() -> None:
+    from unirestore_ros.evaluate.node_bench import _first_s, milliseconds
 
+    assert milliseconds("nan") is None  # which JSON does not have
+    assert milliseconds("9.5") == 9.5
     assert _first_s(np.zeros((0, 2), np.int64), 0) is None
     assert _first_s(np.array([[0, 3_000_000_000]]), 1_000_000_000) == 2.0

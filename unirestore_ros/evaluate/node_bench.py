@@ -12,6 +12,7 @@ startup: process start to first restored frame, memory, frames per second.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -123,11 +124,17 @@ def measure_startup(group: Processes, options: argparse.Namespace) -> dict[str, 
         "first_restored_s": _first_s(arrivals[next(iter(FEATURES))], started),
         "fps": rate(arrivals[f"{NODE}/image"]),
         "features_fps": {topic: rate(arrivals[topic]) for topic in FEATURES},
-        "inference_median_ms": float(last["inference_median_ms"]),
+        "inference_median_ms": milliseconds(last["inference_median_ms"]),
         "memory_mb": {name: rounded(of_process) for name, of_process in memory.items()},
         "resident_together_mb": round(together, 1),
         "torch_loaded": torch,
     }
+
+
+def milliseconds(text: str) -> float | None:
+    """Read a time in a node's diagnostics; None where there was nothing to measure."""
+    value = float(text)
+    return None if math.isnan(value) else value
 
 
 def _first_s(seen: NDArray[np.int64], started_ns: int) -> float | None:
