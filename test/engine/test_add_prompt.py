@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from unirestore_ros.engine import BundleError, Engine, open_engine
-from unirestore_ros.engine.bundle import read_bundle, retry_if_replaced
+from unirestore_ros.engine.bundle import identity, read_bundle, retry_if_replaced
 from unirestore_ros.engine.writing import add_prompt
 from unirestore_ros.files import rename_twice
 
@@ -238,6 +239,20 @@ def test_a_file_system_without_exchange_gets_two_renames(tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError):
         rename_twice(one, other)
     assert (other / "name").read_text() == "one"
+
+
+def test_a_folder_that_takes_the_place_of_another_is_never_taken_for_it(tmp_path: Path) -> None:
+    """A file system gives the inode of a folder that is gone to one that is new."""
+    folder, beside = tmp_path / "bundle", tmp_path / "beside"
+    seen = set()
+    for _ in range(20):
+        beside.mkdir()
+        if folder.exists():
+            folder.rmdir()
+        beside.rename(folder)
+        seen.add(identity(folder))
+        time.sleep(0.01)  # times of files advance in steps of some milliseconds
+    assert len(seen) == 20
 
 
 def test_a_reader_never_sees_half_of_it(

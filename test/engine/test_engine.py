@@ -162,9 +162,10 @@ def test_memory_does_not_grow(engine: Engine, frame: Frame) -> None:
         return process.memory_info().rss
 
     run(100)  # the first hundred touches pages that the process had and never used
-    sizes = [run(50) for _ in range(5)]
-    # A leak shows in every window; what a large process's allocator does, in some.
-    assert min(later - earlier for earlier, later in itertools.pairwise(sizes)) < 256 << 10
+    sizes = [run(25) for _ in range(24)]
+    # A leak shows in every window; what a large process's allocator does, in some: with OpenVINO,
+    # memory was seen to grow for up to 200 runs, and no more after that.
+    assert min(later - earlier for earlier, later in itertools.pairwise(sizes)) < 128 << 10
 
 
 def test_opening_again_and_again_does_not_grow_memory(

@@ -23,7 +23,7 @@ from unirestore_ros.tasks import long_name
 
 MANIFEST_FILE = "manifest.json"
 HASH_FILE = "manifest.sha256"
-_ATTEMPTS = 5
+_ATTEMPTS = 25
 _LONGEST_PROBLEM = 1000
 _MAX_TENSORS_BYTES = 64 << 20
 
@@ -173,13 +173,14 @@ def retry_if_replaced(folder: Path, read: Callable[[], T]) -> T:
     return read()
 
 
-def identity(folder: Path) -> tuple[int, int] | None:
-    """Return device and inode, which change when another folder takes the place; None if absent."""
+def identity(folder: Path) -> tuple[int, int, int] | None:
+    """Return what changes when another folder takes the place: device, inode and the time when it
+    was renamed, for a new folder may get the inode of the one before the last. None if absent."""
     try:
         status = folder.stat()
     except (OSError, ValueError):  # ValueError: no name can be that
         return None
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def manifest_hash_line(content: bytes) -> str:
