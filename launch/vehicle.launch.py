@@ -103,8 +103,12 @@ def display_arguments(camera: CameraTopics, port: str, arguments: dict[str, str]
         "page_port": port,
     }
     same = (
-        *("view", "input_transport", "assume_encoding"),
-        *("use_sim_time", "transport", "respawn"),
+        "view",
+        "input_transport",
+        "assume_encoding",
+        "use_sim_time",
+        "transport",
+        "respawn",
     )
     return own | {name: arguments[name] for name in same}
 

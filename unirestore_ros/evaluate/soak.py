@@ -30,6 +30,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from diagnostic_msgs.msg import DiagnosticStatus
+
 import unirestore_ros
 from unirestore_ros.engine.bundle import find_bundle
 from unirestore_ros.evaluate.dds_measures import Processes, family, memory_mb
@@ -216,14 +218,14 @@ def wait_for_restored(station: Station, since: float, limit_s: float) -> float |
 
 def wait_for_display(station: Station, limit_s: float) -> str:
     """Wait until the display says that it shows a restored frame; returns what it showed last."""
-    said = station.watch.diagnostics
-    said.pop(station.display, None)
-    shown, end = "nothing", time.monotonic() + limit_s
-    while shown != "restored" and time.monotonic() < end:
-        time.sleep(0.05)
-        if (status := said.get(station.display)) is not None:
-            shown = next((v.value for v in status.values if v.key == "status"), "nothing")
-    return shown
+    status = station.watch.wait_for(
+        station.display, lambda status: _shown(status) == "restored", limit_s
+    )
+    return "nothing" if status is None else _shown(status)
+
+
+def _shown(status: DiagnosticStatus) -> str:
+    return next((v.value for v in status.values if v.key == "status"), "nothing")
 
 
 def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:

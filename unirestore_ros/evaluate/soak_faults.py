@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
@@ -91,16 +92,14 @@ class Context:
 
     def expect(self, name: str, said: str, limit_s: float) -> None:
         """Wait until what a node says of itself from now on holds these words."""
-        self.station.watch.diagnostics.pop(name, None)
-        end, last = time.monotonic() + limit_s, "nothing"
-        while time.monotonic() < end:
-            status = self.station.watch.diagnostics.get(name)
-            if status is not None:
-                last = f"{status.message} {status.values}"
-                if said in last:
-                    return
-            time.sleep(0.05)
-        self.failures.append(f"{name} did not say {said!r} within {limit_s:g} s, but {last}")
+        status = self.station.watch.wait_for(name, lambda status: said in _words(status), limit_s)
+        last = "nothing" if status is None else _words(status)
+        if said not in last:
+            self.failures.append(f"{name} did not say {said!r} within {limit_s:g} s, but {last}")
+
+
+def _words(status: DiagnosticStatus) -> str:
+    return f"{status.message} {status.values}"
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,19 @@ class Watch:
         # So that the display works too.
         node.create_subscription(Image, f"{display}/image", lambda message: None, qos, raw=True)
 
+    def wait_for(
+        self, name: str, is_wanted: Callable[[DiagnosticStatus], bool], limit_s: float
+    ) -> DiagnosticStatus | None:
+        """Wait until what a node says of itself from now on is wanted; returns what it said last,
+        wanted or not, None where that was nothing."""
+        self.diagnostics.pop(name, None)
+        end = time.monotonic() + limit_s
+        while True:
+            status = self.diagnostics.get(name)
+            if time.monotonic() >= end or (status is not None and is_wanted(status)):
+                return status
+            time.sleep(0.05)
+
     def _on_image(self, message: Image) -> None:
         at, stamp_ns = time.monotonic(), _stamp_ns(message)
         kind = self._kind(message, stamp_ns)

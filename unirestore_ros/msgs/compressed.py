@@ -60,8 +60,8 @@ def compressed_size(data: Pixels, kind: str = "") -> tuple[int, int]:
     ``kind``: the message's format.
 
     Raises MalformedMessage where the file is not what the format says, is cut off or cannot hold
-    that many pixels,
-    UnsupportedFrame where it is no JPEG or 8-bit PNG of a picture, or larger than 4096x4096.
+    that many pixels, UnsupportedFrame where it is no JPEG or 8-bit PNG of a picture, or larger than
+    4096x4096.
     """
     if _is_depth(kind):
         raise UnsupportedFrame(f"format {kind!r} is a depth image, no picture: {_CHOOSE_COLOUR}")

@@ -210,9 +210,8 @@ class Health:
             return DiagnosticStatus.OK, "inactive"
         if self.silence:
             return DiagnosticStatus.WARN, self.silence
-        warnings = [self.age_note, self.recent_drops]
-        if self.mode is Mode.RESTORED:
-            warnings.insert(1, self.too_slow)
+        too_slow = self.too_slow if self.mode is Mode.RESTORED else None
+        warnings = [self.age_note, too_slow, self.recent_drops]
         message = "; ".join(filter(None, warnings))
         level = DiagnosticStatus.WARN if message else DiagnosticStatus.OK
         if self.mode is Mode.RESTORED:
