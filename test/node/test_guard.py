@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -84,6 +86,28 @@ def test_it_is_deterministic(street: Image) -> None:
     again = guard.check(street, wrong)
     assert first.score == again.score
     assert np.array_equal(first.map, again.map)
+
+
+CHECK_MANY = """
+import time, cv2, numpy as np
+from unirestore_ros.node.guard import Guard
+cv2.setNumThreads(1)
+frame = np.zeros((360, 480, 3), np.uint8)
+guard = Guard()
+guard.check(frame, frame)
+here, all_threads = time.thread_time(), time.process_time()
+for _ in range(30):
+    guard.check(frame, frame)
+print(time.thread_time() - here, time.process_time() - all_threads)
+"""
+
+
+def test_no_other_thread_takes_processor_time_from_the_engine() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", CHECK_MANY], check=True, capture_output=True, text=True
+    )
+    here, all_threads = map(float, run.stdout.split())
+    assert all_threads < 1.3 * here
 
 
 def test_constant_frames_have_a_verdict() -> None:

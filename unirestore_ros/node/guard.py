@@ -103,9 +103,13 @@ class GuardModel:
         split = FEATURES  # the inputs behind are the same for every cell: they are weighed once
         own = (flat - self.centre[:split]) / self.scale[:split]
         shared = (of_frame - self.centre[split:]) / self.scale[split:]
-        hidden = own @ self.hidden[:split] + (shared @ self.hidden[split:] + self.hidden_bias)
-        logit: Floats = np.maximum(hidden, np.float32(0)) @ self.output + own @ self.direct[:split]
-        logit += shared @ self.direct[split:] + np.float32(self.bias)
+        # einsum and not @: the threads of a BLAS go on spinning after a product, and took a core of
+        # two from the engine.
+        hidden = np.einsum("ij,jk->ik", own, self.hidden[:split])
+        hidden += np.einsum("j,jk->k", shared, self.hidden[split:]) + self.hidden_bias
+        logit: Floats = np.einsum("ik,k->i", np.maximum(hidden, np.float32(0)), self.output)
+        logit += np.einsum("ij,j->i", own, self.direct[:split])
+        logit += np.einsum("j,j->", shared, self.direct[split:]) + np.float32(self.bias)
         return logit.reshape(cells.shape[:2])
 
 
