@@ -11,7 +11,7 @@ import pytest
 
 COUNT_FAULTS = """
 import resource
-from unirestore_ros.node.process import keep_image_buffers
+from unirestore_ros.memory import keep_image_buffers
 if {keep}:
     assert keep_image_buffers()
 def faults():

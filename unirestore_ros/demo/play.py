@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from unirestore_ros.demo.drive import CAMERA, NAMESPACE, STORAGE, DriveBag
 from unirestore_ros.demo.record import NODE_NAME, Record, Recorder
+from unirestore_ros.memory import keep_image_buffers
 from unirestore_ros.msgs.transport import ProfileMissing, with_image_transport
-from unirestore_ros.node.process import keep_image_buffers
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.arrivals import Listener
 from unirestore_ros.recordings.play import Pace, Player, Playlist, make_playlist

@@ -1,10 +1,8 @@
-"""The process that a node lives in: its memory allocator, its signals, and its end."""
+"""The process that a node lives in: its signals, and its end."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import platform
 import queue
 import signal
 import sys
@@ -21,31 +19,11 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
+from unirestore_ros.memory import keep_image_buffers
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
-
-# Parameters of mallopt(3), as in glibc's malloc.h.
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-_MMAP_THRESHOLD_BYTES = 32 << 20
-_TRIM_THRESHOLD_BYTES = 256 << 20
 
 AnyNode = TypeVar("AnyNode", bound=Node)
 _StopRequests: TypeAlias = "queue.SimpleQueue[object]"
-
-
-def keep_image_buffers() -> bool:
-    """Have glibc keep freed buffers of an image's size for the next image; False on another libc.
-
-    By default each 6 MB buffer goes back to the system, which costs some 4,800 page faults an image
-    and doubles the latency of its transport.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    libc = ctypes.CDLL(None)
-    return bool(
-        libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
-        and libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
-    )
 
 
 def run_command(

@@ -16,6 +16,7 @@ from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
+from unirestore_ros.memory import give_memory_back
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
 from unirestore_ros.msgs.publishing import Topic
 from unirestore_ros.node.bond import start_bond
@@ -120,7 +121,8 @@ class RestoreNode(LifecycleNode):
         self._end_bond()
         if self._pipeline is not None:
             self._pipeline.close()
-        self._pipeline = None
+            self._pipeline = None
+            give_memory_back()
 
     def _tick(self) -> None:
         if self._pipeline is not None and self._is_active:

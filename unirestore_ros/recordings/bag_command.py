@@ -15,7 +15,7 @@ import rosbags  # noqa: F401
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from unirestore_ros.engine import BundleError, InferenceError
-from unirestore_ros.node.process import keep_image_buffers
+from unirestore_ros.memory import keep_image_buffers
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.signals import INTERRUPTED, signals_as_exits
 

@@ -7,7 +7,6 @@ bfloat16 it computes in float32, in which nothing is gained.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from unirestore_ros.engine.bundle import Bundle, InferenceError
 from unirestore_ros.engine.manifest import PARTS
 from unirestore_ros.engine.working_size import Size
 from unirestore_ros.files import private_folder, user_cache_folder
+from unirestore_ros.memory import give_memory_back
 
 _CPU = "CPU"
 KEPT_SIZES = 8
@@ -112,7 +112,7 @@ class OpenVinoBackend:
         self._trunk.run()
         self.decode(task)
         self.adapt(task)
-        _give_memory_back()
+        give_memory_back()
 
 
 class _Buffer:
@@ -247,10 +247,3 @@ def _core() -> ov.Core:
 def _capabilities() -> Sequence[str]:
     found: Sequence[str] = _core().get_property(_CPU, "OPTIMIZATION_CAPABILITIES")
     return found
-
-
-def _give_memory_back() -> None:
-    """Have the allocator return what is free to the system, where it is one that can (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
