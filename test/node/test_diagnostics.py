@@ -65,7 +65,7 @@ def test_several_warnings_are_all_said() -> None:
     )
     assert health.assess() == (WARN, "age unknown: x; only 2; d")
     camera = dataclasses.replace(health, mode=Mode.CAMERA, reason="a stall")
-    assert camera.assess() == (WARN, "camera mode: a stall; age unknown: x; d")
+    assert camera.assess() == (WARN, "camera mode: a stall; age unknown: x; only 2; d")
 
 
 class Drive:
@@ -77,7 +77,7 @@ class Drive:
         monkeypatch.setattr(diagnostics.time, "monotonic", lambda: self.now)
 
     def go(
-        self, seconds: int, camera_hz: int, restored_hz: float, is_restoring: bool = True
+        self, seconds: int, camera_hz: int, restored_hz: float, waits_for_speed: bool = True
     ) -> list[str | None]:
         """What is said at the end of each second."""
         said = []
@@ -90,7 +90,7 @@ class Drive:
                 if due >= 1:
                     due -= 1
                     self.statistics.count_inference(20.0)
-            said.append(self.statistics.too_slow(is_restoring))
+            said.append(self.statistics.too_slow(waits_for_speed))
         return said
 
 
@@ -113,8 +113,16 @@ def test_fast_enough(monkeypatch: pytest.MonkeyPatch, camera_hz: int, restored_h
 
 def test_no_restoring_is_not_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     drive = Drive(monkeypatch)
-    assert set(drive.go(12, 30, 1, is_restoring=False)) == {None}
+    assert set(drive.go(12, 30, 1, waits_for_speed=False)) == {None}
     assert set(drive.go(4, 30, 1)) == {None}
+
+
+@pytest.mark.parametrize("cause", [Drop.FAILED, Drop.REFUSED, Drop.MALFORMED])
+def test_frames_that_fail_are_not_slow(monkeypatch: pytest.MonkeyPatch, cause: Drop) -> None:
+    drive = Drive(monkeypatch)
+    for _ in range(12):
+        drive.statistics.count_drop(cause)
+        assert drive.go(1, 30, 1) == [None]
 
 
 def test_restoring_nothing_at_all_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:

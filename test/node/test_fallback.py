@@ -52,6 +52,32 @@ def test_a_stall_shows_the_camera() -> None:
     assert switch.reason == "no output for 500 ms of input"
 
 
+def test_only_a_slow_engine_keeps_the_camera_shown_after_a_stall() -> None:
+    """Restored mode and a stall wait for speed; what else shows the camera's image does not."""
+    switch = new_switch()
+    assert switch.waits_for_speed
+    switch.frame_arrived(START + 10)
+    switch.check_stall(START + 10.51)
+    assert switch.mode is Mode.CAMERA and switch.waits_for_speed
+    switch.set_problem("the bundle is being loaded", START + 11)
+    assert not switch.waits_for_speed
+    switch.engine_is_ready(START + 12)
+    assert switch.waits_for_speed
+    switch.set_enabled(False, START + 13)
+    assert not switch.waits_for_speed
+    switch.set_enabled(True, START + 14)
+    assert switch.waits_for_speed
+    for moment in (14.1, 14.2, 14.3):
+        switch.frame_refused(START + moment)
+    assert "guard" in switch.reason and not switch.waits_for_speed
+    assert not in_camera_mode().waits_for_speed
+    switch = new_switch()
+    switch.frame_arrived(START + 10)
+    switch.check_stall(START + 10.51)
+    switch.set_wanted(False)
+    assert not switch.waits_for_speed
+
+
 def test_a_stall_counts_from_the_first_frame_without_answer() -> None:
     switch = new_switch()
     for step in range(6):

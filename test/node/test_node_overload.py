@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from ros_miniature import expected_image, frame
 from ros_station import Inbox, Station, image, values_of
 from sensor_msgs.msg import Image
@@ -132,3 +133,20 @@ def test_the_restored_picture_was_right_all_along(station: Station, out: Inbox) 
     answer = station.exchange(bgr(FAST), out)
     pixels = np.frombuffer(answer.data, np.uint8).reshape(FAST.shape)
     np.testing.assert_array_equal(pixels[..., ::-1], expected_image(FAST))
+
+
+def test_what_to_do_is_said_where_only_the_cameras_image_is_shown(
+    station: Station, out: Inbox
+) -> None:
+    """Each frame takes longer than fallback_after_ms, so that restored mode never comes back."""
+    station.set_parameters(fallback_after_ms=150)
+    slow = bgr(frame(work=250))
+
+    def is_advised(status: DiagnosticStatus) -> bool:
+        return "camera mode: no output" in status.message and "set_enabled" in status.message
+
+    sending = station.node.create_timer(0.05, lambda: station.send(slow))
+    status = station.diagnosis(is_advised, "camera mode and what to do")
+    station.node.destroy_timer(sending)
+    assert status.level == DiagnosticStatus.WARN
+    assert "frames/s are restored" in status.message

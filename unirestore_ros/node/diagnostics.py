@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
@@ -32,6 +33,9 @@ class Drop(Enum):
     MALFORMED = "malformed"
     FAILED = "failed"
     REFUSED = "refused_by_guard"
+
+
+_NOT_SLOW = (Drop.MALFORMED, Drop.FAILED, Drop.REFUSED)
 
 
 class Statistics:
@@ -93,13 +97,19 @@ class Statistics:
         name = cause.value.replace("_", " ")
         return f"{name} ({self._last_fault})" if cause is Drop.MALFORMED else name
 
-    def too_slow(self, is_restoring: bool) -> str | None:
+    def too_slow(self, waits_for_speed: bool) -> str | None:
         """Say what to do where fewer than half of the camera's frames have been restored for 5 s;
-        to be called once a second. ``is_restoring``: the driver sees restored frames."""
+        to be called once a second.
+
+        ``waits_for_speed``: nothing else than the time that frames take keeps them from the driver.
+        Camera mode that a stall caused is such a case, and the one that needs the advice most.
+        """
         now = time.monotonic()
         with self._lock:
             camera, restored = self._camera_rate.rate_hz(now), self._restored_rate.rate_hz(now)
-        if not is_restoring or restored >= camera / 2:
+            # Frames that fail are not slow, and have warnings of their own.
+            lost = max(self._last_drop.get(cause, -math.inf) for cause in _NOT_SLOW)
+        if not waits_for_speed or restored >= camera / 2 or now - lost < _COMPARED_S:
             self._slow_since = None
             return None
         if self._slow_since is None:
@@ -108,8 +118,8 @@ class Statistics:
             return None
         return (
             f"only {restored:.1f} of the camera's {camera:.1f} frames/s are restored: lower the"
-            " camera's rate, subscribe fewer outputs, use a GPU, or switch restoring off"
-            " (~/set_enabled); see docs/howto/tuning_latency.md"
+            " camera's rate or size, subscribe fewer outputs, restore fewer cameras, use a GPU, or"
+            " switch restoring off (~/set_enabled); see docs/howto/tuning_latency.md"
         )
 
     def values(self) -> dict[str, str]:
@@ -210,8 +220,7 @@ class Health:
             return DiagnosticStatus.OK, "inactive"
         if self.silence:
             return DiagnosticStatus.WARN, self.silence
-        too_slow = self.too_slow if self.mode is Mode.RESTORED else None
-        warnings = [self.age_note, too_slow, self.recent_drops]
+        warnings = [self.age_note, self.too_slow, self.recent_drops]
         message = "; ".join(filter(None, warnings))
         level = DiagnosticStatus.WARN if message else DiagnosticStatus.OK
         if self.mode is Mode.RESTORED:

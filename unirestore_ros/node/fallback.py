@@ -25,6 +25,9 @@ MOST_LOGGED_REASONS = 16
 # The reason for camera mode where somebody switched restoring off.
 DISABLED = "disabled"
 _UNTIL_FRAMES_SUCCEED = f"until {FRAMES_TO_RETURN} frames in a row succeed"
+_UNTIL_THE_FIRST = "until the first frame is restored"
+# How the reason of a stall begins.
+_STALL = "no output for"
 
 
 class Mode(Enum):
@@ -91,7 +94,7 @@ class ModeSwitch:
         self.set_problem(None, now)
         if self.mode is Mode.CAMERA and self._enabled and not self._is_doubted:
             self._returns_at_once = True
-            self.reason = "until the first frame is restored"
+            self.reason = _UNTIL_THE_FIRST
 
     def set_wanted(self, wanted: bool) -> None:
         """Say whether anyone subscribes to an image or to features; if not, no frame is missed."""
@@ -154,7 +157,15 @@ class ModeSwitch:
             return
         unanswered = now - self._unanswered_since
         if unanswered >= self.fallback_after and now - self._changed_at >= SHORTEST_STAY_S:
-            self._show_camera(f"no output for {round(self.fallback_after * 1e3)} ms of input", now)
+            self._show_camera(f"{_STALL} {round(self.fallback_after * 1e3)} ms of input", now)
+
+    @property
+    def waits_for_speed(self) -> bool:
+        """Whether nothing but the time that frames take decides which image the driver sees: False
+        where restoring is off or impossible, or where the guard refuses what it makes."""
+        reasons = (_STALL, _UNTIL_FRAMES_SUCCEED, _UNTIL_THE_FIRST)
+        is_tried = self._may_restore() and self.reason.startswith(reasons)
+        return self.mode is Mode.RESTORED or is_tried
 
     def _may_restore(self) -> bool:
         return self._enabled and self._problem is None and self._wanted
@@ -207,6 +218,12 @@ class Fallback:
     def reason(self) -> str:
         """Say why it is camera mode; empty in restored mode."""
         return self._switch.reason
+
+    @property
+    def waits_for_speed(self) -> bool:
+        """Whether nothing but the time that frames take decides which image the driver sees."""
+        with self._lock:
+            return self._switch.waits_for_speed
 
     def restart(self, enabled: bool, problem: str | None) -> None:
         """Begin anew with these settings, in restored mode if they permit it."""

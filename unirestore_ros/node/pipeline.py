@@ -420,7 +420,7 @@ class Pipeline:
         engine, silence = self._inference.state, self._input.silence()
         if silence:
             self._errors.input_silent(silence)
-        too_slow = self._statistics.too_slow(self._fallback.mode is Mode.RESTORED)
+        too_slow = self._statistics.too_slow(self._fallback.waits_for_speed)
         self._errors.too_slow(too_slow)
         health = Health(
             is_active=is_active,
