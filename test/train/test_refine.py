@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unirestore_ros.model import TINY, UniRestore
 from unirestore_ros.model.autoencoder import PhaseNotch
-from unirestore_ros.model.weights import load_weights, save_weights
+from unirestore_ros.model.weights import SHIPPED_WEIGHTS, load_weights, save_weights
 from unirestore_ros.synthetic.corruptions import COMMON
 from unirestore_ros.train.data import FRESH_COMMON, Annotation, degraded_anew, loaded
 from unirestore_ros.train.heads import labelled_names
@@ -109,6 +109,19 @@ def test_the_gain_is_trained_alone(work: Path, tmp_path: Path) -> None:
     assert after.detail is not None and after.detail.conv_out.weight.any()
     for name, tensor in before.state_dict().items():
         assert torch.equal(after.state_dict()[name], tensor), name
+
+
+@pytest.mark.slow
+def test_prompts_are_trained_alone(work: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.safetensors"
+    train = ["--threads", "1", "--work", str(work)]
+    options = ["--batch", "1", "--crop", "96", "--iterations", "4"]
+    assert main([*train, "prompts", *options]) == 0
+    assert main([*train, "export-prompts", str(out)]) == 0
+    before = load_weights(SHIPPED_WEIGHTS / "tiny.safetensors").state_dict()
+    after = load_weights(out).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"prompts.cls", "prompts.det"}
 
 
 def test_crops_are_the_same_whoever_draws_them(work: Path) -> None:

@@ -39,11 +39,14 @@ from unirestore_ros.train.losses import (
     control_loss,
     feature_loss,
     image_loss,
+    stage3,
 )
 from unirestore_ros.train.prepare import DRIVING
 from unirestore_ros.train.task_networks import load_task_networks
 
-NAME = "refine"
+NAME, PROMPTS_NAME = "refine", "prompts"
+# What `train prompts` trains on in turn. Segmentation's prompt is far above perception's already.
+PROMPT_TURNS = ("det", "cls")
 # What the iterations train on, one after the other.
 _ROUND = ("pairs", "detail2", "pairs", "seg", "pairs", "{0}", "pairs", "{1}", "pairs", "seg")
 TURNS = tuple(
@@ -100,10 +103,30 @@ def refine(
     return run
 
 
-def export_refined(setting: Setting, file: Path, start: Path | None) -> None:
-    """Write the weights of `train refine` in float16; ``start``: the weights that it began with."""
+def train_prompts(
+    setting: Setting, plan: Plan, batch: int, crop: int, downstream: Path, start: Path | None = None
+) -> Run:
+    """Train the prompts of detection and classification alone, on from finished weights."""
+    network = placed(_starting_network(start), setting.device)
+    prompts = [network.prompts[task] for task in PROMPT_TURNS]
+    run = setting.run(PROMPTS_NAME, network, plan, {PROMPT_RATE: prompts})
+    task_losses = _task_losses(downstream, setting.device)
+    batches = setting.labelled(7 + run.iteration)
+
+    def step(iteration: int) -> Losses:
+        task = PROMPT_TURNS[iteration % len(PROMPT_TURNS)]
+        return stage3(network, task, batches(batch, crop, near_box=True), task_losses[task])
+
+    run.train(step)
+    run.finish()
+    return run
+
+
+def export_refined(setting: Setting, file: Path, start: Path | None, run: str = NAME) -> None:
+    """Write the weights of `train refine`, or of another ``run`` after it, in float16; ``start``:
+    the weights that it began with."""
     network = _starting_network(start)
-    network.load_state_dict(read_ema(setting.work, NAME))
+    network.load_state_dict(read_ema(setting.work, run))
     save_weights(network, file)
 
 

@@ -26,7 +26,7 @@ from unirestore_ros.train.gain import train_gain
 from unirestore_ros.train.heads import train_head
 from unirestore_ros.train.loop import PROMPT_RATE, Plan, Run, Setting, read_ema
 from unirestore_ros.train.losses import Losses
-from unirestore_ros.train.refine import refine
+from unirestore_ros.train.refine import refine, train_prompts
 from unirestore_ros.train.task_networks import frozen_task_network, near_box, train_task_network
 
 STAGE2_TASKS = ("ir", "cls", "seg")
@@ -212,6 +212,8 @@ STAGES = {
     "refine": Stage("everything, detail gain and phases too, from finished weights",
                     Plan(6000, 4e-4, warm_up=100, save_every=100),
                     refine, (*CROPS, "workers", "start", "downstream")),
+    "prompts": Stage(_first_line(train_prompts), Plan(1600, 1e-4, warm_up=40, ema_decay=0.995),
+                     train_prompts, (*CROPS, "downstream", "start")),
     "gain": Stage("the detail gain alone, for finished weights", Plan(3000, 3e-3, warm_up=30),
                   train_gain, ("batch", "kept", "start")),
     "head-seg": Stage("the feature head of segmentation, on frozen weights", _HEAD,

@@ -171,10 +171,12 @@ def _add_exports(commands: Subparsers) -> None:
     sub.add_argument("file", type=Path)
     sub.set_defaults(act=lambda setting, arguments: export(setting, arguments.file))
 
-    sub = commands.add_parser("export-refined", help="the weights of refine, as fp16 safetensors")
-    sub.add_argument("file", type=Path)
-    _add_options(sub, ("start",))
-    sub.set_defaults(act=lambda setting, a: export_refined(setting, a.file, a.start))
+    for name, run in (("export-refined", "refine"), ("export-prompts", "prompts")):
+        sub = commands.add_parser(name, help=f"the weights of {run}, as fp16 safetensors")
+        sub.add_argument("file", type=Path)
+        _add_options(sub, ("start",))
+        sub.set_defaults(run=run)
+        sub.set_defaults(act=lambda setting, a: export_refined(setting, a.file, a.start, a.run))
 
     about = "the weights that gain began with, with that gain, as fp16 safetensors"
     sub = commands.add_parser("export-gain", help=about)
