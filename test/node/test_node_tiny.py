@@ -6,19 +6,38 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from ros_fixtures import PATIENT, StartNode
 from ros_process import NodeProcess
-from ros_station import Inbox, Station, image, values_of
-from sensor_msgs.msg import Image
+from ros_station import Inbox, Station, camera_info, image, values_of
+from sensor_msgs.msg import CameraInfo, Image
 
 from unirestore_ros.engine import Engine, open_engine
-from unirestore_ros.synthetic.drive import DemoFrame, demo_frames
+from unirestore_ros.engine.working_size import Size, aspect_error
+from unirestore_ros.evaluate.metrics import psnr
+from unirestore_ros.synthetic.drive import DemoFrame, Drive, demo_frames
+from unirestore_ros.synthetic.programme import DEMO_SEED
 
 pytestmark = [pytest.mark.dds, pytest.mark.slow]
 
 TASKS = ("segmentation", "detection")
+SIZES: tuple[Size, ...] = (
+    (64, 64),
+    (322, 200),
+    (480, 360),
+    (640, 480),
+    (752, 480),
+    (1280, 720),
+    (1920, 1080),
+    (1920, 1200),
+    (3840, 2160),
+)
+LEAST_DB, LEAST_ENERGY = 34.0, 0.9
+"""What must remain of a clean frame: fidelity, and the share of its Laplacian energy where the
+network works on a reduced frame."""
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +55,8 @@ def frames(engine: Engine) -> list[DemoFrame]:
 
 @pytest.fixture(scope="module")
 def node(start_node: StartNode) -> NodeProcess:
-    """By the bundle's name, which is the default."""
-    return start_node("backend:=onnxruntime", *PATIENT)
+    """By the bundle's name, which is the default; with the guard, as on a vehicle."""
+    return start_node("backend:=onnxruntime", "guard:=true", *PATIENT)
 
 
 @pytest.fixture(scope="module")
@@ -92,15 +111,83 @@ def stamps(inbox: Inbox) -> list:
 
 
 def test_no_frame_is_missed_when_the_cameras_size_changes(
-    station: Station, frames: list[DemoFrame]
+    station: Station, engine: Engine, frames: list[DemoFrame]
 ) -> None:
-    """The first of another size, for which the engine has to get ready, is the camera's own."""
+    """The first of another size, for which the engine has to get ready, is the camera's own, and
+    then they are restored again."""
     out = station.subscribe("image")
     station.exchange(image(frames[0].degraded, "rgb8"), out)
     small = frames[1].degraded[:120, :160]
     stamp = station.send(image(small, "rgb8"))
     answer = station.wait(lambda: out.of(stamp), "the first of another size", limit_s=10)
     np.testing.assert_array_equal(pixels_of(answer), small)
+    features = station.subscribe("segmentation/features")
+    restored = station.exchange(image(small, "rgb8"), features, out)
+    assert (restored.height, restored.width) == (30, 40)
+    engine.run_trunk(small)
+    picture = pixels_of(of_stamp(out, restored.header.stamp))
+    np.testing.assert_array_equal(picture, engine.decode("perception"))
+
+
+@pytest.fixture(scope="module")
+def scene() -> np.ndarray:
+    """A clean frame of the synthetic drive, (540, 960, 3) RGB."""
+    return Drive(DEMO_SEED, (960, 540)).frame(0.0).image
+
+
+def of_size(scene: np.ndarray, size: Size) -> np.ndarray:
+    """What a smaller camera sees of the scene's middle; the scene side by side for a larger one."""
+    height, width = scene.shape[:2]
+    if size[0] <= width and size[1] <= height:
+        scale = min(width / size[0], height / size[1])
+        across, down = round(size[0] * scale), round(size[1] * scale)
+        left, top = (width - across) // 2, (height - down) // 2
+        seen = scene[top : top + down, left : left + across]
+        return np.asarray(cv2.resize(seen, size, interpolation=cv2.INTER_AREA), np.uint8)
+    across, down = -(-size[0] // width), -(-size[1] // height)
+    return np.ascontiguousarray(np.tile(scene, (down, across, 1))[: size[1], : size[0]])
+
+
+def laplacian_energy(rgb: np.ndarray) -> float:
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float64)
+    return float((cv2.Laplacian(grey, cv2.CV_64F) ** 2).mean())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_clean_frame_of_any_size_is_restored(
+    station: Station, scene: np.ndarray, size: Size
+) -> None:
+    """One node takes all of them, one after another: the image has the camera's size and detail,
+    the feature map and its CameraInfo that of a working size of the same aspect."""
+    clean = of_size(scene, size)
+    images, status = station.subscribe("image"), station.subscribe("status", DiagnosticArray)
+    features = station.subscribe("segmentation/features")
+    infos = station.subscribe("segmentation/camera_info", CameraInfo)
+    sent = camera_info(*size)
+    station.send(sent, "camera_info")
+    # Features are of restored frames only.
+    restored = station.exchange(image(clean, "rgb8"), images, features, infos, status)
+    stamp = restored.header.stamp
+    assert values_of(of_stamp(status, stamp).status[0])["mode"] == "restored"
+    assert (restored.width, restored.height) == size
+    assert psnr(pixels_of(restored), clean) >= LEAST_DB
+    info, feature_map = of_stamp(infos, stamp), of_stamp(features, stamp)
+    # A map's pixel covers 4 working pixels: the ratio of focal lengths tells the working size.
+    working = tuple(
+        round(4 * side * info.k[place] / sent.k[place])
+        for side, place in zip(size, (0, 4), strict=True)
+    )
+    assert aspect_error(size, working) <= 0.02
+    map_size = (feature_map.width, feature_map.height)
+    assert map_size == (-(-working[0] // 4), -(-working[1] // 4)) == (info.width, info.height)
+    if size[0] * size[1] > 480 * 360:
+        assert laplacian_energy(pixels_of(restored)) >= LEAST_ENERGY * laplacian_energy(clean)
+    else:
+        assert working == size
+
+
+def of_stamp(inbox: Inbox, stamp: Any) -> Any:
+    return inbox.messages[stamps(inbox).index(stamp)]
 
 
 def test_it_runs_without_pytorch(station: Station, node: Any) -> None:
