@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from bag_maker import IMAGE, LATCHED, MS, START_NS, BagMaker, make_drive, street
-from bag_mutations import compare, play, read_all, read_source, run
+from bag_mutations import TOOLS, compare, play, read_all, read_source, run
 from rosbags.rosbag2 import Reader as RosbagsReader
 
 from unirestore_ros.recordings import RecordingError
@@ -489,8 +489,9 @@ def test_the_lock_follows_no_link(tmp_path: Path, miniature: Path) -> None:
 def test_damaged_bags_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The short form of test/support/bag_mutations.py."""
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    outcomes, failures = run(tmp_path, 40, 20, ["read", "play", "source", "compare"])
+    outcomes, failures = run(tmp_path, 40, 20, list(TOOLS))
     assert failures == []
+    assert any(name.startswith("restore ") for name in outcomes)
     assert outcomes["read warned"] and outcomes["read refused"] and outcomes["read unharmed"]
 
 

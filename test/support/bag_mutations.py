@@ -2,14 +2,15 @@
 
     TQDM_DISABLE=1 python test/support/bag_mutations.py --count 3000 --seed 1
 
-A tool passes where it ends in time, with a result or a RecordingError, and says something whenever
-less came out of the damaged bag than of the whole one.
+A tool passes where it ends in time, with a result or with an error of one line, and says something
+whenever less came out of the damaged bag than of the whole one.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import logging
 import math
 import random
@@ -30,6 +31,7 @@ from ros_miniature import write_miniature
 
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.bag_command import main as bag
+from unirestore_ros.recordings.compare import REPORT
 from unirestore_ros.recordings.play import Pace, Player, make_playlist
 from unirestore_ros.recordings.sources import open_source
 from unirestore_ros.recordings.storage import open_reader
@@ -44,17 +46,23 @@ class Hang(Exception):
     """A tool took longer than the limit."""
 
 
+class Refused(Exception):
+    """A command ended with status 1; what it said was logged."""
+
+
 class Words(logging.Handler):
-    """Keeps what was warned of."""
+    """Keeps what was warned of, and what errors were reported."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.lines: list[str] = []
+        self.errors: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         # A type that no machine has; it has nothing to do with the damage.
         if not record.getMessage().startswith("/steering is not played"):
             self.lines.append(record.getMessage())
+            self.errors += self.lines[-1:] if record.levelno >= logging.ERROR else []
 
 
 def make_bag(folder: Path, storage: str, compression: str) -> Path:
@@ -148,15 +156,18 @@ def read_source(folder: Path, work: Path) -> int:
 
 
 def compare(folder: Path, work: Path) -> int:
+    """Returns the frames of all cameras that the report counts."""
     if bag(["compare", str(folder), "--out", str(work / "compared")]) != 0:
-        raise RecordingError("refused")
-    return 0
+        raise Refused
+    report = json.loads((work / "compared" / REPORT).read_text())
+    return sum(camera["frames"] for camera in report["cameras"])
 
 
 def restore(folder: Path, work: Path) -> int:
+    """Returns the messages of the restored bag, copied and restored ones."""
     out = work / "restored"
     if bag(["restore", "--bundle", str(work.parent / "bundle"), str(folder), str(out)]) != 0:
-        raise RecordingError("refused")
+        raise Refused
     with open_reader(out) as reader:
         return reader.message_count
 
@@ -192,8 +203,8 @@ def judge(tool: str, folder: Path, work: Path, whole: int) -> tuple[str, str]:
     try:
         with limited(LIMIT_S):
             count = TOOLS[tool](folder, work)
-    except RecordingError as error:
-        return ("refused", "") if str(error) else ("failed", "an error without a word")
+    except (RecordingError, Refused) as error:
+        return _judge_refusal([str(error)] if isinstance(error, RecordingError) else words.errors)
     except Hang:
         return "failed", traceback.format_exc()
     except BaseException as error:
@@ -204,7 +215,16 @@ def judge(tool: str, folder: Path, work: Path, whole: int) -> tuple[str, str]:
         logger.removeHandler(words)
     if count < whole and not words.lines:
         return "failed", f"{count} of {whole} without a word"
+    if words.errors:
+        return "failed", f"a result in spite of an error: {words.errors}"
     return ("warned" if words.lines else "unharmed"), ""
+
+
+def _judge_refusal(errors: list[str]) -> tuple[str, str]:
+    """A bag that is refused is refused in exactly one line."""
+    if len(errors) == 1 and errors[0].strip() and "\n" not in errors[0].strip():
+        return "refused", ""
+    return "failed", f"not one line: {errors}"
 
 
 def run(
