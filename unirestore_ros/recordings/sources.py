@@ -139,15 +139,15 @@ def _open_bag(path: Path, topic: str | None, assume_encoding: str) -> Source:
     from unirestore_ros.recordings.headers import read_header
     from unirestore_ros.recordings.storage import COMPRESSED_IMAGE, image_topics, open_reader
 
-    with open_reader(path) as reader:
+    said: set[str] = set()
+    with open_reader(path, said) as reader:
         wanted = [] if topic is None else [topic]
         cameras = find_cameras(reader, wanted, assume_encoding=assume_encoding)
-    chosen = cameras[0]
+        chosen = cameras[0]
+        has_stamps = tell_frames_apart(reader, chosen.topic)
     if others := [camera.topic for camera in cameras[1:]]:
         _log.info("%s is read; --topic chooses another: %s", chosen.topic, ", ".join(others))
     description = f"{chosen.topic} of the bag {path}"
-    with open_reader(path) as reader:
-        has_stamps = tell_frames_apart(reader, chosen.topic)
     if not has_stamps:
         text = "the stamps of %s are all alike: its frames are placed by when they were recorded"
         _log.warning(text, description)
@@ -156,7 +156,7 @@ def _open_bag(path: Path, topic: str | None, assume_encoding: str) -> Source:
         first: int | None = None
         skipped: Counter[str] = Counter()
         camera = CameraTraits(assume_encoding)
-        with open_reader(path) as reader:
+        with open_reader(path, said) as reader:
             connections = image_topics(reader, [chosen.topic])[chosen.topic]
             for connection, received, data in reader.messages(connections):
                 try:

@@ -74,12 +74,15 @@ def bag_folder(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def open_reader(path: Path) -> Iterator[Reader]:
+def open_reader(path: Path, said: set[str] | None = None) -> Iterator[Reader]:
     """Open a bag to be read in the order of its times; RecordingError where nothing of it can be
-    read. What is missing or wrong is a warning."""
+    read. What is missing or wrong is a warning.
+
+    ``said``: what was warned of when the bag was opened before, and is not said again.
+    """
     bag = bag_folder(path)
     with contextlib.ExitStack() as stack:
-        reader = Reader(bag, stack)
+        reader = Reader(bag, stack, set() if said is None else said)
         stack.callback(reader.say_damage)
         yield reader
 
@@ -87,11 +90,11 @@ def open_reader(path: Path) -> Iterator[Reader]:
 class Reader:
     """A bag, open. A topic that several files or channels have is one connection."""
 
-    def __init__(self, path: Path, stack: contextlib.ExitStack) -> None:
-        """Open all files of the bag; ``stack`` closes them."""
+    def __init__(self, path: Path, stack: contextlib.ExitStack, said: set[str]) -> None:
+        """Open all files of the bag; ``stack`` closes them. ``said`` is added to."""
         self.path = path
         self.metadata = read_metadata(path) if path.is_dir() else Metadata()
-        self._said: set[str] = set()
+        self._said = said
         self._lost: set[str] = set()
         self._files: list[McapFile | SqliteFile] = []
         problems = [self.metadata.problem] if self.metadata.problem else []
