@@ -86,6 +86,10 @@ class Result:
             "longest_gap_s": self.longest_gap(hangs=False),
             "longest_gap_of_hangs_s": self.longest_gap(hangs=True),
             "memory_slope_mb_per_minute": {
+                "node and engine": round(trend(self.samples, ("node", "engine")), 3),
+                "display": round(trend(self.samples, ("display",)), 3),
+            },
+            "memory_slope_within_lives_mb_per_minute": {
                 name: round(slope(self.samples, name), 3) for name in ("node", "engine", "display")
             },
             "first": self._stretch(first=True),
@@ -132,9 +136,24 @@ class Result:
         }
 
 
+def trend(samples: Sequence[Sample], names: Sequence[str]) -> float:
+    """Growth of what some processes hold together, in MB a minute: one line through all samples."""
+    held = [
+        (sample.at, sum(sample.memory_mb[name] for name in names))
+        for sample in samples
+        if all(name in sample.memory_mb for name in names)
+    ]
+    if len(held) < 2:
+        return 0.0
+    at, memory = np.array(held).T
+    return float(np.polyfit(at / _SECONDS_PER_MINUTE, memory, 1)[0])
+
+
 def slope(samples: Sequence[Sample], name: str) -> float:
     """Growth of a process's memory in MB a minute, within the lives of its processes: one line
-    through all samples, with an offset of its own for each life."""
+    through all samples, with an offset of its own for each life. Where faults end lives after a
+    minute or two, most of it is what a process takes once: at the first subscriber of features, at
+    the first other size."""
     lives = collections.defaultdict[int, list[tuple[float, float]]](list)
     for sample in samples:
         if name in sample.pids:
@@ -163,6 +182,7 @@ def tables(result: Result) -> str:
     found = result.summary()
     first, last = found["first"], found["last"]
     slopes = found["memory_slope_mb_per_minute"]
+    within = found["memory_slope_within_lives_mb_per_minute"]
     kinds, dropped = found["images_by_kind"], found["dropped"]
     lines = [
         "| | |",
@@ -176,8 +196,11 @@ def tables(result: Result) -> str:
         f"| tracebacks in their logs | {result.tracebacks} |",
         f"| longest gap of the image while camera and node ran | {found['longest_gap_s']:.2f} s |",
         f"| the same where the engine hung | {found['longest_gap_of_hangs_s']:.2f} s |",
-        f"| memory slope, node + engine process | {slopes['node'] + slopes['engine']:.2f} MB/min |",
+        f"| memory slope, node and engine process together"
+        f" | {slopes['node and engine']:.2f} MB/min |",
         f"| memory slope, display | {slopes['display']:.2f} MB/min |",
+        f"| memory slope within the lives of a process between two kills"
+        f" | {', '.join(f'{name} {value:.2f}' for name, value in within.items())} MB/min |",
         f"| shared memory after the end | {found['shared_memory_after_mb']} MB |",
         "",
         "| without faults | first minute | last minute |",
