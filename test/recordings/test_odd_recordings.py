@@ -421,6 +421,21 @@ def test_a_time_that_cannot_be_is_left_out_with_a_word(
     assert "1 messages have times that cannot be" in caplog.text
 
 
+def test_a_chunk_whose_fields_are_zeros_is_no_empty_one(tmp_path: Path) -> None:
+    """Its own size is that of the records which it seems not to have."""
+    drive = make_drive(tmp_path / "drive", FRAMES, "mcap")
+    (drive / "metadata.yaml").unlink()
+    content = bytearray(storage_file(drive).read_bytes())
+    fields = content.index(b"\x06", 40) + 9  # behind the chunk's opcode and length
+    content[fields : fields + 4096] = bytes(4096)
+    storage_file(drive).write_bytes(content)
+    with (
+        pytest.raises(RecordingError, match=rf"tells of {MESSAGES} messages, of which 0"),
+        open_reader(drive),
+    ):
+        pass
+
+
 def test_names_with_signs_that_mean_something_in_a_uri(tmp_path: Path) -> None:
     drive = make_drive(tmp_path / "drive", FRAMES)
     assert read_all(drive.rename(tmp_path / "50% of drive #1?"), tmp_path) == MESSAGES

@@ -77,6 +77,7 @@ class McapFile:
         self._chunks: list[ChunkPlace] = []
         self._loose: list[_Loose] = []
         self._expected: Counter[int] | None = None
+        self._told = 0  # how many messages the statistics of a file that is walked tell of
         self._stream: BinaryIO = path.open("rb")
         try:
             self._size = os.fstat(self._stream.fileno()).st_size
@@ -248,6 +249,9 @@ class McapFile:
                 self._note(f"it is damaged at byte {offset} of {self._size}")
             offset = end
         self._drop_odd_times()
+        if self._told > self.message_count:
+            told = f"it tells of {self._told} messages"
+            self._note(f"{told}, of which {self.message_count} can be read")
         if not is_ended:
             at = min(offset, self._size)
             self._note(f"it ends early, at byte {at} of {self._size}: read up to there")
@@ -260,6 +264,8 @@ class McapFile:
         if opcode == CHUNK:
             return self._walk_chunk(offset, length + RECORD.size)
         try:
+            if opcode == STATISTICS:
+                self._told, _, _ = read_statistics(self._at(start, length))
             if opcode == MESSAGE:
                 channel, _, time_ns, _ = MESSAGE_HEAD.unpack(self._at(start, MESSAGE_HEAD.size))
                 inside = start + MESSAGE_HEAD.size
@@ -345,6 +351,8 @@ class McapFile:
         if size > _LARGEST_CHUNK or compression not in ("", "lz4", "zstd"):
             return b"", False
         records = unpack(packed, compression, size)
+        # Records that end before the chunk does: the fields before them are damaged, or zeros.
+        is_whole = is_whole and fields.place + packed_size == length
         is_whole = is_whole and len(records) == size and len(packed) == packed_size
         return records, is_whole and (not crc or zlib.crc32(records) == crc)
 
