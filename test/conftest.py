@@ -30,7 +30,12 @@ DEVELOPMENT_MODULES = (
 )
 ROOMS_WITH_PYTORCH = ("model", "train", "export", "evaluate")
 # Modules of those rooms that need NumPy and OpenCV only.
-WITHOUT_PYTORCH = ("evaluate.metrics", "evaluate.classical", "evaluate.engine_faults")
+WITHOUT_PYTORCH = (
+    "evaluate.metrics",
+    "evaluate.classical",
+    "evaluate.engine_faults",
+    "evaluate.soak",
+)
 LEFT_OUT = pytest.StashKey[dict[str, str]]()
 
 
