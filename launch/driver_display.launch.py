@@ -17,6 +17,8 @@ from launch.launch_description_sources.python_launch_file_utilities import (
 )
 from launch_ros.actions import Node
 
+from unirestore_ros.msgs.parameter_files import full_name
+
 restoring = load_python_launch_file_as_module(
     str(Path(__file__).resolve().parent / "unirestore.launch.py")
 )
@@ -79,7 +81,7 @@ def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
 
 def start(context: LaunchContext) -> list[Action]:
     arguments = restoring.values_of(ARGUMENTS, context)
-    name = restoring.full_name(arguments["namespace"], arguments["name"])
+    name = full_name(arguments["namespace"], arguments["name"])
     arguments = restoring.read_params_file(arguments, [name])
     node = Node(
         package="unirestore_ros",

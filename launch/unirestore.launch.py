@@ -8,12 +8,10 @@ ros2 launch unirestore_ros unirestore.launch.py --show-args
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
@@ -27,6 +25,7 @@ from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
 
 from unirestore_ros.msgs.camera_info import CameraTopics, camera_info_beside, read_cameras
+from unirestore_ros.msgs.parameter_files import full_name, read_parameter_file
 from unirestore_ros.msgs.transport import has_transport, profile_path, profile_variable
 
 SHARE = Path(get_package_share_directory("unirestore_ros"))
@@ -150,44 +149,10 @@ def parameters(arguments: dict[str, str]) -> list[str | dict[str, Any]]:
 def read_params_file(arguments: dict[str, str], nodes: Iterable[str]) -> dict[str, str]:
     """Return the arguments with the path of their parameter file expanded; ValueError where it is
     none. Warn of each of ``nodes``, by full name, for which it has nothing."""
-    path = Path(arguments["params_file"]).expanduser()
-    if not path.is_file():
-        raise ValueError(f"params_file: there is no file {path}")
-    try:
-        keys = list(node_keys(yaml.safe_load(path.read_text(encoding="utf-8"))))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        why = " ".join(str(error).split())
-        raise ValueError(f"params_file: {path} cannot be read: {why}") from error
-    for node in nodes:
-        if not any(is_for(key, node) for key in keys):
-            said = ", ".join(keys) or "no node"
-            get_logger("launch.user").warning(
-                f"params_file: {path} has nothing for {node}, which runs with the defaults:"
-                f" it is for {said}; /** is for every node"
-            )
+    path, warnings = read_parameter_file(arguments["params_file"], nodes)
+    for warning in warnings:
+        get_logger("launch.user").warning(warning)
     return {**arguments, "params_file": str(path)}
-
-
-def node_keys(content: object, before: str = "") -> Iterator[str]:
-    """The names of nodes in a parameter file, in full: namespaces may be levels of their own."""
-    if not isinstance(content, dict):
-        return
-    for key, inside in content.items():
-        name = f"{before}/{str(key).strip('/')}"
-        if isinstance(inside, dict) and "ros__parameters" in inside:
-            yield name
-        else:
-            yield from node_keys(inside, name)
-
-
-def is_for(key: str, node: str) -> bool:
-    """Whether a name of a parameter file means a node: * is one part of the name, ** any."""
-    pattern = re.escape(key).replace(r"/\*\*", r"(/[^/]+)*").replace(r"\*", "[^/]*")
-    return re.fullmatch(pattern, node) is not None
-
-
-def full_name(namespace: str, name: str) -> str:
-    return f"/{namespace.strip('/')}/{name}" if namespace.strip("/") else f"/{name}"
 
 
 def restore_node(camera: CameraTopics, arguments: dict[str, str]) -> LifecycleNode:
