@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
@@ -14,7 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import ROSClock
 from rclpy.serialization import serialize_message
 from ros_station import image
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from unirestore_ros.display.inputs import Inputs
 from unirestore_ros.display.parameters import DisplayParameters
@@ -52,10 +53,10 @@ class Display:
         settings = DisplayParameters(**parameters)
         self.inputs = Inputs(Node(), settings, self.sources, lambda: None)
 
-    def camera(self, message: Image, stamp_ns: int) -> None:
+    def camera(self, message: Image | CompressedImage, stamp_ns: int) -> None:
         self.inputs._receive_camera_frame(serialized(message, stamp_ns))
 
-    def restored(self, message: Image, stamp_ns: int) -> None:
+    def restored(self, message: Image | CompressedImage, stamp_ns: int) -> None:
         self.inputs._receive_restored_frame(serialized(message, stamp_ns), {})
 
     def status(
@@ -70,7 +71,7 @@ class Display:
         return self.sources.snapshot().driver
 
 
-def serialized(message: Image, stamp_ns: int) -> bytes:
+def serialized(message: Image | CompressedImage, stamp_ns: int) -> bytes:
     message.header.stamp = Time(sec=stamp_ns // S, nanosec=stamp_ns % S)
     return serialize_message(message)
 
@@ -162,6 +163,34 @@ def test_what_cannot_be_shown_is_named(encoding: str) -> None:
         for shown in (display.shown(), display.sources.snapshot().camera):
             assert shown.status is FrameStatus.NO_PICTURE
             assert shown.reason.startswith(f"encoding {encoding!r}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("h264", "format 'h264'"),
+        ("hevc; ffmpeg", "format 'hevc; ffmpeg'"),
+        ("theora", "format 'theora'"),
+        ("16UC1; compressedDepth png", "is a depth image"),
+    ],
+)
+def test_a_codec_that_cannot_be_shown_is_named(kind: str, reason: str) -> None:
+    """With the command that makes raw images of it, whichever of the two sends it."""
+    for receive in (Display.camera, Display.restored):
+        display = Display(input_transport="compressed")
+        receive(display, CompressedImage(format=kind, data=bytes(range(200))), time.time_ns())
+        for shown in (display.shown(), display.sources.snapshot().camera):
+            assert shown.status is FrameStatus.NO_PICTURE
+            assert reason in shown.reason
+            assert "Depth" in kind or "republish" in shown.reason
+
+
+def test_a_jpeg_after_another_codec_is_shown() -> None:
+    display = Display(input_transport="compressed")
+    display.camera(CompressedImage(format="h264", data=bytes(200)), time.time_ns())
+    jpeg = cv2.imencode(".jpg", RGB[..., ::-1])[1].tobytes()
+    display.camera(CompressedImage(format="bgr8; jpeg compressed bgr8", data=jpeg), time.time_ns())
+    assert display.shown().status is FrameStatus.CAMERA
 
 
 def test_malformed_images_are_named() -> None:

@@ -12,6 +12,7 @@ import functools
 
 import numpy as np
 import pytest
+from camera_images import image_of_bytes
 from numpy.typing import NDArray
 from ros_station import image
 from sensor_msgs.msg import Image
@@ -249,6 +250,21 @@ def test_a_step_of_0_is_packed() -> None:
     message.step, message.data = 0, message.data[:-1]
     with pytest.raises(MalformedMessage):
         check_image(message)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["nv12", "nv21", "nv24", "mono16", "bayer_rggb16", "bayer_grbg16"]
+)
+def test_a_step_of_0_is_packed_in_two_planes_and_in_16_bits(encoding: str) -> None:
+    rgb = noise(3)
+    packed, without = (image_of_bytes(rgb, encoding) for _ in range(2))
+    without.step = 0
+    check_image(without)
+    expected, got = (np.empty((HEIGHT, WIDTH, 3), np.uint8) for _ in range(2))
+    np.testing.assert_array_equal(to_rgb(without, got), to_rgb(packed, expected))
+    without.data = without.data[:-1]
+    with pytest.raises(MalformedMessage):
+        check_image(without)
 
 
 @functools.cache
