@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -28,7 +29,7 @@ from ros_miniature import (
     frame,
 )
 from ros_station import Inbox, Station, camera_info, stamp_of, values_of
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
 from unirestore_ros.msgs.encodings import ENCODINGS, to_rgb
 from unirestore_ros.msgs.transport import profile_variable
@@ -207,21 +208,50 @@ def test_a_publisher_from_which_nothing_arrives_is_noticed(station: Station) -> 
     station.diagnosis(lambda s: "nothing has arrived" not in s.message, "all well")
 
 
+@pytest.fixture
+def strict_age(station: Station) -> Iterator[None]:
+    """The limit of age as it is by default, for clocks that are a little behind."""
+    station.set_parameters(max_age_ms=500)
+    yield
+    station.set_parameters(max_age_ms=10000)
+
+
+def test_a_clock_that_is_set_back_is_noticed(station: Station, strict_age: None) -> None:
+    """Its frames are too old for half a second, until the clock is known to have jumped."""
+    station.exchange(message(), station.subscribe("image"))
+    check_other_clock(station, 5, r"camera clock is 5\.\d s behind")
+
+
+def test_a_clock_that_is_a_second_behind_is_another_clock(
+    station: Station, strict_age: None
+) -> None:
+    check_other_clock(station, 1, r"camera clock is 1\.\d s behind")
+
+
 @pytest.mark.parametrize(
     ("age_s", "said"), [(12, r"camera clock is 1\d\.\d s behind"), (-3600, r"\d s ahead")]
 )
 def test_frames_of_another_clock_are_restored_and_their_age_is_unknown(
     station: Station, age_s: int, said: str
 ) -> None:
+    check_other_clock(station, age_s, said)
+
+
+def check_other_clock(station: Station, age_s: int, said: str) -> None:
+    """Send frames stamped ``age_s`` ago until status and diagnostics say so of restored ones."""
     out, status = station.subscribe("image"), station.subscribe("status", DiagnosticArray)
 
     def restored() -> Any:
         station.send(message(), age_s=age_s)
         station.pause(0.1)
-        return next((m for m in status.messages if values_of(m.status[0])["mode"] == "restored"), 0)
+        return next((m for m in status.messages if is_noted(m.status[0])), 0)
+
+    def is_noted(one: DiagnosticStatus) -> bool:
+        is_said = re.match(f"age unknown: .*{said}", one.message) is not None
+        return values_of(one)["mode"] == "restored" and is_said
 
     (one,) = station.wait(restored, "a restored frame").status
-    assert one.level == DiagnosticStatus.WARN and re.match(f"age unknown: .*{said}", one.message)
+    assert one.level == DiagnosticStatus.WARN
     assert float(values_of(one)["age_ms"]) < 10000  # since its arrival
     assert out.messages
 
@@ -265,6 +295,53 @@ def test_a_camera_info_that_was_sent_once_before_is_received(station: Station) -
 
     station.wait(latest, "the CameraInfo of another resolution, scaled to the map")
     station.node.destroy_publisher(publisher)
+
+
+@pytest.mark.parametrize(
+    ("width", "more", "cx"),
+    [
+        # Of a sensor of 128x96: the 64x48 of the image are a part of it, or all of it binned.
+        (2 * WIDTH, {"roi": RegionOfInterest(x_offset=32, y_offset=16, width=64, height=48)}, 32),
+        (2 * WIDTH, {"binning_x": 2, "binning_y": 2}, 0),
+        (WIDTH, {"distortion_model": "equidistant", "d": [0.1, 0.2, 0.3, 0.4, 0.5]}, 0),
+    ],
+    ids=["region", "binning", "equidistant"],
+)
+def test_a_camera_info_with_more_than_a_pinhole(
+    station: Station, width: int, more: dict[str, Any], cx: int
+) -> None:
+    """``cx``: where the region begins."""
+    sent = camera_info(width, width * HEIGHT // WIDTH)
+    for name, value in more.items():
+        setattr(sent, name, value)
+    # As many pixels of the sensor as one of the map covers.
+    pitch = (sent.roi.width or width) / W
+    sent.k[0] = fx = float(np.random.default_rng().uniform(100, 1000))
+    info = info_of_the_map(station, sent, fx / pitch)
+    assert info.k[2] == pytest.approx((sent.k[2] - cx + 0.5) / pitch - 0.5)
+    assert (info.width, info.height) == (W, H)
+    assert info.distortion_model == sent.distortion_model and list(info.d) == list(sent.d)
+    assert info.roi == RegionOfInterest() and info.binning_x == 0
+
+
+def test_a_camera_info_of_an_uncalibrated_camera(station: Station) -> None:
+    sent = CameraInfo(width=WIDTH, height=HEIGHT)
+    info = info_of_the_map(station, sent, 0.0)
+    assert not info.k.any() and not info.p.any() and (info.width, info.height) == (W, H)
+
+
+def info_of_the_map(station: Station, sent: CameraInfo, fx: float) -> CameraInfo:
+    """Send a CameraInfo, and frames until that of the feature map has this focal length."""
+    infos = station.subscribe("detection/camera_info", CameraInfo)
+    station.subscribe("detection/features")
+
+    def latest() -> Any:
+        station.send(sent, "camera_info")
+        station.send(message())
+        station.pause(0.1)
+        return next((m for m in infos.messages if m.k[0] == pytest.approx(fx)), 0)
+
+    return station.wait(latest, "the CameraInfo, scaled to the map")
 
 
 def test_a_camera_info_of_other_images_is_not_published_for_the_map(station: Station) -> None:
