@@ -64,10 +64,6 @@ class KLAutoencoder(nn.Module):
     def up(self, level: int, x: Tensor) -> Tensor:
         return self.vae.decoder.up_blocks[level](x)
 
-    def without_grid(self, level: int, x: Tensor) -> Tensor:
-        """Nothing to take out: nearest up-sampling and a convolution make no grid."""
-        return x
-
     def upsample(self, level: int) -> nn.Conv2d:
         """Return the convolution that ends an up block and doubles the resolution."""
         layer = self.vae.decoder.up_blocks[level].upsamplers[0].conv
@@ -109,8 +105,9 @@ class TinyAutoencoder(nn.Module):
             ]
         )
         self.conv_out = nn.Conv2d(c0, 12, 3, padding=1)
-        # At strides 4, 2 and 1: the sides there are multiples of 4, 8 and 16.
-        self.notches = nn.ModuleList([PhaseNotch(c1, 2), PhaseNotch(c0, 4), PhaseNotch(3, 4)])
+        # Grids of the doublings before the last are left to training: filters there took out
+        # nothing that could be measured.
+        self.notch: nn.Module = PhaseNotch(3, 4)
         _copy_cells_(self.conv_in.weight)
         nn.init.dirac_(self.conv_out.weight)
 
@@ -131,10 +128,6 @@ class TinyAutoencoder(nn.Module):
     def up(self, level: int, x: Tensor) -> Tensor:
         return self.up_blocks[level](x)
 
-    def without_grid(self, level: int, x: Tensor) -> Tensor:
-        """Take the grid of ``up(level)`` out of what it gave."""
-        return self.notches[level](x)
-
     def upsample(self, level: int) -> nn.ConvTranspose2d:
         """Return the convolution that ends an up block and doubles the resolution."""
         *_, layer = self.up_blocks[level].children()
@@ -142,7 +135,7 @@ class TinyAutoencoder(nn.Module):
         return layer
 
     def to_image(self, x: Tensor) -> Tensor:
-        return (self.notches[2](F.pixel_shuffle(self.conv_out(x), 2)) + 1) / 2
+        return (self.notch(F.pixel_shuffle(self.conv_out(x), 2)) + 1) / 2
 
 
 @torch.no_grad()

@@ -160,22 +160,15 @@ class UniRestore(nn.Module):
         return [self._adapter(i).gates(skips[-1 - i]) for i in range(last + 1)]
 
     def adapt_from(
-        self,
-        x: Tensor,
-        skips: list[Tensor],
-        gates: list[Gates],
-        prompt: Tensor,
-        without_grid: bool = False,
+        self, x: Tensor, skips: list[Tensor], gates: list[Gates], prompt: Tensor
     ) -> Tensor:
         """Run the decoder from its stem x to the last TFA that has gates; x' (B, D, h, w).
 
-        ``prompt``: (1, T, C). ``without_grid``: for an image, take out the grid of up-sampling.
+        ``prompt``: (1, T, C).
         """
         for i, gate in enumerate(gates):
             if i > 0:
                 x = self.autoencoder.up(i - 1, x)
-                if without_grid:
-                    x = self.autoencoder.without_grid(i - 1, x)
             x, prompt = self._adapter(i)(x, skips[-1 - i], gate, prompt)
         return x
 
@@ -186,7 +179,7 @@ class UniRestore(nn.Module):
 
         ``autoencoder.to_image`` makes the image of them, ``gain_from`` the detail gain.
         """
-        x = self.adapt_from(x, skips, gates, prompt, without_grid=True)
+        x = self.adapt_from(x, skips, gates, prompt)
         return self.autoencoder.up(LEVELS - 1, x)
 
     def gain_from(self, features: Tensor, skips: list[Tensor]) -> Tensor | None:

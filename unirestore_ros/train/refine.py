@@ -189,11 +189,11 @@ def with_detail_gain(network: UniRestore) -> UniRestore:
 
 
 def without_notch(network: UniRestore) -> UniRestore:
-    """Take out the filters behind the network's up-sampling, so that training sees the grid and
+    """Take out the filter behind the network's last up-sampling, so that training sees the grid and
     the phase loss can take it out of the weights."""
     autoencoder = network.autoencoder
     assert isinstance(autoencoder, TinyAutoencoder)
-    autoencoder.notches = nn.ModuleList(nn.Identity() for _ in autoencoder.notches)
+    autoencoder.notch = nn.Identity()
     return network
 
 
