@@ -71,12 +71,13 @@ def check_images(out: Path, report: dict) -> None:
 @pytest.mark.dds
 @pytest.mark.slow
 def test_folder_of_images_that_are_not_degraded(tmp_path: Path) -> None:
+    """Image and overlay have the size of the frames, not the working size."""
     images = tmp_path / "images"
     images.mkdir()
     rng = np.random.default_rng(0)
     for index in range(3):
         coarse = rng.integers(0, 256, (9, 16, 3), dtype=np.uint8)
-        assert cv2.imwrite(str(images / f"{index}.png"), cv2.resize(coarse, (640, 360)))
+        assert cv2.imwrite(str(images / f"{index}.png"), cv2.resize(coarse, (960, 540)))
     done = demo("--input", str(images), "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads((tmp_path / "out" / REPORT).read_text())
@@ -84,6 +85,20 @@ def test_folder_of_images_that_are_not_degraded(tmp_path: Path) -> None:
     maps = report["feature_topics"].values()
     assert {(each["width"], each["height"]) for each in maps} == {(138, 78)}, "of 552x312"
     assert report["psnr_db"] == {"degraded": None, "classical": None, "restored": None}
+    capture = cv2.VideoCapture(str(tmp_path / "out" / OVERLAY))
+    shown, strip = capture.read()[1][:540], 56
+    assert capture.get(cv2.CAP_PROP_FRAME_WIDTH) == 960
+    assert capture.get(cv2.CAP_PROP_FRAME_HEIGHT) == 540 + strip
+    # Pixel by pixel: the overlay shows the camera's left half, the figure its whole frame.
+    first = cv2.imread(str(images / "0.png"))
+    assert np.abs(shown[60:, :470].astype(int) - first[60:, :470]).mean() < 5
+    figure = cv2.imread(str(tmp_path / "out" / FIGURE))
+    middle = cv2.imread(str(images / "1.png"))
+    match, _, (left, top), _ = cv2.minMaxLoc(cv2.matchTemplate(figure, middle, cv2.TM_SQDIFF))
+    assert match == pytest.approx(0, abs=1e4)
+    restored = figure[top : top + 540, left + 960 :]
+    found, _, _, _ = cv2.minMaxLoc(cv2.matchTemplate(restored, middle, cv2.TM_SQDIFF_NORMED))
+    assert found < 0.05, "the restored image beside it, of the same size"
 
 
 @pytest.mark.dds

@@ -73,6 +73,20 @@ def test_what_cannot_be_played_is_refused(tmp_path: Path, make: object, words: s
         open_source(path)
 
 
+def test_a_folder_with_one_video_is_that_video(tmp_path: Path) -> None:
+    for name in ("drive.mp4", "another.MP4"):
+        writer = cv2.VideoWriter(
+            str(tmp_path / "made.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48)
+        )
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+        writer.release()
+        (tmp_path / "made.mp4").rename(tmp_path / name)
+        if name == "drive.mp4":
+            assert "drive.mp4" in open_source(tmp_path).description
+    with pytest.raises(RecordingError, match=r"holds 2 videos: name one, .*another\.MP4"):
+        open_source(tmp_path)
+
+
 def test_topic_of_a_video_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "drive.mp4"
     write_video(path, [10], 25.0)

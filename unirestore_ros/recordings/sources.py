@@ -17,6 +17,7 @@ from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.storage_file import bag_files, is_bag_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg")
 _FALLBACK_FPS = 30.0
 
 _log = logging.getLogger(__name__)
@@ -92,8 +93,13 @@ def open_images(files: tuple[Path, ...], description: str) -> Source:
 def _open_folder(folder: Path) -> Source:
     files = tuple(sorted(filter(is_image, folder.iterdir())))
     if not files:
+        videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+        if len(videos) == 1:
+            return _open_video(videos[0])
+        if videos:
+            raise RecordingError(f"{folder} holds {len(videos)} videos: name one, {videos[0]}")
         suffixes = " ".join(IMAGE_SUFFIXES)
-        raise RecordingError(f"{folder} holds no images ({suffixes}) and no rosbag2")
+        raise RecordingError(f"{folder} holds no images ({suffixes}), no video and no rosbag2")
     return open_images(files, f"{len(files)} images of {folder}")
 
 
