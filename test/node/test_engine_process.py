@@ -86,6 +86,7 @@ def test_a_bundle_that_cannot_be_used(tmp_path: Path) -> None:
     ("fault", "told"),
     [
         ("raise MemoryError", "the engine process ended with MemoryError: planted"),
+        ("raise AttributeError", "the engine process ended with AttributeError: planted"),
         ("raise KeyError", "the engine process ended with KeyError: 'planted'"),
         ("crash", "the engine process was ended by SIGSEGV"),
         ("exit", "the engine process ended with exit status 3"),
@@ -109,14 +110,46 @@ def test_a_signal_is_named(process: EngineProcess, number: signal.Signals) -> No
 
 
 def test_out_of_memory(process: EngineProcess) -> None:
-    """Address space ends: the frame does not fit the process any more."""
+    """Address space ends: the frame does not fit the process any more, which it says."""
     in_use = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
     limit = in_use * os.sysconf("SC_PAGE_SIZE") + (1 << 20)
     resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
-    with pytest.raises((EngineLost, InferenceError)):
+    with pytest.raises((BundleError, EngineLost, InferenceError), match=r"(?i)memory|bad.?alloc"):
         for _ in range(3):
             process.pin(1280, 1024, LIMIT_S)
             run(process, frame(size=(1280, 1024)))
+
+
+@pytest.mark.parametrize("kind", ["RuntimeError", "ValueError"])
+def test_an_error_of_a_frame_is_the_frames(
+    faults: EngineFaults, process: EngineProcess, kind: str
+) -> None:
+    """When such errors are the engine's, `Inference` decides."""
+    faults.plant(f"raise {kind}")
+    with pytest.raises(InferenceError, match=r"(trunk\.onnx|ValueError): planted"):
+        run(process, frame())
+    faults.remove()
+    np.testing.assert_array_equal(run(process, frame()), expected_image(frame()))
+
+
+def test_a_process_that_cannot_be_killed_holds_up_nobody(
+    faults: EngineFaults, process: EngineProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an uninterruptible sleep. It is reaped once it has ended."""
+    faults.plant("sleep 600")
+    with monkeypatch.context() as undying:
+        undying.setattr(subprocess.Popen, "kill", lambda self: None)
+        began = time.monotonic()
+        with pytest.raises(EngineLost, match=r"did not answer within 0\.5 s"):
+            run(process, frame(), limit_s=0.5)
+        process.close()
+        assert time.monotonic() - began < 20.0  # and not 600: the bound is for a busy machine
+    assert is_running(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    end = time.monotonic() + LIMIT_S
+    while Path(f"/proc/{process.pid}").exists():
+        assert time.monotonic() < end, "the process is not reaped"
+        EngineProcess().close()
 
 
 def test_a_fault_while_a_bundle_is_opened(faults: EngineFaults, miniature: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rclpy.serialization import serialize_message
-from ros_miniature import HEIGHT, WIDTH, expected_features, expected_image, write_miniature
+from ros_miniature import (
+    HEIGHT,
+    TRUNK_FAILS,
+    WIDTH,
+    expected_features,
+    expected_image,
+    write_miniature,
+)
 from ros_miniature import frame as scene
 from ros_station import image
 
-from unirestore_ros.engine import BundleError, EngineOutput
+from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
+from unirestore_ros.evaluate.engine_faults import EngineFaults
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
 from unirestore_ros.node.engine_process import EngineLost
 from unirestore_ros.node.inference import Inference, RestartDelay
@@ -156,6 +165,72 @@ def test_an_end_that_nobody_waits_for_is_noticed(inference: Inference) -> None:
 def test_growth_past_the_limit_ends_the_process(inference: Inference) -> None:
     assert inference.watch(100_000) is None
     wait(lambda: "over engine_memory_limit_mb (1)" in str(inference.watch(1)), "the limit")
+
+
+def test_frames_that_fail_in_a_row_are_a_fault(miniature: Path) -> None:
+    lost: list[str] = []
+    inference = Inference(lost.append)
+    parameters = dataclasses.replace(named(miniature), backend="onnxruntime")
+    inference.open(parameters)
+
+    def run(failing: int = 0) -> None:
+        list(inference.run(scene(failing=failing), [IMAGE], parameters))
+
+    for _ in range(2):  # a good frame between them: no fault
+        for _ in range(2):
+            with pytest.raises(InferenceError):
+                run(TRUNK_FAILS)
+        run()
+    for _ in range(2):
+        with pytest.raises(InferenceError):
+            run(TRUNK_FAILS)
+    with pytest.raises(EngineLost):
+        run(TRUNK_FAILS)
+    problem = str(inference.state.problem)
+    assert problem.startswith("3 frames in a row failed: onnxruntime/trunk.onnx: ")
+    assert problem.endswith("; it is started again in 1 s") and lost == [problem]
+    wait(inference.restart_is_due, "the time of the next start")
+    inference.open(parameters)
+    run()
+    inference.close()
+
+
+def test_a_bundle_that_cannot_be_read_after_a_fault_is_tried_again(
+    inference: Inference, miniature: Path
+) -> None:
+    """It may be the memory, or the GPU, that was not there."""
+    os.kill(process_of(inference), signal.SIGKILL)
+    wait(lambda: inference.watch(0), "the end")
+    for delay in ("2", "4"):
+        wait(inference.restart_is_due, "the time of the next start")
+        with pytest.raises(BundleError):
+            inference.open(named(Path("/nowhere")))
+        assert "there is no such folder" in str(inference.state.problem)
+        assert str(inference.state.problem).endswith(f"; it is started again in {delay} s")
+    wait(inference.restart_is_due, "the time of the next start")
+    inference.open(named(miniature))
+    assert inference.state.problem is None
+    os.kill(process_of(inference), signal.SIGKILL)
+
+
+def test_a_size_that_the_engine_fails_on_is_a_fault(
+    miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And none of that size: the next process takes it."""
+    faults = EngineFaults(tmp_path / "faults")
+    monkeypatch.setattr(sys, "path", [str(faults.folder), *sys.path])
+    inference = Inference()
+    inference.open(named(miniature))
+    faults.plant("raise ValueError")
+    with pytest.raises(EngineLost):
+        inference.get_ready(frame(80, 64), LIMIT_S)
+    assert "not ready for 80x64 frames: ValueError: planted" in str(inference.state.problem)
+    faults.remove()
+    wait(inference.restart_is_due, "the time of the next start")
+    inference.open(named(miniature))
+    inference.get_ready(frame(80, 64), LIMIT_S)
+    assert inference.state.is_ready_for(frame(80, 64))
+    inference.close()
 
 
 def test_restarts_come_later_after_each_fault() -> None:

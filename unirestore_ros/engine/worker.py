@@ -45,8 +45,10 @@ class Worker:
             self._number = request.pop("number")
             try:
                 self._answer(request)
-            except (BundleError, InferenceError, ValueError) as error:
-                self._send("failed" if "frame" in request else "refused", str(error))
+            except (BundleError, InferenceError) as error:
+                self._refuse(request, str(error))
+            except ValueError as error:
+                self._refuse(request, f"{type(error).__name__}: {error}")
 
     def _answer(self, request: Message) -> None:
         if "open" in request:
@@ -73,6 +75,9 @@ class Worker:
             place = {"offset": offset, "shape": array.shape, "dtype": array.dtype.name}
             self._send("output", place)
             offset = offset_after(offset, array)
+
+    def _refuse(self, request: Message, why: str) -> None:
+        self._send("failed" if "frame" in request else "refused", why)
 
     def fail(self, error: BaseException) -> None:
         """Tell the node why this process ends."""

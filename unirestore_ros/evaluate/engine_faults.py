@@ -29,6 +29,7 @@ def misbehave():
         words = pathlib.Path(folder, "fault").read_text().split()
     except FileNotFoundError:
         return
+    pathlib.Path(folder, "acted").touch()
     if words[0] == "raise":
         raise getattr(builtins, words[1])("planted")
     if words[0] == "crash":
@@ -105,6 +106,7 @@ class EngineFaults:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._acted = folder / "acted"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "planted_misbehaviour.py").write_text(_MISBEHAVIOUR)
         (folder / "onnxruntime.py").write_text(_ONNXRUNTIME)
@@ -114,9 +116,14 @@ class EngineFaults:
         """Plant ``raise TYPE``, ``crash`` (SIGSEGV), ``exit``, ``sleep SECONDS``, ``leak MIB`` or
         ``nan`` (in all that a part returns as float) for every load and run of a part from now on.
         """
+        self._acted.unlink(missing_ok=True)
         beside = self.folder / "next"
         beside.write_text(fault)
         beside.rename(self.folder / "fault")
+
+    def has_acted(self) -> bool:
+        """Tell whether the fault that was planted last has come about."""
+        return self._acted.exists()
 
     def remove(self) -> None:
         (self.folder / "fault").unlink(missing_ok=True)

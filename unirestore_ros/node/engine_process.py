@@ -34,6 +34,10 @@ from unirestore_ros.msgs.encodings import Pixels
 
 # How long a process whose socket was closed may take to end by itself, before it is killed.
 _END_S = 0.5
+# How long a killed one may take: in an uninterruptible sleep (a driver, a network drive) for ever.
+_KILLED_S = 1.0
+_abandoned: list[subprocess.Popen[bytes]] = []
+"""Processes that had not ended by then, until they have."""
 _DTYPES: dict[str, type[np.generic]] = {"uint8": np.uint8, "float32": np.float32}
 _BYTES_PER_MB = 1_000_000
 
@@ -54,6 +58,7 @@ class EngineProcess:
 
     def __init__(self) -> None:
         """Start the process. It is killed with the thread that calls this."""
+        _abandoned[:] = [process for process in _abandoned if process.poll() is None]
         self._memory = SharedMemory.create()
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._requests = 0
@@ -104,14 +109,17 @@ class EngineProcess:
         """End the process at once; whoever waits for its answer gets EngineLost with the reason."""
         self._why_killed = self._why_killed or why
         self._process.kill()
+        # Whoever waits for an answer does not wait for the end of a process that cannot be killed.
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def why_ended(self) -> str | None:
-        """Say why the process has ended; None while it runs."""
+        """Say why the process has ended, or was killed; None while it runs."""
+        if self._why_killed:
+            return self._why_killed
         status = self._process.poll()
         if status is None:
             return None
-        if self._why_killed:
-            return self._why_killed
         if status < 0:
             return f"the engine process was ended by {signal.Signals(-status).name}"
         return f"the engine process ended with exit status {status}"
@@ -133,9 +141,18 @@ class EngineProcess:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self.kill("it was closed")
-            self._process.wait()
+            if not self._has_ended():
+                _abandoned.append(self._process)
         self._connection.close()
         self._memory.close()
+
+    def _has_ended(self) -> bool:
+        """Tell whether a process that was killed has ended, after a moment where it has not."""
+        try:
+            self._process.wait(_KILLED_S)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def _request(self, request: Message, timeout_s: float) -> Message:
         with self._watched(timeout_s):
@@ -178,5 +195,6 @@ class EngineProcess:
         else:
             return
         self._process.kill()  # one that has closed its socket only is of no use either
-        self._process.wait()
+        if not self._why_killed:
+            self._has_ended()  # its status says why
         raise EngineLost(self.why_ended() or "the engine process has ended")

@@ -11,12 +11,12 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from numpy.typing import NDArray
 
-from unirestore_ros.engine import BundleError, EngineOutput
+from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
 from unirestore_ros.engine.channel import Message
 from unirestore_ros.engine.working_size import FrameSizes, SizeRule
 from unirestore_ros.msgs.camera_frame import CameraFrame
@@ -28,6 +28,9 @@ from unirestore_ros.tasks import DRIVERS_TASK
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
 # After this long without a fault, the next restart follows after the first delay again.
 _SETTLED_S = 60.0
+# One frame may fail for what it shows; so many in a row are a fault of the engine, such as an error
+# of CUDA that stays until the process ends.
+_FAILURES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +51,11 @@ class EngineState:
     """Input pixels of the working size to a pixel of its feature maps."""
     pinned: tuple[int, int] = (0, 0)
     """(width, height) of the padded working size that its parts are ready for."""
-    refused_size: tuple[int, int] = (0, 0)
-    """(width, height) of frames that its parts could not be pinned to, and why."""
-    refusal: str = ""
 
     def why_not(self, frame: CameraFrame) -> str | None:
         """Say in one line why this frame cannot be restored; None where it can."""
         if frame.unsupported is not None or self.problem is not None:
             return frame.unsupported or self.problem
-        if (frame.width, frame.height) == self.refused_size:
-            return self.refusal
         try:
             self.sizes_of(frame)
         except ValueError as error:
@@ -93,13 +91,20 @@ class Inference:
     """Holds the engine process and replaces one that fails. One thread calls open, get_ready, run
     and close; any thread may read ``state`` and call the rest."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_lost: Callable[[str], None] = lambda problem: None) -> None:
+        """``on_lost`` is called once for each process that is lost while it is in use, with the
+        problem, before that process is cleared away: in the thread that noticed it."""
+        self._on_lost = on_lost
         self.state = _NO_ENGINE
         self._lock = threading.Lock()
         self._process: EngineProcess | None = None
         self._opening: EngineProcess | None = None
         self._is_warm = False
         """Whether a frame has been restored since the engine was opened or pinned."""
+        self._failures = 0
+        """Frames in a row that failed."""
+        self._has_failed = False
+        """Whether a process has been lost since one was last opened."""
         self._delay = RestartDelay()
         self._restart_at: float | None = None
         self.is_interrupted = False
@@ -115,7 +120,8 @@ class Inference:
         """Open the bundle that the parameters name in a new process, and end the one before.
 
         Raises BundleError where the bundle cannot be used, EngineLost where the process does not
-        survive it; the process before stays in use then.
+        survive it; the process before stays in use then. Where that one was lost, opening is tried
+        again later: the bundle was fit for use, and may be again once there is memory, or a GPU.
         """
         if self._process is not None and self.state.problem is not None:  # it has failed
             self._process.close()
@@ -132,28 +138,28 @@ class Inference:
             process.close()
             if self._process is None:
                 lost = isinstance(error, EngineLost)
-                self._set_problem(str(error), restart=lost)
+                self._set_problem(str(error), restart=lost or self._has_failed)
             raise
         finally:
             self._opening = None
         before, self._process, self.state = self._process, process, state
-        self._is_warm = False
+        self._is_warm, self._failures, self._has_failed = False, 0, False
         if before is not None:
             before.close()
 
     def get_ready(self, frame: CameraFrame, timeout_s: float) -> None:
         """Pin the engine to the frame's size, which takes from a third of a second to seconds.
 
-        Raises EngineLost where the process does not survive it. A size that it refuses is kept in
-        ``state``.
+        Raises EngineLost where that fails. Sizes that no bundle takes are refused by ``state``
+        before: it is a fault of the engine, such as a lack of memory, that a new process may not
+        have.
         """
         size = frame.width, frame.height
         with self._losing_engine() as process:
             try:
                 told = process.pin(*size, timeout_s)
             except BundleError as error:
-                self.state = dataclasses.replace(self.state, refused_size=size, refusal=str(error))
-                return
+                raise EngineLost(f"not ready for {size[0]}x{size[1]} frames: {error}") from None
         self._is_warm = False
         self.state = dataclasses.replace(self.state, pinned=tuple(told["pinned"]))
 
@@ -164,14 +170,20 @@ class Inference:
         valid until the next call: an image as (H,W,3) uint8 RGB, features as (h,w,c) float32.
 
         Raises InferenceError where the network fails on this frame, EngineLost where the process
-        does not survive it or takes too long.
+        does not survive it, takes too long, or has failed on several frames in a row.
         """
         timeout_s = parameters.hang_after_ms * 1e-3
         if not self._is_warm:  # the first frame allocates, and may compile
             timeout_s = max(timeout_s, parameters.load_timeout_s)
         with self._losing_engine() as process:
-            yield from process.run(frame, outputs, timeout_s)
-        self._is_warm = True
+            try:
+                yield from process.run(frame, outputs, timeout_s)
+            except InferenceError as error:
+                self._failures += 1
+                if self._failures < _FAILURES:
+                    raise
+                raise EngineLost(f"{_FAILURES} frames in a row failed: {error}") from None
+        self._is_warm, self._failures = True, 0
 
     def watch(self, memory_limit_mb: int) -> str | None:
         """Notice a process that has ended while nobody waited for it, and end one that holds more
@@ -198,6 +210,12 @@ class Inference:
             self._restart_at = None
         return due
 
+    def give_up(self, why: str) -> None:
+        """End the process that is being opened, or else the one in use: nobody waits for it any
+        longer."""
+        if (process := self._opening or self._process) is not None:
+            process.kill(why)
+
     def interrupt(self) -> None:
         """End the processes, so that a call that waits for one returns soon; for the node's end."""
         self.is_interrupted = True
@@ -219,6 +237,7 @@ class Inference:
             yield self._process
         except EngineLost as error:
             self._lose(self._process, str(error))
+            self._process.kill(str(error))
             self._process.close()
             self._process = None
             raise
@@ -228,10 +247,13 @@ class Inference:
         with self._lock:
             if process is not self._process or self.state.problem is not None:
                 return None
-            return self._set_problem(why, restart=True)
+            problem = self._set_problem(why, restart=True)
+        self._on_lost(problem)
+        return problem
 
     def _set_problem(self, problem: str, restart: bool) -> str:
         if restart:
+            self._has_failed = True
             now = time.monotonic()
             delay_s = self._delay.after_fault(now)
             self._restart_at = now + delay_s

@@ -9,6 +9,7 @@ mode too, since frames that succeed beside the camera's bring restored mode back
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,7 +85,12 @@ class FrameJob:
 class Pipeline:
     """Everything between the camera's topics and the node's own, from configure to cleanup."""
 
-    def __init__(self, node: LifecycleNode, parameters: Parameters) -> None:
+    def __init__(
+        self, node: LifecycleNode, parameters: Parameters, on_fault: Callable[[], None]
+    ) -> None:
+        """``on_fault`` is called, in any thread, when there is an error that ``diagnose`` tells,
+        so that nobody has to wait for the next turn to hear of it."""
+        self._on_fault = on_fault
         self._parameters = parameters
         """Replaced as a whole when one of them changes, so that any thread may read it."""
         self._camera = CameraTraits(parameters.assume_encoding)
@@ -99,7 +105,7 @@ class Pipeline:
         self._statistics = Statistics()
         self._ages = AgeClock(node.get_clock(), self._logger, parameters.max_age_ms)
         self._fallback = Fallback(parameters.fallback_after_ms * 1e-3, self._logger)
-        self._inference = Inference()
+        self._inference = Inference(self._engine_lost)
         self._guard = Guard()
         self._last_fault = ("", float("-inf"))
         """The engine's last fault, and when it was, in seconds of the steady clock."""
@@ -253,10 +259,10 @@ class Pipeline:
         except InferenceError as error:
             self._statistics.count_drop(Drop.FAILED)
             self._errors.inference_failed(str(error))
+            self._send_cameras(job, f"not restored: {error}")
             return False
         except EngineLost:
             self._statistics.count_drop(Drop.FAILED)
-            self._engine_lost(self._inference.state.problem)
             return False
         return job.judgement.problem is None
 
@@ -397,8 +403,7 @@ class Pipeline:
         demand = self._outputs.demand()
         self._input.update(bool(demand))
         self._fallback.check_stall(demand.frames)
-        if problem := self._inference.watch(self._parameters.engine_memory_limit_mb):
-            self._engine_lost(problem)
+        self._inference.watch(self._parameters.engine_memory_limit_mb)
         if self._inference.restart_is_due():
             self._worker.run_between(self._open_bundle)
 
@@ -413,8 +418,18 @@ class Pipeline:
 
     def reload(self, finished: Callable[[str | None], None]) -> None:
         """Open the bundle again between two frames; the one before stays in use where that fails.
-        Calls ``finished``, in the restoring thread, with what is wrong, or None."""
-        self._worker.run_between(lambda: finished(self._open_bundle()))
+        Calls ``finished``, in the restoring thread, with what is wrong, or None. An engine that
+        holds this up for ``hang_after_ms``, in a frame or in a load, is ended."""
+        hang_s = self._parameters.hang_after_ms * 1e-3
+        why = f"the engine process held up ~/reload for {hang_s:g} s, and was ended"
+        patience = threading.Timer(hang_s, self._inference.give_up, (why,))
+
+        def open_now() -> None:
+            patience.cancel()
+            finished(self._open_bundle())
+
+        patience.start()
+        self._worker.run_between(open_now)
 
     def diagnose(self, is_active: bool) -> Diagnosis:
         engine, silence = self._inference.state, self._input.silence()
@@ -462,6 +477,7 @@ class Pipeline:
             if isinstance(error, EngineLost) and self._inference.state.problem is not None:
                 self._fallback.engine_failed(problem)
             self._engine_changed()
+            self._announce_fault()
             return problem
         self._log_bundle()
         self._engine_changed()
@@ -480,7 +496,6 @@ class Pipeline:
         try:
             self._inference.get_ready(frame, self._parameters.load_timeout_s)
         except EngineLost:
-            self._engine_lost(self._inference.state.problem)
             return
         self._engine_changed()
 
@@ -498,12 +513,17 @@ class Pipeline:
         fault, when = self._last_fault
         return fault if time.monotonic() - when < _FAULT_REPORTED_S else None
 
-    def _engine_lost(self, problem: str | None) -> None:
+    def _engine_lost(self, problem: str) -> None:
         """Show the camera's frames until there is another engine process."""
+        self._fallback.engine_failed(problem)
         if not self._inference.is_interrupted:
-            self._errors.engine_lost(problem or "")
-            self._last_fault = problem or "", time.monotonic()
-        self._fallback.engine_failed(problem or "the engine has failed")
+            self._errors.engine_lost(problem)
+            self._last_fault = problem, time.monotonic()
+        self._announce_fault()
+
+    def _announce_fault(self) -> None:
+        if not self._inference.is_interrupted:
+            self._on_fault()
 
     def _log_bundle(self) -> None:
         engine = self._inference.state

@@ -71,7 +71,7 @@ class RestoreNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
-            self._pipeline = Pipeline(self, self._settings)
+            self._pipeline = Pipeline(self, self._settings, self._announce_fault)
         finally:
             if self._pipeline is None:  # rclpy does not report what a transition raises
                 self.get_logger().fatal(traceback.format_exc())
@@ -127,6 +127,12 @@ class RestoreNode(LifecycleNode):
     def _tick(self) -> None:
         if self._pipeline is not None and self._is_active:
             self._pipeline.tick()
+
+    def _announce_fault(self) -> None:
+        """Publish diagnostics now, whichever thread calls: in the executor's, which alone makes
+        them. Before it spins, its first turn is soon enough."""
+        if (executor := self.executor) is not None:
+            executor.create_task(self._publish_diagnostics)
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
