@@ -29,6 +29,25 @@ def test_every_output_of_a_frame_is_computed() -> None:
         camera_bench._reduce_and_fuse(DetailKeeper(engine.sizes), frame)
 
 
+def test_the_first_frame_after_a_change_is_one_that_was_taken_after_it() -> None:
+    seen = np.array([[90, 200], [100, 300], [110, 400]]) * 1_000_000
+    assert camera_bench._first_ms(seen, 100_000_000) == 200
+    assert camera_bench._first_ms(seen, 120_000_000) is None
+
+
+def test_the_bench_cameras_patches_are_as_large_a_part_of_every_image() -> None:
+    """Smaller ones are noise at the working size, which the guard does not let be taken out."""
+    from unirestore_ros.evaluate.node_roles import _noise_image
+
+    for width, height, side in ((480, 360, 8), (3840, 2160, 64)):
+        message = _noise_image(width, height, 0)
+        pixels = np.frombuffer(message.data, np.uint8).reshape(height, width, 3)
+        assert (pixels[:side, :side] == pixels[0, 0]).all()
+        assert (pixels[0, side] != pixels[0, 0]).any()
+    message = _noise_image(64, 48, 0, "bgra8")
+    assert len(message.data) == 64 * 48 * 4 == message.step * message.height
+
+
 def test_a_node_that_restores_nothing_has_no_times() -> None:
     from unirestore_ros.evaluate.node_bench import _first_s, milliseconds
 

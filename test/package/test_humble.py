@@ -2,6 +2,10 @@
 
 They were read from the source of rclpy 3.3.15, Humble's, in ros2/rclpy. A name that is new here
 must be looked up there, or in /opt/ros/humble, before it is added.
+
+What this does not see: whether a call behaves as later; names that are reached by getattr; types
+and values of arguments; arguments of a method whose name others have too (OF_OTHERS_TOO); fields of
+messages; and whether a table was copied right. Nothing of it has run on Humble's rclpy.
 """
 
 from __future__ import annotations
@@ -61,6 +65,7 @@ CALLED = {
     "call_async": "request",
     "count_publishers": "topic_name",
     "count_subscribers": "topic_name",
+    "cancel": "",
     "create_client": "srv_type srv_name qos_profile callback_group",
     "create_lifecycle_publisher": "msg_type topic qos_profile callback_group event_callbacks"
     " qos_overriding_options publisher_class",

@@ -2,17 +2,23 @@
 
     python -m unirestore_ros.evaluate.camera_bench sizes --out sizes.json
     python -m unirestore_ros.evaluate.camera_bench several --out several.json
+    python -m unirestore_ros.evaluate.camera_bench change --out change.json
+    python -m unirestore_ros.evaluate.camera_bench transport --out transport.json
 
 sizes: image and both features of frames of five sizes: the engine alone, each size in turn, and
 then through the node, a camera of 30 Hz for each.
+change: a camera of 480x360 at 30 Hz takes another size in mid-stream: how long until its image of
+that size comes, and the first restored one; with each backend, OpenVINO with and without a cache.
 several: 2, 4 and 6 cameras of 640x480 at 30 Hz, each with a node of its own; image and one feature
 map of each.
+transport: the largest images between two processes, no node: how many of those sent arrive.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -27,6 +33,8 @@ from unirestore_ros.engine import Engine, open_engine
 from unirestore_ros.engine.detail import DetailKeeper
 from unirestore_ros.engine.working_size import Size
 from unirestore_ros.evaluate.dds_measures import (
+    CAMERA,
+    NAMESPACE,
     RATE_HZ,
     SETTLE_S,
     Measures,
@@ -37,7 +45,7 @@ from unirestore_ros.evaluate.dds_measures import (
     resident_together_mb,
     run_measure,
 )
-from unirestore_ros.evaluate.node_bench import TASKS, measure_startup
+from unirestore_ros.evaluate.node_bench import NODE, TASKS, measure_startup
 from unirestore_ros.evaluate.node_roles import read_arrivals
 from unirestore_ros.evaluate.timing import Spent, spent_by
 from unirestore_ros.synthetic.drive import demo_frames
@@ -47,6 +55,13 @@ SIZES: tuple[Size, ...] = ((480, 360), (640, 480), (1280, 720), (1920, 1080), (3
 CAMERAS = (2, 4, 6)
 CAMERAS_SIZE = (640, 480)
 RUNS, WARM_UP = 20, 3
+BEFORE = ("480", "360", str(RATE_HZ))
+CHANGES = (("1280", "720", str(RATE_HZ)), ("3840", "2160", "2"))
+"""Sizes that a camera of 480x360 changes to, each at a rate that two cores carry."""
+IMAGE, MAP = f"{NODE}/image", f"{NODE}/{TASKS[0]}/features"
+LARGEST = (("3840", "2160", "5", "bgra8"), ("4096", "4096", "2", "bgra8"))
+RELIABILITIES = ("reliable", "best_effort")
+BACKENDS = ("onnxruntime", "openvino cold", "openvino warm")
 
 
 def measure_sizes(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
@@ -142,7 +157,83 @@ def _several(options: argparse.Namespace, count: int) -> dict[str, Any]:
     }
 
 
+def measure_change(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure a change of size in mid-stream, for each size and each backend."""
+    rows = []
+    for size in CHANGES:
+        with tempfile.TemporaryDirectory() as cache:  # empty for the cold one, filled by it
+            rows += [_change(options, backend, size, cache) for backend in BACKENDS]
+    return {"changes": rows}
+
+
+def _change(
+    options: argparse.Namespace, backend: str, size: tuple[str, str, str], cache: str
+) -> dict[str, Any]:
+    """Let the size change when frames have been restored for a while."""
+    name = backend.split()[0]
+    variables = {"XDG_CACHE_HOME": cache}
+    with tempfile.TemporaryDirectory() as path, Processes(Path(path), **variables) as group:
+        folder = group.folder
+        node = group.start_node(NAMESPACE, CAMERA, f"bundle:={options.bundle}", f"backend:={name}")
+        group.start_role("listener", str(folder / "arrivals.npz"), f"{IMAGE}:Image", f"{MAP}:Image")
+        after = str(SETTLE_S + options.seconds)
+        changing = str(folder / "changed.json"), after, *BEFORE, *size
+        group.start_role("changing", CAMERA, *changing)
+        group.wait(SETTLE_S + 2 * options.seconds)
+        memory = resident_together_mb(family(node.pid))
+        group.end()
+        changed = json.loads((folder / "changed.json").read_text())["changed_ns"]
+        arrivals = read_arrivals(folder / "arrivals.npz")
+    return {
+        "to": "x".join(size[:2]),
+        "hz": float(size[2]),
+        "backend": backend,
+        "restored_before": int((arrivals[MAP][:, 0] < changed).sum()),
+        "cameras_image_ms": _first_ms(arrivals[IMAGE], changed),
+        "first_restored_ms": _first_ms(arrivals[MAP], changed),
+        "resident_together_mb": round(memory, 1),
+    }
+
+
+def _first_ms(seen: NDArray[np.int64], changed_ns: int) -> float | None:
+    """Compute when the first message arrived whose frame was taken after the change, in ms."""
+    after = seen[seen[:, 0] >= changed_ns]
+    return round(float(after[0, 1] - changed_ns) * 1e-6, 1) if len(after) else None
+
+
+def measure_transport(group: Processes, options: argparse.Namespace) -> dict[str, Any]:
+    """Count which of the largest images arrive under the Fast DDS profile."""
+    kinds = [(camera, reliability) for camera in LARGEST for reliability in RELIABILITIES]
+    return {"images": [_transport(options, *kind) for kind in kinds]}
+
+
+def _transport(
+    options: argparse.Namespace, camera: tuple[str, str, str, str], reliability: str
+) -> dict[str, Any]:
+    info = f"{NAMESPACE}/camera_info"
+    with tempfile.TemporaryDirectory() as path, Processes(Path(path)) as group:
+        listened = f"{CAMERA}:Image:{reliability}", f"{info}:CameraInfo"
+        group.start_role("listener", str(group.folder / "arrivals.npz"), *listened)
+        group.wait(SETTLE_S)
+        group.start_role("camera", CAMERA, *camera, reliability)
+        group.wait(options.seconds)
+        group.end()
+        arrivals = read_arrivals(group.folder / "arrivals.npz")
+    # The last may be under way when all ends.
+    sent = arrivals[info][:-1, 0]
+    return {
+        "size": "x".join(camera[:2]),
+        "hz": float(camera[2]),
+        "encoding": camera[3],
+        "reliability": reliability,
+        "sent": len(sent),
+        "arrived": int(np.isin(sent, arrivals[CAMERA][:, 0]).sum()),
+    }
+
+
 MEASURES: Measures = {
+    "transport": (measure_transport, "3840x2160", 10.0),
+    "change": (measure_change, "480x360", 8.0),
     "sizes": (measure_sizes, "480x360", 15.0),
     "several": (measure_several, "640x480", 30.0),
 }

@@ -36,9 +36,10 @@ SETTLE_S = 5.0
 class Processes(Children):
     """The processes of a measurement; what they write goes to a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
+        """``variables``: of the environment, beside those of every measurement."""
         environment = {**os.environ, **_environment(), "ROS_LOG_DIR": str(folder / "log")}
-        super().__init__(environment, folder)
+        super().__init__({**environment, **variables}, folder)
 
     def start_node(
         self, namespace: str, camera: str, *parameters: str, command: str = "restore_node"

@@ -1,11 +1,16 @@
 """The processes around a node that is measured: a camera, a bare relay, recorders.
 
-    python -m unirestore_ros.evaluate.node_roles camera TOPIC WIDTH HEIGHT RATE_HZ
+    python -m unirestore_ros.evaluate.node_roles camera TOPIC WIDTH HEIGHT RATE_HZ \
+        [ENCODING RELIABILITY]
+    python -m unirestore_ros.evaluate.node_roles changing TOPIC OUT.json AFTER_S \
+        WIDTH HEIGHT RATE_HZ WIDTH HEIGHT RATE_HZ
     python -m unirestore_ros.evaluate.node_roles relay TOPIC_IN TOPIC_OUT
-    python -m unirestore_ros.evaluate.node_roles listener OUT.npz TOPIC:TYPE ...
+    python -m unirestore_ros.evaluate.node_roles listener OUT.npz TOPIC:TYPE[:RELIABILITY] ...
     python -m unirestore_ros.evaluate.node_roles diagnostics OUT.json NODE
 
-Each runs until SIGINT or SIGTERM, and then writes. The listener writes, for each topic, an array
+Each runs until SIGINT or SIGTERM, and then writes. A changing camera takes another size and rate
+some seconds after it begins, and writes the stamp of its first frame of that size. The listener
+writes, for each topic, an array
 (messages, 2): stamp and arrival, in ns of the system clock, `diagnostics` the values of the
 node's diagnostics.
 """
@@ -28,11 +33,12 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from unirestore_ros.files import written_beside
+from unirestore_ros.msgs.encodings import ENCODINGS
 
 TYPES = {kind.__name__: kind for kind in (Image, CompressedImage, CameraInfo, DiagnosticArray)}
 _STAMP = struct.Struct("<iI")  # after CDR's own 4 bytes: seconds and nanoseconds
@@ -40,17 +46,34 @@ _IMAGES = 8
 
 
 class Camera:
-    """Publishes moving noise, bgr8, and its CameraInfo."""
+    """Publishes moving noise and its CameraInfo."""
 
-    def __init__(self, node: Node, topic: str, width: str, height: str, rate_hz: str) -> None:
-        self._image = node.create_publisher(Image, topic, 1)
+    def __init__(
+        self,
+        node: Node,
+        topic: str,
+        width: str,
+        height: str,
+        rate_hz: str,
+        encoding: str = "bgr8",
+        reliability: str = "reliable",
+    ) -> None:
+        self._image = node.create_publisher(Image, topic, _qos(reliability))
         folder = topic.rpartition("/")[0]
         self._info = node.create_publisher(CameraInfo, f"{folder}/camera_info", 1)
         size = int(width), int(height)
-        self._messages = [_noise_image(*size, seed) for seed in range(_IMAGES)]
+        self._messages = [_noise_image(*size, seed, encoding) for seed in range(_IMAGES)]
         self._calibration = CameraInfo(width=size[0], height=size[1], k=[100.0] * 9, p=[100.0] * 12)
         self._count = 0
-        node.create_timer(1 / float(rate_hz), self._publish)
+        self._timer = node.create_timer(1 / float(rate_hz), self._publish)
+
+    def pause(self) -> None:
+        self._timer.cancel()
+
+    def resume(self) -> None:
+        """Publish a frame at once, and then at the camera's rate."""
+        self._timer.reset()
+        self._publish()
 
     def _publish(self) -> None:
         message = self._messages[self._count % _IMAGES]
@@ -65,11 +88,42 @@ class Camera:
         pass
 
 
-def _noise_image(width: int, height: int, seed: int) -> Image:
-    coarse = np.random.default_rng(seed).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3))
-    pixels = coarse.astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
+class ChangingCamera:
+    """A camera whose size and rate change once; writes when."""
+
+    def __init__(self, node: Node, topic: str, out: str, after_s: str, *sizes: str) -> None:
+        self._out = Path(out)
+        self._changed_ns: int | None = None
+        self._before = Camera(node, topic, *sizes[:3])
+        self._after = Camera(node, topic, *sizes[3:])
+        self._after.pause()
+        self._timer = node.create_timer(float(after_s), self._change)
+
+    def _change(self) -> None:
+        self._timer.cancel()
+        self._before.pause()
+        self._changed_ns = time.time_ns()
+        self._after.resume()
+
+    def close(self) -> None:
+        with written_beside(self._out) as beside:
+            beside.write_text(json.dumps({"changed_ns": self._changed_ns}))
+
+
+def _qos(reliability: str) -> QoSProfile:
+    return QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
+
+
+def _noise_image(width: int, height: int, seed: int, encoding: str = "bgr8") -> Image:
+    """Patches of colour, which look alike at every size: reduced to the working size, smaller ones
+    would be taken for noise, and the guard would refuse the image without it."""
+    side = max(8, width // 60)
+    channels = ENCODINGS[encoding].channels
+    shape = height // side + 1, width // side + 1, channels
+    coarse = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+    pixels = coarse.repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
     data = array.array("B", pixels.tobytes())
-    return Image(width=width, height=height, encoding="bgr8", step=3 * width, data=data)
+    return Image(width=width, height=height, encoding=encoding, step=channels * width, data=data)
 
 
 class Relay:
@@ -90,9 +144,9 @@ class ArrivalRecorder:
         self._out = Path(out)
         self._arrivals: dict[str, list[tuple[int, int]]] = {}
         for entry in topics:
-            topic, kind = entry.split(":")
+            topic, kind, *reliability = entry.split(":")
             arrivals = self._arrivals[topic] = []
-            qos = QoSProfile(depth=1)
+            qos = _qos(*reliability or ["reliable"])
             node.create_subscription(TYPES[kind], topic, _recording(arrivals), qos, raw=True)
 
     def close(self) -> None:
@@ -145,6 +199,7 @@ def read_diagnostics(path: Path) -> list[dict[str, str]]:
 
 ROLES = {
     "camera": Camera,
+    "changing": ChangingCamera,
     "relay": Relay,
     "listener": ArrivalRecorder,
     "diagnostics": DiagnosticsRecorder,
