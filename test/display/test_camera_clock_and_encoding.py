@@ -45,13 +45,17 @@ class Node:
         return Log()
 
 
+def raising(error: Exception) -> None:
+    raise error
+
+
 class Display:
     """The display's inputs, given messages by hand."""
 
     def __init__(self, **parameters: Any) -> None:
         self.sources = Sources(max_age=0.5, fallback_after=0.5)
         settings = DisplayParameters(**parameters)
-        self.inputs = Inputs(Node(), settings, self.sources, lambda: None)
+        self.inputs = Inputs(Node(), settings, self.sources, lambda: None, raising)
 
     def camera(self, message: Image | CompressedImage, stamp_ns: int) -> None:
         self.inputs._receive_camera_frame(serialized(message, stamp_ns))

@@ -64,7 +64,11 @@ def notices() -> list[str]:
 
 @pytest.fixture
 def client(service: Service, notices: list[str]) -> RestorerClient:
-    return RestorerClient(Node(service), "unirestore", notices.append)
+    return RestorerClient(Node(service), "unirestore", notices.append, raising)
+
+
+def raising(error: Exception) -> None:
+    raise error
 
 
 def test_a_request_is_sent_once(client: RestorerClient, service: Service) -> None:

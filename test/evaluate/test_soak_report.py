@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from unirestore_ros.evaluate.soak_report import Sample, slope, trend
+from unirestore_ros.evaluate.soak_faults import Fault
+from unirestore_ros.evaluate.soak_report import Outcome, Result, Sample, slope, tables, trend
 
 
 def samples_of(lives: list[list[float]]) -> list[Sample]:
@@ -31,3 +32,22 @@ def test_what_each_life_takes_once_is_no_trend() -> None:
     assert abs(trend(climbing, ("node", "engine"))) < 0.2
     assert slope(climbing, "engine") > 5.0
     assert trend(climbing[:1], ("node",)) == 0.0
+
+
+def test_each_row_says_whether_its_gap_is_within_the_bound() -> None:
+    """And a gap alone fails nothing: how busy the machine is decides no test."""
+    kinds = {
+        "killed": Fault("killed", "engine", lambda _: None),
+        "hung": Fault("hung", "engine", lambda _: None, hangs=True),
+        "node gone": Fault("node gone", "node", lambda _: None, picture_goes_on=False),
+    }
+    gaps = [("killed", 0.2), ("killed", 0.3), ("hung", 0.7), ("node gone", 9.0)]
+    outcomes = tuple(Outcome(kinds[name], 0.0, 1.0, gap, 0.1, ()) for name, gap in gaps)
+    result = Result(0.0, 0.0, outcomes, (), 0, {}, (), (), (), 0, 0.0)
+    rows = {row["fault"]: row["gap_within_bound"] for row in result.summary()["rows"]}
+    assert rows == {"killed": False, "hung": True, "node gone": None}
+    text = tables(result)
+    assert "| killed | 2 | 2 | 0.30 s | **no** |" in text
+    assert "| hung | 1 | 1 | 0.70 s | yes |" in text
+    assert "| node gone | 1 | 1 | 9.00 s | - |" in text
+    assert not result.failed

@@ -174,6 +174,24 @@ def check_images(images: list[Image]) -> None:
     assert {bytes(message.data) for message in images} <= {RGB.tobytes(), RESTORED}
 
 
+def test_features_are_finite_without_the_guard(drive: Drive, faults: EngineFaults) -> None:
+    features = drive.station.subscribe("segmentation/features")
+    drive.until(lambda: features.messages, "features")
+    faults.plant("nan")
+    told = "features of segmentation hold NaN or infinity"
+
+    def is_told() -> bool:
+        statuses = (status for array in drive.diagnostics.messages for status in array.status)
+        return any(told in values_of(status).get("last_error", "") for status in statuses)
+
+    drive.until(is_told, told)
+    faults.remove()
+    count = len(features.messages)
+    drive.until(lambda: len(features.messages) > count, "features again")
+    for message in features.messages:
+        assert np.isfinite(np.frombuffer(message.data, np.float32)).all()
+
+
 def test_a_leak_is_ended(drive: Drive, faults: EngineFaults) -> None:
     before = drive.engine()
     # A busy machine takes longer to fill the memory than a frame may take.

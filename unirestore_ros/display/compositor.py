@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
-
-import cv2
-from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from unirestore_ros.display.canvas import Scene, compose
 from unirestore_ros.display.hub import Hub, Stream, write_packet
@@ -21,10 +19,10 @@ from unirestore_ros.msgs.compressed import encode_jpeg, jpeg_format
 from unirestore_ros.msgs.encodings import Pixels
 from unirestore_ros.msgs.publishing import LatestOnlyWorker, Topic
 from unirestore_ros.msgs.rates import RecentSeries, Summary
+from unirestore_ros.node.diagnostics import ErrorLog
 
 # A stale image is composed this often, so that the viewer sees its age grow.
 _STALE_EVERY_S = 0.5
-_LOG_EVERY_S = 5.0
 # At a lower rate a frame is shown again when its own boxes and area arrive; at a higher one those
 # of the frame before fit as well.
 _REPEAT_UNDER_HZ = 12.0
@@ -52,7 +50,7 @@ class Compositor:
         sources: Sources,
         outputs: Outputs,
         parameters: DisplayParameters,
-        logger: RcutilsLogger,
+        errors: ErrorLog,
     ) -> None:
         self.parameters = parameters
         """Replaced as a whole when one changes."""
@@ -60,7 +58,7 @@ class Compositor:
         """Machine tasks that are being computed."""
         self._sources = sources
         self._outputs = outputs
-        self._logger = logger
+        self._errors = errors
         # What was last made of each output: it is made again only when this changes.
         self._sent_to_page: dict[Stream, object] = {}
         self._composed: object = None
@@ -70,7 +68,9 @@ class Compositor:
         # In ms: from a frame's stamp until it is sent; the work on it; from its arrival until it is
         # sent, which is the display's share of the age.
         self._timings = {name: RecentSeries() for name in ("age", "compose", "share")}
-        self._worker: LatestOnlyWorker[None] = LatestOnlyWorker(self._update, "compositor")
+        self._worker: LatestOnlyWorker[None] = LatestOnlyWorker(
+            self._update, "compositor", errors.unforeseen
+        )
 
     def wake(self) -> None:
         """Look for something new to show; from any thread."""
@@ -104,19 +104,27 @@ class Compositor:
                 self._shown.add(0.0, snapshot.now)
         if not self._decodes(frame):
             return
-        try:
-            made = self._update_page(snapshot)
-            made = self._update_canvas(snapshot) or made
-        except MalformedMessage as error:
-            self._warn(f"an image that cannot be shown: {error}")
-            return
-        if frame is None or not is_new or not made:
+        # Each by itself: what one fails on must not take the image from the other.
+        updates = self._update_page, self._update_canvas
+        made = [self._updated(update, snapshot) for update in updates]
+        if frame is None or not is_new or not any(made):
             return
         ended = time.monotonic()
         with self._lock:
             starts = {"age": frame.captured, "compose": began, "share": frame.frame.arrived}
             for name, start in starts.items():
                 self._timings[name].add((ended - start) * 1e3, ended)
+
+    def _updated(self, update: Callable[[Snapshot], bool], snapshot: Snapshot) -> bool:
+        """Make an output; return whether there was one to make."""
+        try:
+            return update(snapshot)
+        except MalformedMessage as error:
+            self._errors.image_not_shown(str(error))
+        except Exception as error:
+            # As in `surviving`: images and overlays are foreign data.
+            self._errors.unforeseen(error)
+        return False
 
     def _decodes(self, frame: BufferedFrame | None) -> bool:
         """Take back a frame that does not decode, so that another is shown, or that there is none;
@@ -126,15 +134,12 @@ class Compositor:
         try:
             _ = frame.pixels
         except MalformedMessage as error:
-            self._warn(f"an image that cannot be shown: {error}")
+            self._errors.image_not_shown(str(error))
             frame.refused = str(error)
             self._sources.add_refused_frame(frame)
             self.wake()
             return False
         return True
-
-    def _warn(self, text: str) -> None:
-        self._logger.warning(text, throttle_duration_sec=_LOG_EVERY_S)
 
     def _update_page(self, snapshot: Snapshot) -> bool:
         """Make the packets of the streams that have clients; return whether there was one to make.
@@ -172,8 +177,13 @@ class Compositor:
         if stream is Stream.BOTH and snapshot.driver_input is not None:
             parts["camera"] = snapshot.driver_input.jpeg(quality, max_width)
         boxes, area = self._overlays(snapshot)
-        if area is not None:
-            parts["area"] = area.png
+        listed: list[list[object]] = []
+        try:
+            listed = [box.as_list() for box in boxes]
+            if area is not None:
+                parts["area"] = area.png
+        except Exception as error:  # as in `surviving`: overlays are foreign data
+            self._errors.overlay_left_out("boxes or road are", error)
         now = time.monotonic()
         sec, nanosec, frame_id = frame.frame.header_fields
         header = {
@@ -185,7 +195,7 @@ class Compositor:
             "age_ms": round((now - frame.captured) * 1e3, 1),
             "age_note": frame.age_note,
             "made": round(now * 1e3, 1),
-            "boxes": [box.as_list() for box in boxes],
+            "boxes": listed,
         }
         return write_packet(header, parts)
 
@@ -230,11 +240,23 @@ class Compositor:
         """Compose; without boxes and road where they cannot be drawn: they must not take the image
         away."""
         size = self.parameters.output_width, self.parameters.output_height
-        try:
-            return compose(scene, size)
-        except (cv2.error, ValueError, OverflowError) as error:
-            text = f"boxes and road are left out, they cannot be drawn: {error}"
-            self._logger.error(text, throttle_duration_sec=_LOG_EVERY_S)
+        attempts = (
+            (scene, ""),
+            (dataclasses.replace(scene, boxes=()), "boxes are"),
+            (dataclasses.replace(scene, area=None), "road (drivable area) is"),
+        )
+        failure: Exception | None = None
+        for attempt, left_out in attempts:
+            try:
+                canvas = compose(attempt, size)
+            except Exception as error:  # as in `surviving`: overlays are foreign data
+                failure = error
+                continue
+            if failure is not None:
+                self._errors.overlay_left_out(left_out, failure)
+            return canvas
+        if failure is not None:
+            self._errors.overlay_left_out("boxes and road are", failure)
         return compose(dataclasses.replace(scene, boxes=(), area=None), size)
 
     def _publish_canvas(self, canvas: Pixels, frame: BufferedFrame) -> None:

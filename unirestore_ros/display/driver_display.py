@@ -22,7 +22,7 @@ from unirestore_ros.display.server import PageError, PageServer
 from unirestore_ros.display.sources import Sources
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
 from unirestore_ros.msgs.publishing import Topic
-from unirestore_ros.node.diagnostics import diagnostic
+from unirestore_ros.node.diagnostics import ErrorLog, diagnostic
 from unirestore_ros.node.fallback import DISABLED, Mode
 from unirestore_ros.node.process import run_command
 
@@ -51,10 +51,13 @@ class DriverDisplay(Node):
         super().__init__(NODE_NAME)
         DisplayParameters.declare(self)
         self._settings = parameters = DisplayParameters.read(self)
+        self._errors = ErrorLog(self.get_logger())
         self._notice = 0, ""
         self._tasks: dict[str, bool] = {}
         """Machine tasks of the restorer, and whether they are being computed."""
-        self._restorer = RestorerClient(self, parameters.restorer, self._notify)
+        self._restorer = RestorerClient(
+            self, parameters.restorer, self._notify, self._errors.unforeseen
+        )
         self._page = self._make_page(parameters) if parameters.page else None
         self._sources = Sources(parameters.max_age_ms / 1e3, parameters.fallback_after_ms / 1e3)
         qos = QoSProfile(
@@ -65,9 +68,11 @@ class DriverDisplay(Node):
             compressed=self._topic(CompressedImage, "~/image/compressed", qos),
             hub=None if self._page is None else self._page.hub,
         )
-        self._compositor = Compositor(self._sources, self._outputs, parameters, self.get_logger())
+        self._compositor = Compositor(self._sources, self._outputs, parameters, self._errors)
         self._closing.callback(self._compositor.stop)
-        self._inputs = Inputs(self, parameters, self._sources, self._compositor.wake)
+        self._inputs = Inputs(
+            self, parameters, self._sources, self._compositor.wake, self._errors.unforeseen
+        )
         self._closing.callback(self._inputs.close)
         self._diagnostics = self._topic(DiagnosticArray, "/diagnostics", 10)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -179,6 +184,8 @@ class DriverDisplay(Node):
             message = f"{message}; {driver.frame.age_note}"
         if not self._outputs.is_watched():
             level, message = DiagnosticStatus.OK, "nobody watches"
+        if error := self._errors.recent_unforeseen():
+            level, message = DiagnosticStatus.ERROR, f"{error}; {message}"
         clients = 0 if self._page is None else len(self._page.hub.clients)
         values = {
             "status": driver.status.value,

@@ -23,7 +23,7 @@ from unirestore_ros.display.sources import BufferedFrame, Sources
 from unirestore_ros.msgs.ages import AgeClock
 from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, read_frame
 from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame, view_image
-from unirestore_ros.msgs.subscribing import OnDemandSubscription
+from unirestore_ros.msgs.subscribing import OnDemandSubscription, surviving
 from unirestore_ros.node.diagnostics import AGE_NOTE
 from unirestore_ros.node.fallback import Mode
 
@@ -50,7 +50,10 @@ class Inputs:
         parameters: DisplayParameters,
         sources: Sources,
         changed: Callable[[], None],
+        on_error: Callable[[Exception], None],
     ) -> None:
+        """``on_error`` is called with what reading a message raises that nobody foresaw."""
+        self._on_error = on_error
         self.parameters = parameters
         """Replaced as a whole when one changes."""
         self.last_report = StatusReport(None)
@@ -107,7 +110,12 @@ class Inputs:
         reliability = parameters.input_reliability
         return [
             OnDemandSubscription(
-                node, kind, node.resolve_topic_name(topic), callback, reliability, raw
+                node,
+                kind,
+                node.resolve_topic_name(topic),
+                surviving(callback, self._on_error),
+                reliability,
+                raw,
             )
             for kind, topic, callback, raw in inputs
         ]
@@ -229,8 +237,15 @@ class RestorerClient:
     For the ROS thread, except `request_enabled`.
     """
 
-    def __init__(self, node: Node, name: str, notify: Callable[[str], None]) -> None:
-        """``notify`` receives messages for the viewer when a request fails."""
+    def __init__(
+        self,
+        node: Node,
+        name: str,
+        notify: Callable[[str], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        """``notify`` receives messages for the viewer when a request fails, ``on_error`` what
+        reading a message raises that nobody foresaw."""
         self.name: str = node.resolve_topic_name(name)
         """With its namespace."""
         self._node = node
@@ -242,7 +257,8 @@ class RestorerClient:
         self._call: Future[SetBool.Response] | None = None
         self._called_at = 0.0
         self._set_enabled: Client = node.create_client(SetBool, f"{self.name}/set_enabled")
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._receive_diagnostics, 10)
+        receive = surviving(self._receive_diagnostics, on_error)
+        node.create_subscription(DiagnosticArray, "/diagnostics", receive, 10)
 
     def values(self) -> dict[str, str]:
         """Return its diagnostics and their ``message``; empty after some seconds of silence."""

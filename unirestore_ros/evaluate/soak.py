@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -48,6 +48,8 @@ RATE_HZ = 30.0
 RESPAWN_S = 2.0
 RECOVERY_LIMIT_S = 120.0
 """The engine's restart may wait 60 s, and loads after that."""
+TOLD_WITHIN_S = 1.0
+"""From the end of an engine process to the ERROR."""
 _RESTORED_IN_A_ROW = 3
 _SAMPLE_S = 1.0
 # The mode changes at most once a second, so that a stall right after a return is answered later.
@@ -204,6 +206,51 @@ def _size_mb(files: Iterable[Path]) -> float:
     return total * 1e-6
 
 
+class Vigil:
+    """Watches the engine process during a fault: when it ends, and when the node says so."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.ended_at: float | None = None
+        """Seconds of the steady clock."""
+        self._pid = 0
+        with contextlib.suppress(RuntimeError):  # there is none, which is an end that is not seen
+            self._pid = graph.engine_pid()
+        self._began = time.monotonic()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="vigil")
+        self._thread.start()
+
+    def close(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def complaints(self, losses: Sequence[float]) -> list[str]:
+        """Say what was wrong with an end that was wanted; ``losses``: when the node said that it
+        had lost an engine."""
+        if self.ended_at is None:
+            return ["it had no effect: the engine process is the same"]
+        said = next((at for at in losses if at >= self._began), None)
+        if said is None:
+            return ["no ERROR with the cause in diagnostics"]
+        late_s = said - self.ended_at
+        if late_s > TOLD_WITHIN_S:
+            return [f"the ERROR with the cause came {late_s:.1f} s after the engine had ended"]
+        return []
+
+    def _run(self) -> None:
+        while self._pid and not self._is_over.wait(0.02):
+            if not _is_running(self._pid):
+                self.ended_at = time.monotonic()
+                return
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def wait_for_restored(station: Station, since: float, limit_s: float) -> float | None:
     """Wait until restored frames come in a row; returns how long after ``since``, or None."""
     while time.monotonic() < since + limit_s:
@@ -231,21 +278,20 @@ def _shown(status: DiagnosticStatus) -> str:
 def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
     """Plant one fault, and wait until restored frames come again."""
     context.failures.clear()
-    watch, began, engine = context.station.watch, time.monotonic(), 0
-    try:
-        engine = graph.engine_pid()
-        fault.act(context)
-    except (OSError, RuntimeError) as error:
-        context.failures.append(f"{type(error).__name__}: {error}")
-    over = time.monotonic()
-    recovery = wait_for_restored(context.station, over, RECOVERY_LIMIT_S)
+    watch, began = context.station.watch, time.monotonic()
+    with contextlib.closing(Vigil(graph)) as vigil:
+        try:
+            fault.act(context)
+        except (OSError, RuntimeError) as error:
+            context.failures.append(f"{type(error).__name__}: {error}")
+        recovery = wait_for_restored(context.station, time.monotonic(), RECOVERY_LIMIT_S)
     if recovery is None:
         said = watch.diagnostics.get(context.station.restorer)
         context.failures.append(f"no restored frames: {said.message if said else 'no diagnostics'}")
         graph.kill_node()
         wait_for_restored(context.station, time.monotonic(), RECOVERY_LIMIT_S)
-    elif fault.group == "engine" and graph.engine_pid() == engine:
-        context.failures.append("it had no effect: the engine process is the same")
+    elif fault.group == "engine" and not (fault.may_survive and vigil.ended_at is None):
+        context.failures += vigil.complaints(watch.losses)
     graph.revive()
     if (shown := wait_for_display(context.station, RECOVERY_LIMIT_S)) != "restored":
         context.failures.append(f"the display shows: {shown}")

@@ -6,7 +6,6 @@ that restored frames come again. What the driver sees during each stands in docs
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import shutil
@@ -30,9 +29,10 @@ from unirestore_ros.evaluate.engine_faults import EngineFaults
 from unirestore_ros.evaluate.soak_station import CameraSettings, Station
 
 CALL_S = 15.0
-# Within two seconds, until the next diagnostics, and what it takes until these have arrived here.
+# Until the next diagnostics, and what it takes until these have arrived here.
 SAID_WITHIN_S = 3.5
-OTHER_SIZE, SMALL_SIZE = (322, 200), (64, 64)
+FROZEN_WITHIN_S = 2.0
+OTHER_SIZE, SMALL_SIZE, LARGE_SIZE = (322, 200), (64, 64), (1280, 960)
 
 
 class Graph(Protocol):
@@ -110,6 +110,8 @@ class Fault:
     act: Callable[[Context], None]
     picture_goes_on: bool = True
     """Whether camera and node run all the time, so that the image must not pause."""
+    may_survive: bool = False
+    """Whether the engine process may get over it, so that none is lost."""
     hangs: bool = False
     """Whether the engine stops answering, which is noticed after ``fallback_after_ms``."""
 
@@ -140,27 +142,31 @@ def _leak(context: Context) -> None:
 
 
 def _little_memory(context: Context) -> None:
-    """Leave the engine no memory beyond what it has, while another size asks for more."""
+    """Leave the engine no memory beyond what it has, while another size asks for more. Whether it
+    gets over it or is replaced, is the node's."""
     pid = context.graph.engine_pid()
     held = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
     resource.prlimit(pid, resource.RLIMIT_AS, (held, held))
-    _camera(sizes=(OTHER_SIZE,), seconds=3.0)(context)
-    with contextlib.suppress(ProcessLookupError):  # it may have ended of it
-        os.kill(pid, signal.SIGKILL)
+    _camera(sizes=(LARGE_SIZE,), seconds=3.0)(context)
 
 
 def _camera(
-    seconds: float = 3.0, says: str = "", display_says: str = "", **settings: Any
+    seconds: float = 3.0,
+    says: str = "",
+    display_says: str = "",
+    within_s: float = SAID_WITHIN_S,
+    **settings: Any,
 ) -> Callable[[Context], None]:
-    """Have the camera behave otherwise for a while; node or display must say so in time."""
+    """Have the camera behave otherwise for a while; the node, with each image, or the display must
+    say so in time."""
 
     def act(context: Context) -> None:
         began = time.monotonic()
         context.station.camera.settings = CameraSettings(**settings)
         if says:
-            context.expect(context.station.restorer, says, SAID_WITHIN_S)
+            context.expect(f"{context.station.restorer}/status", says, within_s)
         if display_says:
-            context.expect(context.station.display, display_says, SAID_WITHIN_S)
+            context.expect(context.station.display, display_says, within_s)
         time.sleep(max(0.0, began + seconds - time.monotonic()))
         context.station.camera.settings = CameraSettings()
 
@@ -287,6 +293,8 @@ FAULTS = (
     Fault("engine: exit", "engine", _plant("exit")),
     Fault("engine: crash in native code", "engine", _plant("crash")),
     Fault("engine: ZeroDivisionError", "engine", _plant("raise ZeroDivisionError")),
+    Fault("engine: RuntimeError", "engine", _plant("raise RuntimeError")),
+    Fault("engine: ValueError", "engine", _plant("raise ValueError")),
     Fault("engine: MemoryError", "engine", _plant("raise MemoryError")),
     Fault("engine: SystemExit", "engine", _plant("raise SystemExit")),
     Fault("engine: KeyboardInterrupt", "engine", _plant("raise KeyboardInterrupt")),
@@ -294,11 +302,15 @@ FAULTS = (
     Fault("engine: slow", "camera", _plant("sleep 0.4", 4.0), hangs=True),
     Fault("engine: NaN in every output", "camera", _plant("nan", 3.0)),
     Fault("engine: leak", "engine", _leak),
-    Fault("engine: no more memory", "engine", _little_memory),
+    Fault("engine: no more memory", "engine", _little_memory, may_survive=True),
     Fault("bundle: bit flipped, reload", "peer", _broken_bundle(_flip)),
     Fault("bundle: truncated, reload", "peer", _broken_bundle(_truncate)),
     Fault("camera: stopped", "camera", _camera(is_sending=False, display_says="stale"), False),
-    Fault("camera: frozen", "camera", _camera(is_frozen=True, says="has not changed")),
+    Fault(
+        "camera: frozen",
+        "camera",
+        _camera(is_frozen=True, says="has not changed", within_s=FROZEN_WITHIN_S),
+    ),
     Fault("camera: clock 5 s ahead", "camera", _camera(clock_offset_s=5.0, says="ahead")),
     Fault("camera: clock 1000 s behind", "camera", _camera(clock_offset_s=-1e3, says="behind")),
     Fault("camera: stamps of zero", "camera", _camera(stamps_are_zero=True, says="zero")),

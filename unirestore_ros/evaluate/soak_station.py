@@ -37,6 +37,7 @@ _THUMBNAIL = (40, 30)
 # A restored image may resemble another scene a little more than its own by chance, not by more.
 _CERTAINLY = 0.1
 _KEPT_FRAMES = 2000
+_RESTART = "it is started again in"
 
 
 @dataclasses.dataclass
@@ -137,6 +138,9 @@ class Watch:
         """Images that were wrong, or under the wrong sign."""
         self.diagnostics: dict[str, DiagnosticStatus] = {}
         """The latest of each node, by its name."""
+        self.losses: list[float] = []
+        """When the node said, as an ERROR with the cause, that it starts its engine again, in
+        seconds of the steady clock."""
         self.drops: collections.Counter[str] = collections.Counter()
         """Frames that the node dropped, by cause, over all of its lives."""
         self.is_mixed = False
@@ -218,6 +222,8 @@ class Watch:
         for status in message.status:
             self.diagnostics[status.name] = status
             if status.name == self._restorer:
+                if status.level == DiagnosticStatus.ERROR and _RESTART in status.message:
+                    self.losses.append(time.monotonic())
                 self._count_drops({pair.key: pair.value for pair in status.values})
 
     def _count_drops(self, values: dict[str, str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -32,6 +33,24 @@ class _Offer(NamedTuple):
 
     reliability: ReliabilityPolicy
     durability: DurabilityPolicy
+
+
+def surviving(
+    callback: Callable[..., None], on_error: Callable[[Exception], None]
+) -> Callable[..., None]:
+    """Return a callback for messages of others that costs the message, and not this process, where
+    it fails in a way that nobody foresaw; ``on_error`` is called with the exception."""
+
+    @functools.wraps(callback)  # rclpy looks at its parameters
+    def receive(*arguments: Any) -> None:
+        try:
+            callback(*arguments)
+        except Exception as error:
+            # The boundary to foreign data: what it can do to this program cannot all be known, and
+            # the driver needs the next image more than a traceback.
+            on_error(error)
+
+    return receive
 
 
 class OnDemandSubscription:

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from unirestore_ros.msgs.camera_info import COMPRESSED
-from unirestore_ros.msgs.subscribing import OnDemandSubscription
+from unirestore_ros.msgs.subscribing import OnDemandSubscription, surviving
 from unirestore_ros.msgs.transport import PROFILE, profile_variable
 from unirestore_ros.node.parameters import Parameters
 
@@ -25,19 +25,23 @@ class CameraInput:
         parameters: Parameters,
         on_image: Callable[[bytes], None],
         on_info: Callable[[CameraInfo], None],
+        on_error: Callable[[Exception], None],
     ) -> None:
+        """``on_error`` is called with what ``on_image`` or ``on_info`` raises, which costs that
+        message only."""
         # Derived from the name that `image` resolves to, as image_transport does.
         image = node.resolve_topic_name("image")
         compressed = parameters.input_transport == "compressed"
         kind, topic = (CompressedImage, image + COMPRESSED) if compressed else (Image, image)
         reliability = parameters.input_reliability
         self._on_image = on_image
-        self._image = OnDemandSubscription(node, kind, topic, self._receive_image, reliability)
+        receive = surviving(self._receive_image, on_error)
+        self._image = OnDemandSubscription(node, kind, topic, receive, reliability)
         self._info = OnDemandSubscription(
             node,
             CameraInfo,
             node.resolve_topic_name("camera_info"),
-            on_info,
+            surviving(on_info, on_error),
             reliability,
             raw=False,
             latched=True,

@@ -33,6 +33,7 @@ class Drop(Enum):
     MALFORMED = "malformed"
     FAILED = "failed"
     REFUSED = "refused_by_guard"
+    UNFORESEEN = "unforeseen_error"
 
 
 _NOT_SLOW = (Drop.MALFORMED, Drop.FAILED, Drop.REFUSED)
@@ -89,7 +90,7 @@ class Statistics:
                 self._named(cause)
                 for cause, when in self._last_drop.items()
                 if cause is not Drop.REPLACED and now - when < _RECENT_S
-                if mode is Mode.RESTORED or cause is Drop.MALFORMED
+                if mode is Mode.RESTORED or cause in (Drop.MALFORMED, Drop.UNFORESEEN)
             ]
         return f"frames were dropped: {', '.join(recent)}" if recent else None
 
@@ -144,6 +145,7 @@ class ErrorLog:
 
     def __init__(self, logger: RcutilsLogger) -> None:
         self.last_error = ""
+        self._unforeseen, self._unforeseen_at = "", float("-inf")
         self._mismatch = ""
         self._is_slow = False
         self._logger = logger
@@ -158,9 +160,25 @@ class ErrorLog:
 
     def unforeseen(self, error: Exception) -> None:
         """Log an error of this program, which is not to end it."""
-        self.last_error = f"{type(error).__name__}: {error}"
+        self.last_error = self._unforeseen = f"{type(error).__name__}: {error}"
+        self._unforeseen_at = time.monotonic()
         text = "".join(traceback.format_exception(error))
         self._logger.error(text, throttle_duration_sec=_LOG_EVERY_S)
+
+    def image_not_shown(self, why: str) -> None:
+        self._logger.warning(
+            f"an image that cannot be shown: {why}", throttle_duration_sec=_LOG_EVERY_S
+        )
+
+    def overlay_left_out(self, what: str, error: Exception) -> None:
+        text = f"{what} left out, which cannot be drawn: {type(error).__name__}: {error}"
+        self._logger.error(text, throttle_duration_sec=_LOG_EVERY_S)
+
+    def recent_unforeseen(self) -> str | None:
+        """Name an error of this program in the last seconds."""
+        if time.monotonic() - self._unforeseen_at > _RECENT_S:
+            return None
+        return f"an error of this program, please report it: {self._unforeseen}"
 
     def inference_failed(self, why: str) -> None:
         self.last_error = why
@@ -201,6 +219,8 @@ class Health:
     enabled: bool
     bundle_problem: str | None = None
     missing_tasks: str | None = None
+    unforeseen: str | None = None
+    """An error of the program that cost a frame."""
     thread_died: bool = False
     silence: str | None = None
     age_note: str | None = None
@@ -213,7 +233,7 @@ class Health:
         if self.thread_died:
             fix = "the thread that restores has died (its error is on stderr): restart the node"
             return DiagnosticStatus.ERROR, fix
-        for error in (self.bundle_problem, self.missing_tasks):
+        for error in (self.bundle_problem, self.missing_tasks, self.unforeseen):
             if error:
                 return DiagnosticStatus.ERROR, error
         if not self.is_active:

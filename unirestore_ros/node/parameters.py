@@ -124,8 +124,8 @@ class Parameters(NodeParameters):
     )
     guard: bool = parameter(
         True,
-        "Whether each restored image is checked against its input, and features for NaN; a frame"
-        " that is refused goes out as the camera's",
+        "Whether each restored image is checked against its input; a frame that is refused goes out"
+        " as the camera's. Features are checked for NaN and infinity in either case",
         Change.AT_ONCE,
     )
     enabled: bool = parameter(

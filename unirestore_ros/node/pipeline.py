@@ -114,7 +114,9 @@ class Pipeline:
         self._relay_messages, self._restore_messages = FrameMessages(), FrameMessages()
         self._worker = LatestOnlyWorker(self._restore, "restore", self._errors.unforeseen)
         self._converter = LatestOnlyWorker(self._convert, "convert", self._errors.unforeseen)
-        self._input = CameraInput(node, parameters, self._on_image, self._on_info)
+        self._input = CameraInput(
+            node, parameters, self._on_image, self._on_info, self._drop_unforeseen
+        )
         self._worker.run_between(self._open_bundle)
 
     # The way of a frame: in the executor's thread
@@ -275,11 +277,11 @@ class Pipeline:
         ``rgb``: the camera's frame, (H,W,3) uint8; ``array``: as in ``_send_output``.
         """
         judgement = job.judgement
-        if judgement.problem is None and self._parameters.guard:
+        if judgement.problem is None:
             if output.what == "features":
                 if not all_finite(array):
                     judgement.problem = f"features of {output.task} hold NaN or infinity"
-            else:
+            elif self._parameters.guard:
                 judgement.verdict = verdict = self._guard.check(rgb, array)
                 if self._outputs.wants(GUARD):
                     message = guard_map(job.frame.header(), verdict.map)
@@ -376,6 +378,10 @@ class Pipeline:
         self._statistics.count_drop(Drop.MALFORMED, str(error))
         self._errors.frame_malformed(str(error))
 
+    def _drop_unforeseen(self, error: Exception) -> None:
+        self._statistics.count_drop(Drop.UNFORESEEN)
+        self._errors.unforeseen(error)
+
     # What the node tells the pipeline
 
     def start(self) -> None:
@@ -444,6 +450,7 @@ class Pipeline:
             enabled=self._parameters.enabled,
             bundle_problem=engine.problem if engine.is_fault else self._recent_fault(),
             missing_tasks=engine.missing(self._parameters.tasks),
+            unforeseen=self._errors.recent_unforeseen(),
             thread_died=not (self._worker.is_alive() and self._converter.is_alive()),
             silence=silence,
             age_note=self._ages.note,
