@@ -1,6 +1,7 @@
 # make demo   play a degraded drive through the real node; the run-time only, no PyTorch
 # make test   ruff, mypy, pytest; adds what tests, training and building need
 # make test WHEELS=jazzy   the tests that use ROS, on Jazzy's wheels in .venv-jazzy
+# make test WHEELS=none PYTHON=python3.10   the tests that need no ROS, on Python 3.10 in .venv-none
 # make gpu    what only an NVIDIA GPU can show, in five minutes: out/gpu/gpu.json and gpu.md
 # make soak   node and display under random faults for MINUTES=10: out/soak/soak.json and soak.md
 # make clean  remove what these made
@@ -26,6 +27,7 @@ VENV := $(CURDIR)/.venv$(patsubst %,-%,$(filter-out kilted,$(WHEELS)))
 ROS := $(or $(ROS_DISTRO),pypi)
 ROS_TESTS := $(addprefix test/,msgs node display heads recordings demo doctor launch)
 NETWORK_TESTS := $(addprefix test/,model train export)
+NO_ROS_TESTS := $(addprefix test/,engine synthetic evaluate) $(NETWORK_TESTS)
 OTHER_TESTS := $(filter-out $(ROS_TESTS) $(NETWORK_TESTS),$(patsubst %/,%,$(wildcard test/*/)) \
 	$(wildcard test/test_*.py))
 RUN_TIME := $(VENV)/.run-time-$(ROS)
@@ -60,7 +62,7 @@ test: $(TEST) lint
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 else
 test: $(TEST)
-	$(VENV)/bin/python -m pytest $(ROS_TESTS) $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest $(if $(filter none,$(WHEELS)),$(NO_ROS_TESTS),$(ROS_TESTS)) $(PYTEST_ARGS)
 endif
 
 test-ros: $(TEST)
@@ -94,5 +96,5 @@ $(TEST): setup.py unirestore_ros/cli.py .ci/make-venv .ci/run-time.lock
 	@touch $(RUN_TIME) $@
 
 clean:
-	rm -rf .venv .venv-jazzy out build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-jazzy .venv-none out build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find unirestore_ros test launch -name __pycache__ -type d -prune -exec rm -rf {} +

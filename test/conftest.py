@@ -36,6 +36,13 @@ WITHOUT_PYTORCH = (
     "evaluate.engine_faults",
     "evaluate.soak",
 )
+# What reaches ROS's messages through others, in rooms whose other tests need none.
+WITH_ROS = (
+    "determinism",
+    "unirestore_ros.evaluate.camera_bench",
+    "unirestore_ros.evaluate.engine_process_bench",
+    "unirestore_ros.evaluate.soak",
+)
 LEFT_OUT = pytest.StashKey[dict[str, str]]()
 
 
@@ -102,6 +109,8 @@ def _modules_it_needs(source: Path) -> set[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             top, _, rest = name.partition(".")
+            if name.startswith(WITH_ROS):
+                needed.add("rclpy")
             if top in DEVELOPMENT_MODULES:
                 needed.add(top)
             elif top == "unirestore_ros" and _needs_pytorch(rest):

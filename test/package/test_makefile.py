@@ -87,10 +87,18 @@ def test_jazzy_has_an_environment_and_tests_of_its_own(checkout: Path) -> None:
     assert said.splitlines()[-1].endswith("-m ros_smoke")
 
 
+def test_without_ros_has_an_environment_and_tests_of_its_own(checkout: Path) -> None:
+    make_stamps(checkout)
+    said = make(checkout, "-n", "test", "WHEELS=none").stdout
+    assert ".ci/make-venv test" in said and "lint" not in said
+    assert f"{checkout}/.venv-none/bin/python -m pytest test/engine test/synthetic" in said
+    assert "test/node" not in said
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"WHEELS": "humble"}, "WHEELS=humble is neither kilted nor jazzy"),
+        ({"WHEELS": "humble"}, "WHEELS=humble is not kilted, jazzy or none"),
         ({"WHEELS": "jazzy", "ROS_DISTRO": "kilted"}, "use a shell without ROS"),
     ],
 )

@@ -7,6 +7,7 @@ at that moment. For the fault suite and the soak.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 _MISBEHAVIOUR = """
@@ -109,8 +110,10 @@ class EngineFaults:
         self._acted = folder / "acted"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "planted_misbehaviour.py").write_text(_MISBEHAVIOUR)
-        (folder / "onnxruntime.py").write_text(_ONNXRUNTIME)
-        (folder / "openvino.py").write_text(_OPENVINO)
+        for name, source in (("onnxruntime", _ONNXRUNTIME), ("openvino", _OPENVINO)):
+            # In place of one that is not installed, `auto` would take it for the real one.
+            if importlib.util.find_spec(name) is not None:
+                (folder / f"{name}.py").write_text(source)
 
     def plant(self, fault: str) -> None:
         """Plant ``raise TYPE``, ``crash`` (SIGSEGV), ``exit``, ``sleep SECONDS``, ``leak MIB`` or
