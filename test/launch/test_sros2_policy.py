@@ -36,7 +36,7 @@ NOT_HERE = {
     "/image/compressed": "with input_transport compressed only",
     "/unirestore/image/compressed": "the display's, with input_transport compressed only",
     "/detection_head/detections": "with vision_msgs only",
-    "/unirestore/guard": "of versions with a guard",
+    "/bond": "with bondpy and autostart false only",
 }
 
 
