@@ -60,7 +60,7 @@ def test_the_image_comes_back(result: dict[str, Any], name: str) -> None:
 
 def test_no_image_is_wrong_or_under_the_wrong_sign(result: dict[str, Any]) -> None:
     assert result["wrong_images"] == []
-    assert result["images"] > 0
+    assert result["images"] > 0 and result["images_of_the_display_judged"] > 0
 
 
 def test_nothing_ends_by_itself(result: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from rclpy.context import Context
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -118,8 +119,7 @@ def test_every_qos_combination(station: Station, of_input: str, of_output: str) 
     station.set_parameters(input_reliability=of_input, output_reliability=of_output)
     bring_to(station, "active")
     for reliability, durability in CAMERAS:
-        if of_input == "reliable" and reliability is ReliabilityPolicy.BEST_EFFORT:
-            continue  # never fits: the parameter asks for it
+        fits = of_input != "reliable" or reliability is ReliabilityPolicy.RELIABLE
         camera = station.node.create_publisher(
             Image,
             f"{station.namespace}/image",
@@ -127,11 +127,37 @@ def test_every_qos_combination(station: Station, of_input: str, of_output: str) 
         )
         send = functools.partial(camera.publish, image(RGB, "rgb8"))
         timer = station.node.create_timer(1 / 30, send)
-        subscriber_may = RELIABILITIES if of_output == "reliable" else RELIABILITIES[1:]
-        for wanted in subscriber_may:
+        if not fits:
+            check_silence(station)
+        for wanted in RELIABILITIES if fits else ():
+            if of_output == "best_effort" and wanted is ReliabilityPolicy.RELIABLE:
+                check_misfit(station)
+                continue
             inbox = station.subscribe("image", reliable=wanted is ReliabilityPolicy.RELIABLE)
             arrived = functools.partial(getattr, inbox, "messages")
             station.wait(arrived, f"an image for {wanted.name}")
             station.unsubscribe("image")
         station.node.destroy_timer(timer)
         station.node.destroy_publisher(camera)
+
+
+def check_silence(station: Station) -> None:
+    """The parameter asks for a reliable camera, and this one is not: nothing comes, which is
+    said."""
+    inbox = station.subscribe("image", reliable=False)
+    said = "but nothing has arrived for"
+    status = station.diagnosis(lambda status: said in status.message, said)
+    assert status.level == DiagnosticStatus.WARN
+    assert inbox.messages == []
+    station.unsubscribe("image")
+
+
+def check_misfit(station: Station) -> None:
+    """A reliable subscriber of an image sent best effort gets none, beside one that does."""
+    received: list[Image] = []
+    misfit = station.node.create_subscription(Image, station.name("image"), received.append, 1)
+    inbox = station.subscribe("image", reliable=False)
+    station.wait(lambda: len(inbox.messages) > 2, "images for the one that fits")
+    assert received == []
+    station.unsubscribe("image")
+    station.node.destroy_subscription(misfit)

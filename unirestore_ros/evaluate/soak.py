@@ -38,7 +38,7 @@ from unirestore_ros.evaluate.dds_measures import Processes, family, memory_mb
 from unirestore_ros.evaluate.engine_faults import EngineFaults
 from unirestore_ros.evaluate.soak_faults import FAULTS, Context, Fault
 from unirestore_ros.evaluate.soak_report import Outcome, Result, Sample, describe, tables
-from unirestore_ros.evaluate.soak_station import Station, station
+from unirestore_ros.evaluate.soak_station import DISPLAY_SIZE, Station, station
 from unirestore_ros.files import written_beside
 from unirestore_ros.msgs.transport import profile_path, profile_variable
 from unirestore_ros.recordings.processes import Child
@@ -85,7 +85,11 @@ class Graph:
 
     def _start_display(self) -> Child:
         return self._start(
-            "driver_display", "page_port:=0", "output_width:=480", "output_height:=270"
+            "driver_display",
+            "page_port:=0",
+            "view:=restored",
+            f"output_width:={DISPLAY_SIZE[0]}",
+            f"output_height:={DISPLAY_SIZE[1]}",
         )
 
     def node_pid(self) -> int:
@@ -350,6 +354,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
             samples=tuple(sampler.samples),
             tracebacks=tracebacks(folder),
             shared_memory_after_mb=_size_mb(sampler.segments),
+            displayed=there.watch.displayed,
         )
 
 

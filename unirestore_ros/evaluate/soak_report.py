@@ -73,6 +73,8 @@ class Result:
     samples: tuple[Sample, ...]
     tracebacks: int
     shared_memory_after_mb: float
+    displayed: int = 0
+    """Images of the display whose scene and sign were compared with the frame's."""
 
     @property
     def failed(self) -> bool:
@@ -89,6 +91,7 @@ class Result:
             "frames_sent": self.frames_sent,
             "images": len(self.arrivals),
             "images_by_kind": dict(kinds),
+            "images_of_the_display_judged": self.displayed,
             "dropped": dict(self.drops),
             "faults": len(self.outcomes),
             "faults_survived": sum(not outcome.failures for outcome in self.outcomes),
@@ -198,6 +201,7 @@ def tables(result: Result) -> str:
         "|---|---|",
         f"| frames sent by the camera | {found['frames_sent']} |",
         f"| images on `~/image` | {found['images']} ({_counts(kinds)}) |",
+        f"| images of the display that were judged | {result.displayed} |",
         f"| frames dropped | {_counts(dropped)} |",
         f"| faults survived | {found['faults_survived']} of {found['faults']} |",
         f"| wrong images, or under the wrong sign | {len(result.problems)} |",

@@ -28,15 +28,19 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
+from unirestore_ros.display.canvas import COLOURS
+from unirestore_ros.display.selection import FrameStatus
 from unirestore_ros.synthetic.drive import demo_frames
 
 Size = tuple[int, int]
+DISPLAY_SIZE: Size = (480, 270)
 SCENES = 6
 DAMAGED = -1
 _THUMBNAIL = (40, 30)
 # A restored image may resemble another scene a little more than its own by chance, not by more.
 _CERTAINLY = 0.1
 _KEPT_FRAMES = 2000
+_SHOWS_A_FRAME = (FrameStatus.RESTORED, FrameStatus.CAMERA, FrameStatus.UNCONFIRMED)
 _RESTART = "it is started again in"
 
 
@@ -150,12 +154,15 @@ class Watch:
         self._restorer = restorer
         self._kinds: dict[int, str] = {}
         self._modes: dict[int, str] = {}
+        self._sent: dict[int, str] = {}
+        self._signed_restored: set[int] = set()
+        self.displayed = 0
+        """Images of the display that were judged."""
         qos = QoSProfile(depth=5)
         node.create_subscription(Image, f"{restorer}/image", self._on_image, qos)
         node.create_subscription(DiagnosticArray, f"{restorer}/status", self._on_status, qos)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        # So that the display works too.
-        node.create_subscription(Image, f"{display}/image", lambda message: None, qos, raw=True)
+        node.create_subscription(Image, f"{display}/image", self._on_display, qos)
 
     def wait_for(
         self, name: str, is_wanted: Callable[[DiagnosticStatus], bool], limit_s: float
@@ -180,8 +187,36 @@ class Watch:
             self.problems.append(f"an image that is not of the frame stamped {stamp_ns}")
         if stamp_ns == 0:
             return  # nothing then tells one frame from another
-        self._kinds[stamp_ns] = kind
+        self._kinds[stamp_ns] = self._sent[stamp_ns] = kind
+        if len(self._sent) > _KEPT_FRAMES:
+            del self._sent[next(iter(self._sent))]
         self._compare(stamp_ns)
+        self._compare_display(stamp_ns)
+
+    def _on_display(self, message: Image) -> None:
+        """Judge what the driver sees: the scene of the frame whose stamp it carries, and signed as
+        restored only where that frame was."""
+        stamp_ns = _stamp_ns(message)
+        size, scene = self._camera.frames.get(stamp_ns, ((0, 0), DAMAGED))
+        if self.is_mixed or stamp_ns == 0 or scene == DAMAGED:
+            return
+        shown = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+        status, picture = read_display(shown, size)
+        if status not in _SHOWS_A_FRAME:
+            return
+        self.displayed += 1
+        likeness = np.abs(self._camera.thumbnails @ thumbnail(picture))
+        if likeness.max() - likeness[scene] >= _CERTAINLY:
+            self.problems.append(f"the display shows another frame than that stamped {stamp_ns}")
+        if status is FrameStatus.RESTORED:
+            self._signed_restored.add(stamp_ns)
+            self._compare_display(stamp_ns)
+
+    def _compare_display(self, stamp_ns: int) -> None:
+        if stamp_ns in self._signed_restored and stamp_ns in self._sent:
+            self._signed_restored.discard(stamp_ns)
+            if self._sent[stamp_ns] == "camera":
+                self.problems.append(f"the display signs a camera image restored: {stamp_ns}")
 
     def _kind(self, message: Image, stamp_ns: int) -> str:
         sent = self._camera.frames.get(stamp_ns)
@@ -283,6 +318,21 @@ def station(namespace: str, rate_hz: float) -> Iterator[Station]:
             yield made
     finally:
         rclpy.shutdown()
+
+
+def read_display(
+    shown: NDArray[np.uint8], size: Size
+) -> tuple[FrameStatus | None, NDArray[np.uint8]]:
+    """Read an image of the display, (H,W,3) uint8 BGR, as `display/canvas.py` composes it: what its
+    strip says, by its colour, and the part in which a frame of that size, (width, height), lies."""
+    height, width = shown.shape[:2]
+    colour = tuple(shown[-4, 4].tolist())
+    status = next((status for status in FrameStatus if COLOURS[status] == colour), None)
+    stage = height - max(36, height // 10)
+    scale = min(width / size[0], stage / size[1])
+    across, down = round(size[0] * scale), round(size[1] * scale)
+    left, top = (width - across) // 2, (stage - down) // 2
+    return status, shown[top : top + down, left : left + across]
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
