@@ -54,9 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.report_only:
         model = GuardModel.read(MODEL_FILE)
     else:
-        model = _calibrated(sets["calibration"], options)
+        model = _calibrated(sets["calibration"], sets["bias"], options)
         with written_beside(MODEL_FILE) as beside:
             model.write(beside)
+    del sets["bias"]
     results = _results(model, sets)
     _write(results, options)
     print(_summary(results))
@@ -73,11 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--bundle", default="tiny", help="whose restorations are judged (default: tiny)")
     add("--threads", type=int, default=1, help="CPU threads of the engine (default: 1)")
     add(
-        "--refused", type=float, default=0.002,
-        help="share refused of the good frames that are learnt from: of others it is more",
+        "--refused", type=float, default=0.01,
+        help="share refused of the good frames that the bias is chosen on",
     )  # fmt: skip
-    add("--epochs", type=int, default=14)
-    add("--hidden", type=int, default=24, help="hidden units")
+    add("--epochs", type=int, default=20)
+    add("--hidden", type=int, default=48, help="hidden units")
     add("--report-only", action="store_true", help="leave guard.json as it is")
     add("--out", type=Path, help="JSON file of the results")
     add("--figure", type=Path, help="PNG file of the ROC curves")
@@ -91,13 +92,15 @@ def _collect(engine: Engine, options: argparse.Namespace) -> dict[str, Samples]:
     val = sorted((data / "camvid/val/images").iterdir())
     extra = sorted((data / "extra_clean").rglob("*.jpg"))
     choose = random.Random(0)
-    train_files, extra_files = choose.sample(train, 14), choose.sample(extra, 10)
+    train_files, extra_files = choose.sample(train, 32), choose.sample(extra, 18)
     single = sorted(p for p in (data / "real_adverse").rglob("*") if p.suffix in (".jpg", ".png"))
     people, other_people = cutouts(train[::6]), cutouts(val[::3])
     samples = {}
-    scenes = list(photographs(engine, train_files + extra_files, work))
-    samples["calibration"] = planted_samples(scenes, people, 0)
-    _say("calibration", samples)
+    files = train_files + extra_files
+    learnt_from = files[::4] + files[1::4] + files[2::4]
+    for name, some in (("calibration", learnt_from), ("bias", files[3::4])):
+        samples[name] = planted_samples(list(photographs(engine, some, work)), people, 0)
+        _say(name, samples)
     scenes = list(photographs(engine, val[::9][:12], work))
     samples["val"] = planted_samples(scenes, other_people, 1)
     _say("val", samples)
@@ -122,10 +125,11 @@ def _say(name: str, samples: dict[str, Samples]) -> None:
     print(f"{name}: {len(samples[name].kinds)} pairs", file=sys.stderr, flush=True)
 
 
-def _calibrated(samples: Samples, options: argparse.Namespace) -> GuardModel:
-    """The fitted model, its bias such that the share of good frames that is wanted is refused."""
+def _calibrated(samples: Samples, apart: Samples, options: argparse.Namespace) -> GuardModel:
+    """The fitted model, its bias such that of the good frames ``apart``, which it was not fitted
+    on, the share that is wanted is refused."""
     model = guard_fit.fit(samples, options.epochs, options.hidden)
-    good = guard_fit.frame_logits(model, samples)[samples.kinds == GOOD]
+    good = guard_fit.frame_logits(model, apart)[apart.kinds == GOOD]
     threshold = float(np.quantile(good, 1 - options.refused))
     return dataclasses.replace(model, bias=model.bias - threshold)
 
