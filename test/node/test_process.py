@@ -40,6 +40,25 @@ def test_buffers_are_kept_for_the_next_image(repository: Path) -> None:
     assert kept < without / 2 and kept < 100
 
 
+HANGING_NODE = """
+import ctypes
+from unirestore_ros.node import process
+process.START_LIMIT_S = 1.0
+def make():
+    ctypes.PyDLL(None).sleep(60)  # with the interpreter's lock, as rclpy waits for DDS
+process.run_node(make, lambda node: None, [])
+"""
+
+
+@pytest.mark.dds
+def test_a_start_that_hangs_ends_for_respawn(repository: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING_NODE], cwd=repository, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr and "run_node" in done.stderr
+
+
 FAILING_NODE = """
 import rclpy
 from rclpy.node import Node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import queue
 import signal
 import sys
@@ -21,6 +22,9 @@ from rclpy.utilities import remove_ros_args
 
 from unirestore_ros.memory import keep_image_buffers
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
+
+# Middleware that a killed process has left in disorder can block the start of the next for ever.
+START_LIMIT_S = 60.0
 
 AnyNode = TypeVar("AnyNode", bound=Node)
 _StopRequests: TypeAlias = "queue.SimpleQueue[object]"
@@ -57,7 +61,8 @@ def run_node(
     """Make a node, start it, and spin it until SIGINT or SIGTERM; raises what a callback raised.
     ``arguments`` are those of ROS."""
     with _ros(arguments) as requests:
-        node = make_node()
+        with ending_a_hung_start():
+            node = make_node()
         try:
             start(node)
             _spin_until_requested(node, requests)
@@ -72,11 +77,24 @@ def ros_node(
     """A node for a program with a loop of its own, and a function that says whether SIGINT or
     SIGTERM has asked to stop. ``arguments`` are those of ROS."""
     with _ros(arguments) as requests:
-        node = rclpy.create_node(name, namespace=namespace)
+        with ending_a_hung_start():
+            node = rclpy.create_node(name, namespace=namespace)
         try:
             yield node, lambda: not requests.empty()
         finally:
             node.destroy_node()
+
+
+@contextlib.contextmanager
+def ending_a_hung_start() -> Iterator[None]:
+    """A block that may take ``START_LIMIT_S``. Then the process ends with status 1 and says where
+    it was, so that a launch file's respawn starts it again. No Python thread could do that, since
+    rclpy keeps the interpreter's lock while it waits."""
+    faulthandler.dump_traceback_later(START_LIMIT_S, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @contextlib.contextmanager
@@ -88,7 +106,8 @@ def _ros(arguments: Sequence[str]) -> Iterator[_StopRequests]:
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        with ending_a_hung_start():
+            rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
         try:
             yield requests
         finally:
