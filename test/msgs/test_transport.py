@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from unirestore_ros.msgs import transport
-from unirestore_ros.msgs.transport import how_to_set_profile, profile_path, with_image_transport
+from unirestore_ros.msgs.transport import (
+    how_to_set_profile,
+    profile_path,
+    remove_unfinished_ports,
+    with_image_transport,
+)
 
 NEW, OLD = "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"
 
@@ -48,3 +58,49 @@ def test_a_missing_profile_is_said_with_the_places(
     with pytest.raises(transport.ProfileMissing, match=str(empty)):
         profile_path()
     assert str(empty) in how_to_set_profile({})
+
+
+def test_only_ports_that_were_never_finished_are_removed(tmp_path: Path) -> None:
+    old = time.time() - 60
+    names = ("fastdds_port7413", "fastrtps_port7415", "fastdds_port7417", "fastdds_port7413_el")
+    for name in names:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (old, old))
+    (tmp_path / "fastdds_port7417").write_bytes(b"in use")
+    os.utime(tmp_path / "fastdds_port7417", (old, old))
+    (tmp_path / "fastdds_port7419").touch()  # being made just now
+    assert set(remove_unfinished_ports(tmp_path)) == set(names[:2])
+    assert len(list(tmp_path.iterdir())) == 3
+    assert remove_unfinished_ports(tmp_path / "missing") == []
+
+
+STARTING = """
+from unirestore_ros.node.process import ros_node
+with ros_node("starting"):
+    print("started")
+"""
+DOMAIN = 97
+FIRST_PORT = 7400 + 250 * DOMAIN + 11
+"""Of the first participant for users' data; every other is the next one's."""
+
+
+@pytest.mark.dds
+def test_a_port_that_a_killed_process_left_holds_up_no_start() -> None:
+    numbers = [FIRST_PORT + 2 * i for i in range(3)]
+    ports = [Path(f"/dev/shm/{name}_port{n}") for name in ("fastdds", "fastrtps") for n in numbers]
+    for port in ports:
+        port.unlink(missing_ok=True)
+        port.touch()
+        os.utime(port, (0, 0))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", STARTING],
+            env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    finally:
+        for port in ports:
+            port.unlink(missing_ok=True)
+    assert done.stdout == "started\n", done.stderr

@@ -1,8 +1,12 @@
-"""The Fast DDS profile that delivers images: where it is, and which variable names it."""
+"""Fast DDS: the profile that delivers images, which variable names it, and what killed processes
+leave of its shared memory."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +22,10 @@ BUILTIN_TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
 # both and warns of the old one.
 _WITH_FAST_DDS_2 = ("humble", "iron", "jazzy")
 _FIRST_RCLPY_WITH_FAST_DDS_3 = 8
+_SHARED_MEMORY = Path("/dev/shm")
+# fastrtps in Fast DDS 2.
+_PORT = re.compile(r"fast(dds|rtps)_port\d+")
+_UNFINISHED_AFTER_S = 5.0
 
 
 class ProfileMissing(RuntimeError):
@@ -76,3 +84,20 @@ def _is_rclpy_before_kilted() -> bool:
     except metadata.PackageNotFoundError:
         return False
     return int(major) < _FIRST_RCLPY_WITH_FAST_DDS_3
+
+
+def remove_unfinished_ports(folder: Path = _SHARED_MEMORY) -> list[str]:
+    """Remove ports of Fast DDS's shared memory that a process was killed in the middle of making;
+    returns their names. Whoever opens such a port waits for ever for it to get a size.
+
+    Fast DDS gives it one within milliseconds; files of others stay, as the system wants it.
+    """
+    removed = []
+    for file in folder.glob("fast*_port*"):
+        with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+            status = file.stat()
+            is_old = time.time() - status.st_mtime > _UNFINISHED_AFTER_S
+            if _PORT.fullmatch(file.name) and status.st_size == 0 and is_old:
+                file.unlink()
+                removed.append(file.name)
+    return removed

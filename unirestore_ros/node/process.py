@@ -22,6 +22,7 @@ from rclpy.utilities import remove_ros_args
 
 from unirestore_ros.memory import keep_image_buffers
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
+from unirestore_ros.msgs.transport import remove_unfinished_ports
 
 # Middleware that a killed process has left in disorder can block the start of the next for ever.
 START_LIMIT_S = 60.0
@@ -106,6 +107,7 @@ def _ros(arguments: Sequence[str]) -> Iterator[_StopRequests]:
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
+        remove_unfinished_ports()
         with ending_a_hung_start():
             rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
         try:
