@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from clean_frames import LEAST_DB, LEAST_ENERGY, SIZES, clean_scene, laplacian_energy
 from numpy.typing import NDArray
 
 from unirestore_ros.engine import Engine, open_engine
@@ -18,27 +19,11 @@ from unirestore_ros.engine.bundle import read_bundle
 from unirestore_ros.engine.detail import DetailKeeper, pad_to_multiple, settled
 from unirestore_ros.engine.working_size import LARGEST, FrameSizes, Size, SizeRule, aspect_error
 from unirestore_ros.evaluate.metrics import psnr
-from unirestore_ros.synthetic.drive import Drive
-from unirestore_ros.synthetic.programme import DEMO_SEED
 
 Pixels = NDArray[np.uint8]
 SHIPPED = Path(__file__).parents[2] / "engines" / "tiny"
 TINY = SizeRule((480, 360), None, stride=8, multiple=16, least_side=64)
 PUBLISHED = SizeRule((512, 512), 512, stride=8, multiple=64, least_side=64)
-SIZES: dict[Size, Size] = {
-    (64, 64): (64, 64),
-    (322, 200): (322, 200),
-    (480, 360): (480, 360),
-    (640, 480): (480, 360),
-    (752, 480): (520, 336),
-    (1280, 720): (552, 312),
-    (1920, 1080): (552, 312),
-    (1920, 1200): (528, 328),
-    (3840, 2160): (552, 312),
-}
-"""Frames, and the working size of each in `tiny`."""
-LEAST_ENERGY = 0.9
-"""The share of a clean frame's Laplacian energy that must remain."""
 
 
 @pytest.mark.parametrize("frame", SIZES)
@@ -167,11 +152,6 @@ def test_without_gain_the_finest_detail_is_left_out() -> None:
     assert picture.std() < 0.5 * noise.std()
 
 
-def laplacian_energy(rgb: Pixels) -> float:
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float64)
-    return float((cv2.Laplacian(grey, cv2.CV_64F) ** 2).mean())
-
-
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     with open_engine(SHIPPED, "onnxruntime") as engine:
@@ -180,8 +160,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def scene() -> Pixels:
-    """A clean frame of the synthetic drive, (540, 960, 3) RGB."""
-    return Drive(DEMO_SEED, (960, 540)).frame(0.0).image
+    return clean_scene()
 
 
 def of_size(image: Pixels, size: Size) -> Pixels:
@@ -205,7 +184,7 @@ def test_the_shipped_bundle_takes_it_and_keeps_its_detail(
     width, height = engine.sizes.feature_size(4)
     assert engine.adapt("segmentation").shape == (height, width, 48)
     assert engine.feature_shape == (height, width, 48)
-    assert psnr(picture, clean) >= 34
+    assert psnr(picture, clean) >= LEAST_DB
     if engine.sizes.is_reduced:
         assert laplacian_energy(picture) >= LEAST_ENERGY * laplacian_energy(clean)
 
@@ -227,7 +206,7 @@ def test_clean_photographs_come_back(engine: Engine, shared_data: Path, frame: S
         clean = of_size(photograph, frame)
         engine.run_trunk(clean)
         picture = engine.decode("perception")
-        assert psnr(picture, clean) >= 34
+        assert psnr(picture, clean) >= LEAST_DB
         assert laplacian_energy(picture) >= LEAST_ENERGY * laplacian_energy(clean)
 
 

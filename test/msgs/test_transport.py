@@ -81,7 +81,7 @@ with ros_node("starting"):
 """
 DOMAIN = 97
 FIRST_PORT = 7400 + 250 * DOMAIN + 11
-"""Of the first participant for users' data; every other is the next one's."""
+"""At this port the domain's first participant receives users' data; the next one at this plus 2."""
 
 
 @pytest.mark.dds

@@ -300,7 +300,7 @@ def test_a_camera_info_that_was_sent_once_before_is_received(station: Station) -
 @pytest.mark.parametrize(
     ("width", "more", "cx"),
     [
-        # Of a sensor of 128x96: the 64x48 of the image are a part of it, or all of it binned.
+        # The sensor has 128x96: the image's 64x48 are a part of it, or all of it binned.
         (2 * WIDTH, {"roi": RegionOfInterest(x_offset=32, y_offset=16, width=64, height=48)}, 32),
         (2 * WIDTH, {"binning_x": 2, "binning_y": 2}, 0),
         (WIDTH, {"distortion_model": "equidistant", "d": [0.1, 0.2, 0.3, 0.4, 0.5]}, 0),

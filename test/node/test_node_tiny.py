@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from clean_frames import LEAST_DB, LEAST_ENERGY, SIZES, clean_scene, laplacian_energy
 from diagnostic_msgs.msg import DiagnosticArray
 from ros_fixtures import PATIENT, StartNode
 from ros_process import NodeProcess
@@ -18,26 +19,11 @@ from sensor_msgs.msg import CameraInfo, Image
 from unirestore_ros.engine import Engine, open_engine
 from unirestore_ros.engine.working_size import Size, aspect_error
 from unirestore_ros.evaluate.metrics import psnr
-from unirestore_ros.synthetic.drive import DemoFrame, Drive, demo_frames
-from unirestore_ros.synthetic.programme import DEMO_SEED
+from unirestore_ros.synthetic.drive import DemoFrame, demo_frames
 
 pytestmark = [pytest.mark.dds, pytest.mark.slow]
 
 TASKS = ("segmentation", "detection")
-SIZES: tuple[Size, ...] = (
-    (64, 64),
-    (322, 200),
-    (480, 360),
-    (640, 480),
-    (752, 480),
-    (1280, 720),
-    (1920, 1080),
-    (1920, 1200),
-    (3840, 2160),
-)
-LEAST_DB, LEAST_ENERGY = 34.0, 0.9
-"""What must remain of a clean frame: fidelity, and the share of its Laplacian energy where the
-network works on a reduced frame."""
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +117,7 @@ def test_no_frame_is_missed_when_the_cameras_size_changes(
 
 @pytest.fixture(scope="module")
 def scene() -> np.ndarray:
-    """A clean frame of the synthetic drive, (540, 960, 3) RGB."""
-    return Drive(DEMO_SEED, (960, 540)).frame(0.0).image
+    return clean_scene()
 
 
 def of_size(scene: np.ndarray, size: Size) -> np.ndarray:
@@ -146,11 +131,6 @@ def of_size(scene: np.ndarray, size: Size) -> np.ndarray:
         return np.asarray(cv2.resize(seen, size, interpolation=cv2.INTER_AREA), np.uint8)
     across, down = -(-size[0] // width), -(-size[1] // height)
     return np.ascontiguousarray(np.tile(scene, (down, across, 1))[: size[1], : size[0]])
-
-
-def laplacian_energy(rgb: np.ndarray) -> float:
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float64)
-    return float((cv2.Laplacian(grey, cv2.CV_64F) ** 2).mean())
 
 
 @pytest.mark.parametrize("size", SIZES)
