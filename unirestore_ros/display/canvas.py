@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -58,8 +59,8 @@ def compose(scene: Scene, size: tuple[int, int]) -> Pixels:
     """Return a new image, BGR (H,W,3) uint8; ``size``: width and height in pixels."""
     width, height = size
     canvas = _blank(width, height).copy()
-    strip = max(36, height // 10)
-    stage = canvas[: height - strip]
+    end = stage_height(height)
+    stage = canvas[:end]
     if scene.image is None:
         _write_reason(stage, scene)
     elif scene.view is View.SIDE:
@@ -70,8 +71,35 @@ def compose(scene: Scene, size: tuple[int, int]) -> Pixels:
         _draw_image(scene, scene.image, stage)
     if scene.image is not None and scene.status is FrameStatus.STALE:
         _mark_stale(stage, None if scene.age_note else scene.age_ms)
-    _draw_strip(canvas[height - strip :], scene)
+    _draw_strip(canvas[end:], scene)
     return canvas
+
+
+def stage_height(height: int) -> int:
+    """Return the height in pixels of the view above the strip, in an image of that height."""
+    return height - max(36, height // 10)
+
+
+class Place(NamedTuple):
+    """Where an image lies on its stage, in pixels, and how many of these a pixel of it takes."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    scale: float
+
+
+def place(size: tuple[int, int], stage: tuple[int, int]) -> Place:
+    """Place an image in the middle of its stage, as large as fits; ``size`` and ``stage``:
+    (width, height) in pixels."""
+    scale = min(stage[0] / size[0], stage[1] / size[1])
+    width, height = (max(1, round(side * scale)) for side in size)
+    return Place((stage[0] - width) // 2, (stage[1] - height) // 2, width, height, scale)
+
+
+def _size(image: Pixels) -> tuple[int, int]:
+    return image.shape[1], image.shape[0]
 
 
 @functools.lru_cache(maxsize=2)
@@ -85,10 +113,7 @@ def _draw_image(scene: Scene, image: Pixels | None, stage: Pixels, name: str = "
     if image is None:
         _write(stage, "no camera image", _GREY)
         return
-    scale = min(stage.shape[1] / image.shape[1], stage.shape[0] / image.shape[0])
-    width = max(1, round(image.shape[1] * scale))
-    height = max(1, round(image.shape[0] * scale))
-    left, top = (stage.shape[1] - width) // 2, (stage.shape[0] - height) // 2
+    left, top, width, height, scale = place(_size(image), _size(stage))
     target = stage[top : top + height, left : left + width]
     is_split = scene.view is View.SPLIT
     divider = round(width * scene.divider) if is_split else 0

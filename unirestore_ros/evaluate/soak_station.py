@@ -28,7 +28,7 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
-from unirestore_ros.display.canvas import COLOURS
+from unirestore_ros.display.canvas import COLOURS, place, stage_height
 from unirestore_ros.display.selection import FrameStatus
 from unirestore_ros.synthetic.drive import demo_frames
 
@@ -328,10 +328,7 @@ def read_display(
     height, width = shown.shape[:2]
     colour = tuple(shown[-4, 4].tolist())
     status = next((status for status in FrameStatus if COLOURS[status] == colour), None)
-    stage = height - max(36, height // 10)
-    scale = min(width / size[0], stage / size[1])
-    across, down = round(size[0] * scale), round(size[1] * scale)
-    left, top = (width - across) // 2, (stage - down) // 2
+    left, top, across, down, _ = place(size, (width, stage_height(height)))
     return status, shown[top : top + down, left : left + across]
 
 
