@@ -22,237 +22,39 @@ import os
 import platform
 import random
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
 import unirestore_ros
 from unirestore_ros.engine.bundle import find_bundle
-from unirestore_ros.evaluate.dds_measures import Processes, family, memory_mb
+from unirestore_ros.evaluate.dds_measures import Processes
 from unirestore_ros.evaluate.engine_faults import EngineFaults
 from unirestore_ros.evaluate.soak_faults import FAULTS, Context, Fault
-from unirestore_ros.evaluate.soak_report import Outcome, Result, Sample, describe, tables
-from unirestore_ros.evaluate.soak_station import DISPLAY_SIZE, Station, station
+from unirestore_ros.evaluate.soak_processes import (
+    NAMESPACE,
+    RECOVERY_LIMIT_S,
+    EngineWatch,
+    Graph,
+    Sampler,
+    size_mb,
+)
+from unirestore_ros.evaluate.soak_report import Outcome, Result, describe, tables
+from unirestore_ros.evaluate.soak_station import Station, station
 from unirestore_ros.files import written_beside
 from unirestore_ros.msgs.transport import profile_path, profile_variable
-from unirestore_ros.recordings.processes import Child
 
-NAMESPACE = "/soak"
 RATE_HZ = 30.0
-RESPAWN_S = 2.0
-RECOVERY_LIMIT_S = 120.0
-"""The engine's restart may wait 60 s, and loads after that."""
-TOLD_WITHIN_S = 1.0
-"""From the end of an engine process to the ERROR."""
 _RESTORED_IN_A_ROW = 3
-_SAMPLE_S = 1.0
 # The mode changes at most once a second, so that a stall right after a return is answered later.
 _PAUSE_S = 1.2
 _CALM_S = 60.0
 # After a fault of the engine the next restart waits twice as long, until it ran for 60 s.
 _ENGINE_REST_S = 65.0
-
-
-class Graph:
-    """The processes around the station, started again when one of them was killed."""
-
-    def __init__(self, group: Processes, bundle: Path, faults: Path, more: list[str]) -> None:
-        self.bundle = bundle
-        self.crashes: list[str] = []
-        self._group = group
-        self._faults = faults
-        self._more = more
-        self._peers: dict[int, Child] = {}
-        self._starts = 0
-        self.node = self._start_node()
-        self.display = self._start_display()
-
-    def _start(self, command: str, *parameters: str) -> Child:
-        self._starts += 1
-        words = ["-r", f"__ns:={NAMESPACE}"]
-        words += [word for parameter in parameters for word in ("-p", parameter)]
-        name = f"{command}_{self._starts}"
-        return self._group.start(name, "-m", "unirestore_ros", command, "--ros-args", *words)
-
-    def _start_node(self) -> Child:
-        return self._start("restore_node", f"bundle:={self.bundle}", *self._more)
-
-    def _start_display(self) -> Child:
-        return self._start(
-            "driver_display",
-            "page_port:=0",
-            "view:=restored",
-            f"output_width:={DISPLAY_SIZE[0]}",
-            f"output_height:={DISPLAY_SIZE[1]}",
-        )
-
-    def node_pid(self) -> int:
-        return self.node.pid
-
-    def engine_pid(self) -> int:
-        """Process of the engine, which may be starting again just now."""
-        end = time.monotonic() + RECOVERY_LIMIT_S
-        while time.monotonic() < end:
-            with contextlib.suppress(FileNotFoundError):
-                children = family(self.node.pid)[1:]
-                if children:
-                    return children[0]
-            time.sleep(0.05)
-        raise RuntimeError(f"the node has no engine process for {RECOVERY_LIMIT_S:g} s")
-
-    def display_pid(self) -> int:
-        return self.display.pid
-
-    def kill_node(self) -> None:
-        self._kill(self.node)
-        time.sleep(RESPAWN_S)
-        self.node = self._start_node()
-
-    def kill_display(self) -> None:
-        self._kill(self.display)
-        time.sleep(RESPAWN_S)
-        self.display = self._start_display()
-
-    def revive(self) -> None:
-        """Start again what has ended by itself, which is a failure of the soak."""
-        if (code := self.node.exit_code()) is not None:
-            self.crashes.append(f"node: exit {code}\n{self.node.tail()}")
-            self.node = self._start_node()
-        if (code := self.display.exit_code()) is not None:
-            self.crashes.append(f"display: exit {code}\n{self.display.tail()}")
-            self.display = self._start_display()
-
-    def listener(self) -> int:
-        self._starts += 1
-        names = ("image", "segmentation/features", "detection/features")
-        child = self._group.start(
-            f"listener_{self._starts}",
-            "-m",
-            "unirestore_ros.evaluate.node_roles",
-            "listener",
-            str(self._group.folder / "arrivals.npz"),
-            *(f"{NAMESPACE}/unirestore/{name}:Image" for name in names),
-        )
-        self._peers[child.pid] = child
-        return child.pid
-
-    def namesake(self) -> int:
-        child = self._start_node()
-        self._peers[child.pid] = child
-        return child.pid
-
-    def drop(self, pid: int) -> None:
-        self._kill(self._peers.pop(pid))
-
-    def _kill(self, child: Child) -> None:
-        os.kill(child.pid, signal.SIGKILL)
-        child.end()
-
-
-class Sampler:
-    """Looks at memory, threads and descriptors of the processes once a second."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.samples: list[Sample] = []
-        self.segments: set[Path] = set()
-        """Files of shared memory that any of them had mapped."""
-        self._graph = graph
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sampler")
-        self._thread.start()
-
-    def close(self) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(_SAMPLE_S):
-            # A process may end while it is looked at.
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError, KeyError):
-                self.samples.append(self._look())
-
-    def _look(self) -> Sample:
-        pids = [*family(self._graph.node.pid)[:2], self._graph.display.pid]
-        names = ("node", "engine", "display") if len(pids) == 3 else ("node", "display")
-        processes = dict(zip(names, pids, strict=True))
-        segments = set().union(*map(_segments, pids))
-        self.segments |= segments
-        memory = {name: memory_mb(pid) for name, pid in processes.items()}
-        return Sample(
-            at=time.monotonic(),
-            pids=processes,
-            memory_mb={name: of_process["own"] for name, of_process in memory.items()},
-            resident_mb={name: of_process["resident"] for name, of_process in memory.items()},
-            threads={n: len(os.listdir(f"/proc/{p}/task")) for n, p in processes.items()},
-            descriptors={n: len(os.listdir(f"/proc/{p}/fd")) for n, p in processes.items()},
-            shared_memory_mb=_size_mb(segments),
-        )
-
-
-def _segments(pid: int) -> set[Path]:
-    """Files of shared memory that a process has mapped for Fast DDS."""
-    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    return {Path(line.split(maxsplit=5)[5]) for line in lines if "/dev/shm/fastdds_" in line}
-
-
-def _size_mb(files: Iterable[Path]) -> float:
-    """What files of shared memory hold that are still there, in MB of 10^6 bytes."""
-    total = 0
-    for file in files:
-        with contextlib.suppress(FileNotFoundError):
-            total += file.stat().st_blocks * 512
-    return total * 1e-6
-
-
-class Vigil:
-    """Watches the engine process during a fault: when it ends, and when the node says so."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.ended_at: float | None = None
-        """Seconds of the steady clock."""
-        self._pid = 0
-        with contextlib.suppress(RuntimeError):  # there is none, which is an end that is not seen
-            self._pid = graph.engine_pid()
-        self._began = time.monotonic()
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="vigil")
-        self._thread.start()
-
-    def close(self) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def complaints(self, losses: Sequence[float]) -> list[str]:
-        """Say what was wrong with an end that was wanted; ``losses``: when the node said that it
-        had lost an engine."""
-        if self.ended_at is None:
-            return ["it had no effect: the engine process is the same"]
-        said = next((at for at in losses if at >= self._began), None)
-        if said is None:
-            return ["no ERROR with the cause in diagnostics"]
-        late_s = said - self.ended_at
-        if late_s > TOLD_WITHIN_S:
-            return [f"the ERROR with the cause came {late_s:.1f} s after the engine had ended"]
-        return []
-
-    def _run(self) -> None:
-        while self._pid and not self._is_over.wait(0.02):
-            if not _is_running(self._pid):
-                self.ended_at = time.monotonic()
-                return
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def wait_for_restored(station: Station, since: float, limit_s: float) -> float | None:
@@ -283,7 +85,7 @@ def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
     """Plant one fault, and wait until restored frames come again."""
     context.failures.clear()
     watch, began = context.station.watch, time.monotonic()
-    with contextlib.closing(Vigil(graph)) as vigil:
+    with contextlib.closing(EngineWatch(graph)) as engine:
         try:
             fault.act(context)
         except (OSError, RuntimeError) as error:
@@ -294,8 +96,8 @@ def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
         context.failures.append(f"no restored frames: {said.message if said else 'no diagnostics'}")
         graph.kill_node()
         wait_for_restored(context.station, time.monotonic(), RECOVERY_LIMIT_S)
-    elif fault.group == "engine" and not (fault.may_survive and vigil.ended_at is None):
-        context.failures += vigil.complaints(watch.losses)
+    elif fault.group == "engine" and not (fault.may_survive and engine.ended_at is None):
+        context.failures += engine.complaints(watch.losses)
     graph.revive()
     if (shown := wait_for_display(context.station, RECOVERY_LIMIT_S)) != "restored":
         context.failures.append(f"the display shows: {shown}")
@@ -353,7 +155,7 @@ def run(options: argparse.Namespace, folder: Path) -> Result:
             crashes=tuple(graph.crashes),
             samples=tuple(sampler.samples),
             tracebacks=tracebacks(folder),
-            shared_memory_after_mb=_size_mb(sampler.segments),
+            shared_memory_after_mb=size_mb(sampler.segments),
             displayed=there.watch.displayed,
         )
 
