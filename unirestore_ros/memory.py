@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import platform
 
 # Parameters of mallopt(3), as in glibc's malloc.h.
@@ -34,7 +33,6 @@ def keep_image_buffers() -> bool:
 
 def give_memory_back() -> None:
     """Return to the system what is free, where the allocator can; for after large work."""
-    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

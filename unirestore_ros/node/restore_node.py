@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from typing import Any
@@ -122,6 +123,7 @@ class RestoreNode(LifecycleNode):
         if self._pipeline is not None:
             self._pipeline.close()
             self._pipeline = None
+            gc.collect()  # its parts hold one another
             give_memory_back()
 
     def _tick(self) -> None:
