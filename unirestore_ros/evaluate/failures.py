@@ -15,19 +15,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from unirestore_ros.engine import Engine, open_engine
 from unirestore_ros.evaluate.conditions import degraded
-from unirestore_ros.files import written_beside
+from unirestore_ros.evaluate.strips import write_figure
 from unirestore_ros.recordings.figure import Row, draw_figure
 from unirestore_ros.tasks import DRIVERS_TASK
 from unirestore_ros.train.prepare import read_photograph
 
 WIDTH, HEIGHT = 160, 120
-_QUALITY = 88
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("camera", "restored", "clean"),
         rows,
     )
-    _, data = cv2.imencode(".jpg", figure, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    with written_beside(options.out) as beside:
-        beside.write_bytes(data.tobytes())
+    write_figure(options.out, figure)
     return 0
 
 

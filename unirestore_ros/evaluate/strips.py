@@ -13,6 +13,7 @@ from unirestore_ros.evaluate.conditions import SHOWN_FAMILIES, degraded
 from unirestore_ros.evaluate.methods import OURS, Image, Method
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.files import written_beside
+from unirestore_ros.msgs.compressed import encode_jpeg
 from unirestore_ros.recordings.figure import Row, draw_figure
 from unirestore_ros.train.prepare import read_photograph
 
@@ -68,7 +69,7 @@ class Strips:
             remarks = {m: f"{psnr(p, self.clean):.2f} dB" for m, p in versions.items()}
             shown = _bgr({**versions, "clean": self.clean})
             rows.append(Row(name.replace("_", " "), remarks, shown))
-        _write(file, draw_figure("Before and after", self.about, columns, rows))
+        write_figure(file, draw_figure("Before and after", self.about, columns, rows))
 
     def activations(self, response: Response, file: Path) -> None:
         """Draw a row a corruption: the mean absolute activation of the segmentation network's
@@ -86,7 +87,7 @@ class Strips:
             rows.append(Row(name.replace("_", " "), remarks, shown))
         title = "What the segmentation network responds to"
         about = f"{self.about}: mean |activation| of its last features; like clean: correlation"
-        _write(file, draw_figure(title, about, columns, rows))
+        write_figure(file, draw_figure(title, about, columns, rows))
 
     def _has(self, method: str) -> bool:
         return any(method in made for made in self.made.values())
@@ -110,7 +111,7 @@ def _coloured(response: NDArray[np.float32], least: float, most: float) -> np.nd
     return cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
 
 
-def _write(file: Path, picture: np.ndarray) -> None:
-    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+def write_figure(file: Path, picture: np.ndarray) -> None:
+    """Write a figure, (H, W, 3) uint8 BGR, as a JPEG."""
     with written_beside(file) as beside:
-        beside.write_bytes(data.tobytes())
+        beside.write_bytes(encode_jpeg(picture, _QUALITY).tobytes())
