@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 
 import pytest
 
@@ -392,6 +393,24 @@ def test_no_converted_frame_is_sent_after_a_newer_restored_one() -> None:
     fallback.restart(enabled=True, problem=None)
     assert not relayed(fallback, 3) and sent(fallback, 3)
     assert not may_send_converted(fallback, 2)
+
+
+def test_a_stall_within_a_second_of_the_return_shows_the_cameras_frames_one_by_one() -> None:
+    """The mode may not change yet: `~/image` would pause for up to a second more."""
+    fallback = new_fallback(fallback_after=0.05)
+    fallback.set_enabled(False)
+    assert relayed(fallback, 1)
+    fallback.set_enabled(True)
+    deadline = time.monotonic() + 10
+    while fallback.mode is Mode.CAMERA and time.monotonic() < deadline:
+        fallback.frame_tried(True)
+        time.sleep(0.01)
+    assert fallback.mode is Mode.RESTORED and fallback.reason == ""
+    assert not relayed(fallback, 2)
+    time.sleep(0.06)
+    assert relayed(fallback, 3) and fallback.mode is Mode.RESTORED
+    assert fallback.reason == "no output for 50 ms of input"
+    assert not sent(fallback, 2), "a newer frame of the camera was shown"
 
 
 def test_changes_are_logged() -> None:

@@ -25,7 +25,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -50,7 +50,7 @@ from unirestore_ros.msgs.transport import profile_path, profile_variable
 
 RATE_HZ = 30.0
 _RESTORED_IN_A_ROW = 3
-# The mode changes at most once a second, so that a stall right after a return is answered later.
+# The mode changes at most once a second: what follows sooner shows less of it.
 _PAUSE_S = 1.2
 _CALM_S = 60.0
 # After a fault of the engine the next restart waits twice as long, until it ran for 60 s.
@@ -114,14 +114,15 @@ def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
     )
 
 
-def random_faults(seed: int) -> Iterator[Fault]:
+def random_faults(faults: Sequence[Fault], seed: int) -> Iterator[Fault]:
     """Faults in random order, without end; those of the engine not too soon after each other."""
     choose = random.Random(seed)
     engine_from = 0.0
     while True:
+        if all(fault.group == "engine" for fault in faults):
+            time.sleep(max(engine_from - time.monotonic(), 0.0))
         now = time.monotonic()
-        kinds = [f for f in FAULTS if f.group != "engine" or now >= engine_from]
-        fault = choose.choice(kinds)
+        fault = choose.choice([f for f in faults if f.group != "engine" or now >= engine_from])
         yield fault
         if fault.group == "engine":
             engine_from = time.monotonic() + _ENGINE_REST_S
@@ -165,8 +166,7 @@ def _soak(options: argparse.Namespace, context: Context, graph: Graph) -> list[O
     outcomes: list[Outcome] = []
     time.sleep(options.calm_s)
     end = time.monotonic() + options.minutes * 60 - 2 * options.calm_s
-    once = [f for f in FAULTS if not options.only or any(text in f.name for text in options.only)]
-    for fault in once if options.once else random_faults(options.seed):
+    for fault in options.faults if options.once else random_faults(options.faults, options.seed):
         if not options.once and time.monotonic() > end:
             break
         outcomes.append(plant(fault, context, graph))
@@ -214,7 +214,12 @@ def tracebacks(folder: Path) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    texts = options.only or [""]
+    options.faults = [fault for fault in FAULTS if any(text in fault.name for text in texts)]
+    if not options.faults:
+        parser.error(f"--only: no fault's name holds {' or '.join(texts)}")
     options.calm_s = min(_CALM_S, options.minutes * 60 / 4)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

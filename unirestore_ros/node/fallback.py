@@ -41,7 +41,8 @@ class ModeSwitch:
 
     It changes to camera mode at once for what is certain (disabled, no usable bundle, a frame that
     cannot be restored), even within `SHORTEST_STAY_S` of a return, because to stay would leave the
-    driver without an image. A stall waits for that second to pass.
+    driver without an image. A stall waits for that second to pass; until then the camera's frames
+    are shown one by one.
     """
 
     def __init__(self, now: float, fallback_after: float) -> None:
@@ -153,11 +154,20 @@ class ModeSwitch:
 
     def check_stall(self, now: float) -> None:
         """To be called some times a second."""
+        stall = self.stall(now)
+        if stall and now - self._changed_at >= SHORTEST_STAY_S:
+            self._show_camera(stall, now)
+
+    def stall(self, now: float) -> str:
+        """Say that input has had no output for too long in restored mode; empty where it has.
+
+        The camera's frames are to be shown then, also while the mode may not change yet.
+        """
         if self.mode is Mode.CAMERA or not self._wanted or self._unanswered_since is None:
-            return
-        unanswered = now - self._unanswered_since
-        if unanswered >= self.fallback_after and now - self._changed_at >= SHORTEST_STAY_S:
-            self._show_camera(f"{_STALL} {round(self.fallback_after * 1e3)} ms of input", now)
+            return ""
+        if now - self._unanswered_since < self.fallback_after:
+            return ""
+        return f"{_STALL} {round(self.fallback_after * 1e3)} ms of input"
 
     @property
     def waits_for_speed(self) -> bool:
@@ -216,8 +226,9 @@ class Fallback:
 
     @property
     def reason(self) -> str:
-        """Say why it is camera mode; empty in restored mode."""
-        return self._switch.reason
+        """Say why the camera's frames are shown; empty where restored ones are."""
+        with self._lock:
+            return self._switch.reason or self._switch.stall(time.monotonic())
 
     @property
     def waits_for_speed(self) -> bool:
@@ -272,8 +283,9 @@ class Fallback:
         with self._changing() as now:
             self._switch.set_wanted(wanted)
             self._switch.check_stall(now)
+            is_stalled = bool(self._switch.stall(now))
             self._switch.frame_arrived(now, unsupported)
-            if self._switch.mode is Mode.CAMERA:
+            if self._switch.mode is Mode.CAMERA or is_stalled:
                 self._relayed = number
             is_relayed = self._relayed == number
         if is_relayed and unsupported is not None and wanted:
