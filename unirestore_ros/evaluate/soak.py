@@ -34,7 +34,8 @@ import unirestore_ros
 from unirestore_ros.engine.bundle import find_bundle
 from unirestore_ros.evaluate.dds_measures import Processes
 from unirestore_ros.evaluate.engine_faults import EngineFaults
-from unirestore_ros.evaluate.soak_faults import FAULTS, Context, Fault
+from unirestore_ros.evaluate.soak_context import Context
+from unirestore_ros.evaluate.soak_faults import FAULTS, Fault
 from unirestore_ros.evaluate.soak_processes import (
     NAMESPACE,
     RECOVERY_LIMIT_S,
