@@ -58,6 +58,11 @@ class Launched:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """The process of launch, whose children are the nodes."""
+        return self._process.pid
+
     def wait(self, timeout_s: float) -> int:
         return self._process.wait(timeout_s)
 
