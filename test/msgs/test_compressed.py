@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from unirestore_ros.decoding import decode_rgb
 from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame
 from unirestore_ros.msgs.compressed import compressed_size, decode, encode_jpeg, jpeg_format
 
@@ -67,16 +68,28 @@ def test_size_is_not_the_thumbnails(filling: tuple[int, ...]) -> None:
 
 def test_pixels() -> None:
     for name in ("colour", "alpha"):
-        np.testing.assert_array_equal(decode(PNGS[name]), smooth())
-    np.testing.assert_allclose(decode(JPEGS["plain"]), smooth(), atol=8)
-    grey = decode(JPEGS["grey"])
+        np.testing.assert_array_equal(decode(PNGS[name], WIDTH, HEIGHT), smooth())
+    np.testing.assert_allclose(decode(JPEGS["plain"], WIDTH, HEIGHT), smooth(), atol=8)
+    grey = decode(JPEGS["grey"], WIDTH, HEIGHT)
     assert grey.shape == (HEIGHT, WIDTH, 3) and (grey[..., 0] == grey[..., 2]).all()
 
 
 def test_pixels_stay_as_they_are_stored() -> None:
     data = turned_by_exif(JPEGS["plain"])
     assert cv2.imdecode(data, cv2.IMREAD_COLOR).shape == (WIDTH, HEIGHT, 3)  # it is such a file
-    np.testing.assert_array_equal(decode(data), decode(JPEGS["plain"]))
+    plain = decode(JPEGS["plain"], WIDTH, HEIGHT)
+    np.testing.assert_array_equal(decode(data, WIDTH, HEIGHT), plain)
+
+
+def test_the_engine_process_decodes_to_the_same_pixels() -> None:
+    for data in (*JPEGS.values(), *PNGS.values(), turned_by_exif(JPEGS["plain"])):
+        decode_rgb(data, rgb := np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+        np.testing.assert_array_equal(rgb[..., ::-1], decode(data, WIDTH, HEIGHT))
+
+
+def test_another_size_than_the_headers() -> None:
+    with pytest.raises(MalformedMessage, match="decodes to 40x24, its header says 24x40"):
+        decode(JPEGS["plain"], HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("length", [2, 3, 11, 30])
@@ -197,6 +210,14 @@ def test_larger_than_a_camera_is_not_decoded(size: tuple[int, int]) -> None:
         compressed_size(png_head(*size, 100000))
 
 
+def test_a_file_longer_than_its_pixels_is_not_decoded() -> None:
+    data = np.zeros((80 << 20) + 1, np.uint8)
+    data[: JPEGS["plain"].size] = JPEGS["plain"]
+    with pytest.raises(MalformedMessage, match="a compressed image of 83886081 bytes"):
+        compressed_size(data)
+    assert compressed_size(data[:-1]) == (WIDTH, HEIGHT)
+
+
 def test_segments_without_end_are_given_up_soon() -> None:
     """Some millions of them would stop the thread that reads messages."""
     data = np.full(8_000_000, 0xFF, np.uint8)
@@ -210,7 +231,7 @@ def test_what_does_not_decode() -> None:
     data[2:-2] = 0
     for broken in (data, data[:0]):
         with pytest.raises(MalformedMessage, match="does not decode"):
-            decode(broken)
+            decode(broken, WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("grey", [False, True])

@@ -11,13 +11,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from decoder_faults import DecoderFaults
 from ros_miniature import TRUNK_FAILS, expected_features, expected_image, frame
 
 from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
 from unirestore_ros.engine.channel import ChannelError, SharedMemory
 from unirestore_ros.evaluate.engine_faults import EngineFaults
+from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.node.engine_process import EngineLost, EngineProcess
 
 IMAGE = EngineOutput("image", "perception")
@@ -69,6 +72,100 @@ def test_a_frame_given_up_half_way_leaves_no_answer_behind(process: EngineProces
     np.testing.assert_array_equal(run(process, other), expected_image(other))
 
 
+def file_of(rgb: np.ndarray, kind: str = ".png") -> np.ndarray:
+    return np.asarray(cv2.imencode(kind, rgb[..., ::-1])[1]).reshape(-1)
+
+
+def without_pixels(file: np.ndarray) -> np.ndarray:
+    """A PNG whose size and end are sound, and whose pixels are not."""
+    start = file.tobytes().index(b"IDAT") + 4
+    broken = file.copy()
+    broken[start : start + 8] = 0
+    return broken
+
+
+def no_decoder_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("decoded in the node"))
+
+
+def test_it_decodes_and_restores_a_file(
+    process: EngineProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = frame(seed=1), frame(seed=2)
+    jpeg = file_of(other, ".jpg")
+    stored = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR))[..., ::-1]
+    no_decoder_here(monkeypatch)
+    for file, pixels in ((file_of(one), one), (jpeg, stored)):
+        rgb = process.decode(file, (64, 48), LIMIT_S)
+        np.testing.assert_array_equal(rgb, pixels)
+        image = run(process, rgb)
+        np.testing.assert_array_equal(image, expected_image(pixels))
+        np.testing.assert_array_equal(rgb, pixels)  # for the guard, beside the image
+    np.testing.assert_array_equal(run(process, one), expected_image(one))  # raw again
+
+
+def test_a_decoded_frame_is_not_copied(
+    process: EngineProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rgb = process.decode(file_of(frame(seed=1)), (64, 48), LIMIT_S)
+    monkeypatch.setattr(np, "copyto", lambda *arguments: pytest.fail("copied"))
+    np.testing.assert_array_equal(run(process, rgb), expected_image(frame(seed=1)))
+
+
+def test_a_file_that_does_not_decode_is_none_of_the_engines_faults(process: EngineProcess) -> None:
+    rgb, pid = frame(seed=1), process.pid
+    with pytest.raises(MalformedMessage, match="does not decode"):
+        process.decode(without_pixels(file_of(rgb)), (64, 48), LIMIT_S)
+    with pytest.raises(MalformedMessage, match="decodes to 64x48, its header says 48x64"):
+        process.decode(file_of(rgb), (48, 64), LIMIT_S)
+    decoded = process.decode(file_of(rgb), (64, 48), LIMIT_S)
+    np.testing.assert_array_equal(run(process, decoded), expected_image(rgb))
+    assert process.pid == pid and process.why_ended() is None
+
+
+def test_files_do_not_fill_the_shared_memory(process: EngineProcess) -> None:
+    """It holds the longest file, its pixels and the outputs, however many there were."""
+    files = [file_of(frame(seed=seed), kind) for seed in range(5) for kind in (".png", ".jpg")]
+    for _ in range(3):
+        for file in files:
+            run(process, process.decode(file, (64, 48), LIMIT_S))
+    held = max(
+        os.stat(path).st_size
+        for path in Path(f"/proc/{process.pid}/fd").iterdir()
+        if "unirestore_frames" in os.readlink(path)
+    )
+    least = max(file.size for file in files) + 2 * 64 * 48 * 3
+    assert held < least + 2 * resource.getpagesize()
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("crash", "was ended by SIGSEGV"), ("hang", r"did not answer within 0\.5 s, and was ended")],
+)
+def test_a_decoder_takes_its_process_down_only(
+    tmp_path: Path, miniature: Path, monkeypatch: pytest.MonkeyPatch, fault: str, told: str
+) -> None:
+    decoder = DecoderFaults(tmp_path / "decoder")
+    monkeypatch.setattr(sys, "path", [str(decoder.folder), *sys.path])
+    process = EngineProcess()
+    opened(process, miniature)
+    process.decode(file_of(frame()), (64, 48), LIMIT_S)
+    assert decoder.decoders() == [process.pid]
+    decoder.plant(fault)
+    with pytest.raises(EngineLost, match=told):
+        process.decode(file_of(frame()), (64, 48), 0.5 if fault == "hang" else LIMIT_S)
+    process.close()
+
+
+def test_no_memory_to_decode_is_the_engines_fault(process: EngineProcess) -> None:
+    """A frame that was dropped for it would hide that each of them is."""
+    file = file_of(np.random.default_rng(0).integers(0, 256, (4096, 4096, 3), np.uint8), ".jpg")
+    process.decode(file, (4096, 4096), LIMIT_S)  # the shared memory is there now
+    limit_memory(process, 1 << 20)
+    with pytest.raises(EngineLost, match="MemoryError: no memory to decode 4096x4096 pixels"):
+        process.decode(file, (4096, 4096), LIMIT_S)
+
+
 def test_a_network_that_fails_does_not_end_the_process(process: EngineProcess) -> None:
     with pytest.raises(InferenceError, match=r"trunk\.onnx"):
         run(process, frame(failing=TRUNK_FAILS))
@@ -109,11 +206,16 @@ def test_a_signal_is_named(process: EngineProcess, number: signal.Signals) -> No
         run(process, frame())
 
 
+def limit_memory(process: EngineProcess, more: int) -> None:
+    """Let the process have no more than so many bytes of address space besides what it has."""
+    in_use = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
+    limit = in_use * os.sysconf("SC_PAGE_SIZE") + more
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+
+
 def test_out_of_memory(process: EngineProcess) -> None:
     """Address space ends: the frame does not fit the process any more, which it says."""
-    in_use = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0])
-    limit = in_use * os.sysconf("SC_PAGE_SIZE") + (1 << 20)
-    resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+    limit_memory(process, 1 << 20)
     with pytest.raises((BundleError, EngineLost, InferenceError), match=r"(?i)memory|bad.?alloc"):
         for _ in range(3):
             process.pin(1280, 1024, LIMIT_S)

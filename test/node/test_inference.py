@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from rclpy.serialization import serialize_message
@@ -27,6 +28,7 @@ from ros_station import image
 from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
 from unirestore_ros.evaluate.engine_faults import EngineFaults
 from unirestore_ros.msgs.camera_frame import CameraFrame, read_frame
+from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.node.engine_process import EngineLost
 from unirestore_ros.node.inference import Inference, RestartDelay
 from unirestore_ros.node.parameters import Parameters
@@ -193,6 +195,26 @@ def test_frames_that_fail_in_a_row_are_a_fault(miniature: Path) -> None:
     inference.open(parameters)
     run()
     inference.close()
+
+
+def test_files_that_do_not_decode_are_no_fault(inference: Inference) -> None:
+    process, size = process_of(inference), (WIDTH, HEIGHT)
+    file = np.asarray(cv2.imencode(".png", scene()[..., ::-1])[1]).reshape(-1)
+    for _ in range(4):
+        with pytest.raises(MalformedMessage):
+            inference.decode(file[: file.size // 4], size, Parameters())
+    rgb = inference.decode(file, size, Parameters())
+    ((_, restored),) = inference.run(rgb, [IMAGE], Parameters())
+    np.testing.assert_array_equal(restored, expected_image(scene()))
+    assert process_of(inference) == process and inference.state.problem is None
+
+
+def test_a_process_that_is_killed_before_it_decodes_is_replaced(inference: Inference) -> None:
+    os.kill(process_of(inference), signal.SIGKILL)
+    with pytest.raises(EngineLost):
+        inference.decode(np.zeros(10, np.uint8), (WIDTH, HEIGHT), Parameters())
+    assert inference.pid is None
+    wait(inference.restart_is_due, "the time of the next start")
 
 
 def test_a_bundle_that_cannot_be_read_after_a_fault_is_tried_again(

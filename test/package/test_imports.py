@@ -20,7 +20,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = "unirestore_ros"
 # Modules at the top that any room may use; they use each other only.
-COMMON = {"", "tasks", "files", "memory", "signals", "tables"}
+COMMON = {"", "tasks", "files", "memory", "signals", "tables", "decoding"}
 # Modules of `evaluate` that need NumPy and OpenCV only, which rooms below it may import by name.
 SHARED_MODULES = {"evaluate.metrics", "evaluate.classical"}
 VEHICLE = {

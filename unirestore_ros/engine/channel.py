@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 # Arrays begin at multiples of this, which suits every data type and the processor's cache lines.
 _ALIGNMENT = 64
 _MAX_MESSAGE_BYTES = 1 << 16
-# A 4096x4096 frame, its restored image and generous feature maps stay under this.
+# A 4096x4096 frame, its file, its restored image and generous feature maps stay under this.
 MAX_SHARED_BYTES = 1 << 30
 Message = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""The engine process: holds bundle, backend and CUDA, and restores the frames that a node offers.
+"""The engine process: holds bundle, backend and CUDA; decodes and restores the frames of a node.
 
 The node starts it (`node/engine_process.py`), tells it over a socket what to do, and kills it when
 it does not answer. Whatever goes wrong here therefore ends at most this process. It ends by itself
@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from unirestore_ros.decoding import UndecodableImage, decode_rgb
 from unirestore_ros.engine import BundleError, Engine, EngineOutput, InferenceError, open_engine
 from unirestore_ros.engine.channel import (
     ChannelClosed,
@@ -45,6 +46,8 @@ class Worker:
             self._number = request.pop("number")
             try:
                 self._answer(request)
+            except UndecodableImage as error:
+                self._send("undecodable", str(error))
             except (BundleError, InferenceError) as error:
                 self._refuse(request, str(error))
             except ValueError as error:
@@ -55,21 +58,32 @@ class Worker:
             self._open(**request["open"])
         elif "pin" in request:
             self._engine_now().pin(*request["pin"])
+        elif "decode" in request:
+            self._decode(**request["decode"])
         else:
-            self._run(request["frame"], request["outputs"])
+            self._run(**request["run"])
         self._send("done", self._describe())
 
     def _open(self, bundle: str, backend: str, device_id: int, threads: int) -> None:
         self._engine = open_engine(bundle, backend, device_id, threads)
 
+    def _decode(self, length: int, size: list[int]) -> None:
+        """Decode the file at the beginning of the memory; its pixels go behind it, where the node
+        can read them too."""
+        file = self._memory.array(0, (length,), np.uint8)
+        decode_rgb(file, self._memory.array(offset_after(0, file), (*size, 3), np.uint8))
+
     def _run(
-        self, size: list[int], outputs: list[tuple[Literal["image", "features"], str]]
+        self,
+        size: list[int],
+        offset: int,
+        outputs: list[tuple[Literal["image", "features"], str]],
     ) -> None:
-        """Restore the frame at the beginning of the memory; each output goes behind the one before,
-        so that the node can read it while the next is computed."""
+        """Restore the frame at ``offset``; each output goes behind the one before, so that the node
+        can read it while the next is computed."""
         engine = self._engine_now()
-        frame = self._memory.array(0, (*size, 3), np.uint8)
-        offset = offset_after(0, frame)
+        frame = self._memory.array(offset, (*size, 3), np.uint8)
+        offset = offset_after(offset, frame)
         for _, array in engine.run(frame, [EngineOutput(*output) for output in outputs]):
             np.copyto(self._memory.array(offset, array.shape, array.dtype.type), array)
             place = {"offset": offset, "shape": array.shape, "dtype": array.dtype.name}
@@ -77,7 +91,7 @@ class Worker:
             offset = offset_after(offset, array)
 
     def _refuse(self, request: Message, why: str) -> None:
-        self._send("failed" if "frame" in request else "refused", why)
+        self._send("failed" if "run" in request else "refused", why)
 
     def fail(self, error: BaseException) -> None:
         """Tell the node why this process ends."""

@@ -18,7 +18,6 @@ from unirestore_ros.msgs.cdr import (
     Bytes,
     CompressedView,
     ImageView,
-    MalformedMessage,
     UnsupportedFrame,
     new_compressed,
     new_image,
@@ -137,13 +136,7 @@ class CameraFrame:
         converted."""
         if isinstance(self.view, ImageView):
             return to_bgr(self.view, scratch, self.peak)
-        pixels = decode(self.view.data)
-        if pixels.shape != (self.height, self.width, 3):
-            raise MalformedMessage(
-                f"the compressed image decodes to {pixels.shape[1]}x{pixels.shape[0]},"
-                f" its header says {self.width}x{self.height}"
-            )
-        return pixels
+        return decode(self.view.data, self.width, self.height)
 
     def write_camera(self, out: Pixels) -> None:
         """Write the camera's own pixels."""

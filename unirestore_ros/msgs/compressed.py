@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from unirestore_ros.decoding import UndecodableImage, decode_bgr
 from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame
 from unirestore_ros.msgs.encodings import Pixels, check_size
 
@@ -20,8 +21,6 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND"
 _JPEG = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
-# As stored: an image turned as EXIF asks would no longer fit its CameraInfo.
-_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # JPEG markers that start a frame (ITU-T T.81, table B.1): all of 0xC0..0xCF but DHT, JPG and DAC.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # A camera's file has some ten before its frame; a hostile one may have millions.
@@ -32,6 +31,9 @@ LONGEST_DECODED_SIDE = 4096
 MOST_PIXELS_A_BYTE = 64
 # A smaller image does no harm, however few bytes it comes in: a simulator's black frame as PNG.
 ALWAYS_DECODED_PIXELS = 640 * 480
+# The largest image takes 64 MiB uncompressed, with its alpha channel. The engine process keeps the
+# memory that a file has taken.
+MOST_FILE_BYTES = 80 << 20
 
 _CHOOSE_COLOUR = "choose the camera's colour topic"
 # A format of ours, and not of JPEG XL or JPEG 2000.
@@ -83,15 +85,15 @@ def compressed_size(data: Pixels, kind: str = "") -> tuple[int, int]:
     return head.width, head.height
 
 
-def decode(data: Pixels) -> Pixels:
-    """Decode to BGR (H,W,3) uint8; a single channel is repeated, an alpha channel is left out."""
+def decode(data: Pixels, width: int, height: int) -> Pixels:
+    """Decode a file whose header says that size, in this process; returns BGR (H,W,3) uint8.
+
+    MalformedMessage where it does not decode to that size, or there is no memory for it.
+    """
     try:
-        pixels = cv2.imdecode(data, _AS_STORED)
-    except cv2.error as error:
-        raise MalformedMessage(f"the compressed image does not decode: {error.err}") from error
-    if pixels is None:
-        raise MalformedMessage("the compressed image does not decode")
-    return np.asarray(pixels, np.uint8)
+        return decode_bgr(data, width, height)
+    except (UndecodableImage, MemoryError) as error:
+        raise MalformedMessage(str(error)) from error
 
 
 def encode_jpeg(pixels: Pixels, quality: int) -> Pixels:
@@ -128,6 +130,8 @@ def _other_codec(kind: str) -> str:
 def _check_head(head: _Head, length: int) -> None:
     width, height = head.width, head.height
     check_size(width, height)
+    if length > MOST_FILE_BYTES:
+        raise MalformedMessage(f"a compressed image of {length} bytes")
     if head.bits > 8:
         raise UnsupportedFrame(
             f"a PNG of {head.bits} bits is a depth image or a measurement, no picture:"

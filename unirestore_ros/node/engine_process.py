@@ -1,8 +1,8 @@
 """The node's end of the engine process: starts it, offers it frames, and ends it.
 
-Whatever the engine does (an exception, a crash in native code, out of memory, a hang, a leak), it
-does in that process. One that does not answer in time is killed, and the reason is kept. When the
-next one is started, `inference.py` decides.
+Whatever the engine or a decoder does (an exception, a crash in native code, out of memory, a hang,
+a leak), it does in that process. One that does not answer in time is killed, and the reason is
+kept. When the next one is started, `inference.py` decides.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from unirestore_ros.engine.channel import (
     ChannelError,
     Message,
     SharedMemory,
+    offset_after,
     receive,
     send,
 )
+from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.msgs.encodings import Pixels
 
 # How long a process whose socket was closed may take to end by itself, before it is killed.
@@ -62,6 +64,10 @@ class EngineProcess:
         self._memory = SharedMemory.create()
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._requests = 0
+        self._decoded: Pixels | None = None
+        """The frame that was decoded last, in the shared memory."""
+        self._decoded_offset, self._decoding_s = 0, 0.0
+        """Where in the memory it lies, and how long it took."""
         self._why_killed = ""
         arguments = [str(theirs.fileno()), str(self._memory.handle), str(os.getpid())]
         with theirs:
@@ -86,19 +92,39 @@ class EngineProcess:
         """Get ready for frames of another size; errors as in ``open``."""
         return self._request({"pin": (width, height)}, timeout_s)
 
+    def decode(self, data: Pixels, size: tuple[int, int], timeout_s: float) -> Pixels:
+        """Decode a JPEG or PNG, (bytes,) uint8, whose header says that it has ``size``, (width,
+        height). Returns RGB (H,W,3) uint8 in the shared memory, for ``run``; valid until the next
+        frame.
+
+        MalformedMessage where it does not decode to that size; other errors as in ``open``.
+        """
+        self._decoded = None
+        file = self._memory.array(0, data.shape, np.uint8)
+        np.copyto(file, data)
+        width, height = size
+        began = time.monotonic()
+        self._request({"decode": {"length": data.size, "size": (height, width)}}, timeout_s)
+        self._decoding_s = time.monotonic() - began
+        self._decoded_offset = offset_after(0, file)
+        self._decoded = self._memory.array(self._decoded_offset, (height, width, 3), np.uint8)
+        return self._decoded
+
     def run(
         self, frame: Pixels, outputs: list[EngineOutput], timeout_s: float
     ) -> Iterator[tuple[EngineOutput, NDArray[Any]]]:
         """Compute the outputs of a frame, (H,W,3) uint8 RGB, and yield each as soon as it is ready,
-        valid until the next call: an image as (H,W,3) uint8 RGB, features as (h,w,c) float32.
+        valid until the next call: an image as (H,W,3) uint8 RGB, features as (h,w,c) float32. What
+        ``decode`` returned is not copied.
 
         Raises InferenceError where the network fails, EngineLost where the process ends or takes
         longer than ``timeout_s`` for the frame.
         """
-        np.copyto(self._memory.array(0, frame.shape, np.uint8), frame)
-        deadline = time.monotonic() + timeout_s
+        offset, spent_s = self._place(frame)
+        deadline = time.monotonic() + timeout_s - spent_s
         with self._watched(timeout_s):
-            self._send({"frame": frame.shape[:2], "outputs": outputs})
+            run = {"size": frame.shape[:2], "offset": offset, "outputs": outputs}
+            self._send({"run": run})
             for output in outputs:
                 place = self._answer(deadline, "output")
                 dtype = _DTYPES[place["dtype"]]
@@ -144,6 +170,7 @@ class EngineProcess:
             if not self._has_ended():
                 _abandoned.append(self._process)
         self._connection.close()
+        self._decoded = None
         self._memory.close()
 
     def _has_ended(self) -> bool:
@@ -153,6 +180,15 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    def _place(self, frame: Pixels) -> tuple[int, float]:
+        """Copy the frame into the memory, unless it was decoded there. Returns where it lies, and
+        the seconds that the process has had for it."""
+        if frame is self._decoded:
+            return self._decoded_offset, self._decoding_s
+        self._decoded = None  # the copy may overwrite it
+        np.copyto(self._memory.array(0, frame.shape, np.uint8), frame)
+        return 0, 0.0
 
     def _request(self, request: Message, timeout_s: float) -> Message:
         with self._watched(timeout_s):
@@ -174,6 +210,8 @@ class EngineProcess:
             raise BundleError(message["refused"])
         if "failed" in message:
             raise InferenceError(message["failed"])
+        if "undecodable" in message:
+            raise MalformedMessage(message["undecodable"])
         if "fatal" in message:
             self._why_killed = f"the engine process ended with {message['fatal']}"
             raise ChannelClosed

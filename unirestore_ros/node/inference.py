@@ -88,8 +88,8 @@ _NO_ENGINE = EngineState(problem="no bundle has been read")
 
 
 class Inference:
-    """Holds the engine process and replaces one that fails. One thread calls open, get_ready, run
-    and close; any thread may read ``state`` and call the rest."""
+    """Holds the engine process and replaces one that fails. One thread calls open, get_ready,
+    decode, run and close; any thread may read ``state`` and call the rest."""
 
     def __init__(self, on_lost: Callable[[str], None] = lambda problem: None) -> None:
         """``on_lost`` is called once for each process that is lost while it is in use, with the
@@ -163,6 +163,19 @@ class Inference:
         self._is_warm = False
         self.state = dataclasses.replace(self.state, pinned=tuple(told["pinned"]))
 
+    def decode(self, data: Pixels, size: tuple[int, int], parameters: Parameters) -> Pixels:
+        """Have the engine process decode a JPEG or PNG, (bytes,) uint8, whose header says that it
+        has ``size``, (width, height). Returns RGB (H,W,3) uint8, valid until the next frame.
+
+        Raises MalformedMessage where it does not decode to that size, which is no fault of the
+        engine; EngineLost where the process does not survive it, or takes too long.
+        """
+        with self._losing_engine() as process:
+            try:
+                return process.decode(data, size, self._timeout_s(parameters))
+            except BundleError as error:  # its size was checked before
+                raise EngineLost(f"a frame was not decoded: {error}") from None
+
     def run(
         self, frame: Pixels, outputs: list[EngineOutput], parameters: Parameters
     ) -> Iterator[tuple[EngineOutput, NDArray[Any]]]:
@@ -172,9 +185,7 @@ class Inference:
         Raises InferenceError where the network fails on this frame, EngineLost where the process
         does not survive it, takes too long, or has failed on several frames in a row.
         """
-        timeout_s = parameters.hang_after_ms * 1e-3
-        if not self._is_warm:  # the first frame allocates, and may compile
-            timeout_s = max(timeout_s, parameters.load_timeout_s)
+        timeout_s = self._timeout_s(parameters)
         with self._losing_engine() as process:
             try:
                 yield from process.run(frame, outputs, timeout_s)
@@ -227,6 +238,13 @@ class Inference:
         if self._process is not None:
             self._process.close()
         self._process, self.state = None, _NO_ENGINE
+
+    def _timeout_s(self, parameters: Parameters) -> float:
+        """Return how long a frame may take, decoding included, in seconds."""
+        timeout_s = parameters.hang_after_ms * 1e-3
+        if not self._is_warm:  # the first frame allocates, and may compile
+            timeout_s = max(timeout_s, parameters.load_timeout_s)
+        return timeout_s
 
     @contextlib.contextmanager
     def _losing_engine(self) -> Iterator[EngineProcess]:

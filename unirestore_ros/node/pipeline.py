@@ -3,8 +3,11 @@
 Three threads carry it. The executor's thread reads a frame when it arrives and relays it at once in
 camera mode; it never waits for the engine and decodes nothing: what must be converted to be relayed
 is, by the converting thread. The restoring thread takes the newest frame, has the engine process
-restore it, and in restored mode sends each output as soon as it is computed. It works in camera
-mode too, since frames that succeed beside the camera's bring restored mode back.
+decode and restore it, and in restored mode sends each output as soon as it is computed. It works in
+camera mode too, since frames that succeed beside the camera's bring restored mode back.
+
+So a decoder runs in the node in camera mode only, where nothing may wait for the engine process,
+and where there may be none.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +28,7 @@ from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
 from unirestore_ros.msgs.ages import AgeClock
 from unirestore_ros.msgs.camera_frame import CameraFrame, CameraTraits, FrameMessages, read_frame
 from unirestore_ros.msgs.camera_info import InfoMismatch, with_header
-from unirestore_ros.msgs.cdr import Bytes, MalformedMessage
+from unirestore_ros.msgs.cdr import Bytes, CompressedView, MalformedMessage
 from unirestore_ros.msgs.publishing import LatestOnlyWorker
 from unirestore_ros.node.camera_input import CameraInput
 from unirestore_ros.node.diagnostics import (
@@ -80,6 +83,8 @@ class FrameJob:
     infos: dict[str, CameraInfo]
     """CameraInfos by topic, each until it has been sent."""
     judgement: Judgement
+    decoded: NDArray[np.uint8] | None = None
+    """What the engine process has decoded of a compressed frame, RGB (H,W,3) uint8."""
 
 
 class Pipeline:
@@ -182,11 +187,16 @@ class Pipeline:
             self._report(frame, Mode.CAMERA, self._fallback.reason)
 
     def _converted(
-        self, frame: CameraFrame, topics: frozenset[str], make: FrameMessages
+        self,
+        frame: CameraFrame,
+        topics: frozenset[str],
+        make: FrameMessages,
+        decoded: NDArray[np.uint8] | None = None,
     ) -> dict[str, Bytes]:
-        """Make the camera's image for some of the driver's topics."""
+        """Make the camera's image for some of the driver's topics; ``decoded``: as in
+        ``FrameJob``."""
         messages: dict[str, Bytes] = {}
-        image = make.image(frame)
+        image = make.image(frame, decoded)
         if IMAGE in topics:
             messages[IMAGE] = image.message
         if JPEG in topics:
@@ -247,7 +257,8 @@ class Pipeline:
         """Run the engine on one frame and send the subscribed outputs; False where that failed."""
         try:
             if job.outputs:
-                rgb = self._restore_messages.rgb(job.frame)
+                job = self._with_decoded(job)
+                rgb = self._restore_messages.rgb(job.frame) if job.decoded is None else job.decoded
                 for output, array in self._inference.run(rgb, job.outputs, self._parameters):
                     # What comes behind something refused is received all the same, and not sent.
                     if self._is_trusted(job, output, rgb, array):
@@ -267,6 +278,15 @@ class Pipeline:
             self._statistics.count_drop(Drop.FAILED)
             return False
         return job.judgement.problem is None
+
+    def _with_decoded(self, job: FrameJob) -> FrameJob:
+        """Have the engine process decode a compressed frame: a decoder that crashes or hangs takes
+        that process down, and not this one. A raw frame is left as it is."""
+        frame = job.frame
+        if not isinstance(frame.view, CompressedView):
+            return job
+        size = frame.width, frame.height
+        return replace(job, decoded=self._inference.decode(frame.view.data, size, self._parameters))
 
     def _is_trusted(
         self, job: FrameJob, output: EngineOutput, rgb: NDArray[np.uint8], array: NDArray[Any]
@@ -306,7 +326,7 @@ class Pipeline:
         frame, topics = job.frame, job.demand.drivers
         if not topics or self._last_reported == frame.number:
             return
-        messages = self._converted(frame, topics, self._restore_messages)
+        messages = self._converted(frame, topics, self._restore_messages, job.decoded)
         with self._fallback.sending_restored(frame.number) as allowed:
             if allowed:
                 for topic, message in messages.items():
@@ -495,9 +515,12 @@ class Pipeline:
         why = f"getting ready for {frame.width}x{frame.height} frames"
         if self._fallback.mode is Mode.RESTORED:
             try:
-                self._send_cameras(self._job(frame), why)
+                self._send_cameras(self._with_decoded(self._job(frame)), why)
             except MalformedMessage as error:
                 self._drop_malformed(error)
+                return
+            except EngineLost:
+                self._statistics.count_drop(Drop.FAILED)
                 return
         self._fallback.size_changed(why)
         try:
