@@ -395,6 +395,17 @@ def test_no_converted_frame_is_sent_after_a_newer_restored_one() -> None:
     assert not may_send_converted(fallback, 2)
 
 
+def test_a_frame_that_was_relayed_is_not_restored_once_camera_mode_has_ended() -> None:
+    """It waited while the frame was restored that ended camera mode."""
+    fallback = new_fallback()
+    fallback.set_enabled(False)
+    assert relayed(fallback, 1) and relayed(fallback, 2)
+    assert not fallback.is_too_late_for(2), "it may be what ends camera mode"
+    fallback.restart(enabled=True, problem=None)
+    assert not relayed(fallback, 3)
+    assert fallback.is_too_late_for(2) and not fallback.is_too_late_for(3)
+
+
 def test_a_stall_within_a_second_of_the_return_shows_the_cameras_frames_one_by_one() -> None:
     """The mode may not change yet: `~/image` would pause for up to a second more."""
     fallback = new_fallback(fallback_after=0.05)

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,8 @@ class Drive:
     image: Inbox
     status: Inbox
     diagnostics: Inbox
+    sent: list[int] = field(default_factory=list)
+    """Stamps of the frames that were sent, in nanoseconds."""
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         last = 0.0
@@ -70,7 +72,7 @@ class Drive:
             nonlocal last
             if time.monotonic() - last >= PERIOD_S:
                 last = time.monotonic()
-                self.station.send(image(RGB, "rgb8"))
+                self.sent.append(self.station.send(image(RGB, "rgb8")))
             return bool(condition())
 
         self.station.wait(met, what)
@@ -173,6 +175,25 @@ def check_gap(drive: Drive, allowed_s: float) -> None:
 def check_images(images: list[Image]) -> None:
     """Each is the frame itself or the frame restored, never something between."""
     assert {bytes(message.data) for message in images} <= {RGB.tobytes(), RESTORED}
+
+
+def test_the_first_restored_frame_is_the_next_that_comes(
+    drive: Drive, faults: EngineFaults
+) -> None:
+    """Frames that were shown while the engine was busy are not restored before it: the image would
+    pause for as long."""
+    faults.plant("sleep 0.15")  # for each part, so 0.3 s a frame
+    assert drive.station.reload().success
+    drive.image.messages.clear()
+
+    def is_back() -> bool:
+        images = [bytes(message.data) == RESTORED for message in drive.image.messages]
+        return False in images and True in images[images.index(False) :]
+
+    drive.until(is_back, "camera images and then a restored one")
+    stamps, first = drive.image.stamps(), len(drive.image.messages) - 1
+    between = [stamp for stamp in drive.sent if stamps[first - 1] < stamp < stamps[first]]
+    assert len(between) <= 2
 
 
 def test_features_are_finite_without_the_guard(drive: Drive, faults: EngineFaults) -> None:

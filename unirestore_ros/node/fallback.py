@@ -320,6 +320,12 @@ class Fallback:
         with self._lock:
             yield number > self._restored
 
+    def is_too_late_for(self, number: int) -> bool:
+        """Tell whether nothing of a frame could be sent restored, since it was relayed before
+        camera mode ended: to restore it would only delay the first one that is shown."""
+        with self._lock:
+            return self._switch.mode is Mode.RESTORED and number <= self._relayed
+
     def frame_tried(self, succeeded: bool) -> None:
         """Note whether a frame was restored: in camera mode, frames that are end it."""
         with self._changing() as now:

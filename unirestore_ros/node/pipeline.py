@@ -210,6 +210,8 @@ class Pipeline:
         engine = self._inference.state
         if engine.why_not(frame) is not None:
             return  # the engine has changed since the frame was offered
+        if self._fallback.is_too_late_for(frame.number):
+            return
         if not engine.is_ready_for(frame):
             self._get_ready(frame)
             return
