@@ -91,7 +91,7 @@ $(RUN_TIME): setup.py unirestore_ros/cli.py .ci/make-venv .ci/run-time.lock
 	.ci/make-venv run-time
 	@touch $@
 
-$(TEST): setup.py unirestore_ros/cli.py .ci/make-venv .ci/run-time.lock
+$(TEST): setup.py unirestore_ros/cli.py .ci/make-venv $(wildcard .ci/*.lock)
 	.ci/make-venv test
 	@touch $(RUN_TIME) $@
 

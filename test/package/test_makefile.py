@@ -22,6 +22,7 @@ def checkout(tmp_path: Path, repository: Path) -> Path:
         "setup.py",
         ".ci/make-venv",
         ".ci/run-time.lock",
+        ".ci/test.lock",
         "unirestore_ros/cli.py",
     ):
         target = tmp_path / name
