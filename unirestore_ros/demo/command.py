@@ -40,7 +40,7 @@ from unirestore_ros.signals import INTERRUPTED, signals_as_exits
 
 REPORT, OVERLAY, FIGURE = "report.json", "overlay.mp4", "before_after.png"
 MACHINE_TASKS = ("segmentation", "detection")
-DEFAULT_RATE = 5.0
+DEFAULT_RATE = 10.0
 DEFAULT_LIMIT = 300
 DRIVE_FRAMES = 120
 
