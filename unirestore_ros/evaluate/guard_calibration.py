@@ -25,6 +25,7 @@ from unirestore_ros.evaluate.guard_errors import cutouts
 from unirestore_ros.evaluate.guard_pairs import (
     GOOD,
     Samples,
+    drive_frames,
     photographs,
     planted_samples,
     single_frames,
@@ -33,7 +34,10 @@ from unirestore_ros.evaluate.guard_pairs import (
 )
 from unirestore_ros.files import written_beside
 from unirestore_ros.node.guard import MODEL_FILE, GuardModel
+from unirestore_ros.synthetic.programme import TRAINING_SEEDS
 
+# Seconds into each synthetic drive that is calibrated on, none of them the demonstration's.
+_DRIVE_TIMES = (0.0, 5.0, 11.0, 18.0)
 _VIDEO_CONDITIONS = (
     ("clean", 0),
     ("driving/fog", 3),
@@ -74,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--bundle", default="tiny", help="whose restorations are judged (default: tiny)")
     add("--threads", type=int, default=1, help="CPU threads of the engine (default: 1)")
     add(
-        "--refused", type=float, default=0.01,
-        help="share refused of the good frames that the bias is chosen on",
+        "--refused", type=float, default=0.005,
+        help="share refused of the good frames that the bias is chosen on (%(default)g)",
     )  # fmt: skip
     add("--epochs", type=int, default=20)
     add("--hidden", type=int, default=48, help="hidden units")
@@ -98,8 +102,13 @@ def _collect(engine: Engine, options: argparse.Namespace) -> dict[str, Samples]:
     samples = {}
     files = train_files + extra_files
     learnt_from = files[::4] + files[1::4] + files[2::4]
-    for name, some in (("calibration", learnt_from), ("bias", files[3::4])):
-        samples[name] = planted_samples(list(photographs(engine, some, work)), people, 0)
+    for name, some, seeds in (
+        ("calibration", learnt_from, TRAINING_SEEDS[:9]),
+        ("bias", files[3::4], TRAINING_SEEDS[9:12]),
+    ):
+        scenes = list(photographs(engine, some, work))
+        scenes += drive_frames(engine, seeds, _DRIVE_TIMES, work)
+        samples[name] = planted_samples(scenes, people, 0)
         _say(name, samples)
     scenes = list(photographs(engine, val[::9][:12], work))
     samples["val"] = planted_samples(scenes, other_people, 1)

@@ -25,6 +25,8 @@ from unirestore_ros.evaluate.guard_errors import (
 from unirestore_ros.files import written_beside
 from unirestore_ros.node.guard import cell_features
 from unirestore_ros.synthetic.corruptions import COMMON, VALIDATION
+from unirestore_ros.synthetic.drive import Drive
+from unirestore_ros.synthetic.driving import DEGRADATIONS, degrade, frame_rng
 
 GOOD = "good"
 CONDITIONS: tuple[tuple[str, int], ...] = (
@@ -35,6 +37,7 @@ CONDITIONS: tuple[tuple[str, int], ...] = (
     *((name, 5) for name in ("driving/low_light", "driving/fog")),
 )
 """Corruption and severity; glass_blur takes seconds an image and is left out."""
+_DRIVE_SEVERITY = 3
 DELAY_FRAMES = 10
 """By how much a delayed restoration lags, in frames of a video."""
 _CELLS = (45, 60)
@@ -73,6 +76,27 @@ def photographs(engine: Engine, files: Sequence[Path], work: Path) -> Iterator[S
         if not kept.exists():
             _keep(kept, *_restored(engine, file))
         yield _read(kept, tuple(labelled_objects(file)))
+
+
+def drive_frames(
+    engine: Engine, seeds: Sequence[int], times: Sequence[float], work: Path
+) -> Iterator[Scene]:
+    """Frames of synthetic drives, at ``times`` in seconds, clean and under each of the road's
+    degradations, with their true depth."""
+    names = ("clean", *DEGRADATIONS)
+    for seed in seeds:
+        drive = Drive(seed)
+        for time in times:
+            kept = work / f"drive_{seed}_{time:g}.npz"
+            if not kept.exists():
+                made = drive.frame(time)
+                frames = [made.image]
+                for name in names[1:]:
+                    rng = frame_rng(str(seed), name, round(time * 1000))
+                    frames.append(degrade(made.image, name, _DRIVE_SEVERITY, rng, made.depth))
+                restored = [_restore(engine, frame) for frame in frames]
+                _keep(kept, frames, restored, [f"drive/{name}" for name in names])
+            yield _read(kept)
 
 
 def single_frames(engine: Engine, files: Sequence[Path], work: Path) -> Iterator[Scene]:
