@@ -16,6 +16,7 @@ from unirestore_ros.node.guard import (
     MODEL_FILE,
     Guard,
     GuardModel,
+    Verdict,
     all_finite,
     cell_features,
 )
@@ -71,6 +72,18 @@ def test_frames_of_any_size(street: Image, size: tuple[int, int]) -> None:
     assert not verdict.refused
     assert verdict.map.dtype == np.uint8
     assert max(verdict.map.shape) <= 125
+
+
+def test_a_small_frame_is_not_enlarged(street: Image) -> None:
+    """Pixels that are made up would hold no more than those that are there."""
+    frame = cv2.resize(street, (96, 64), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    assert Guard().check(frame, frame).map.shape == (16, 24)
+
+
+def test_half_a_score_is_refused() -> None:
+    cells = np.zeros((1, 1), np.uint8)
+    assert Verdict(0.5, cells).refused
+    assert not Verdict(0.499, cells).refused
 
 
 def test_an_error_in_a_big_frame_is_refused(street: Image) -> None:

@@ -255,6 +255,55 @@ def test_a_size_that_the_engine_fails_on_is_a_fault(
     inference.close()
 
 
+def test_a_loss_is_told_once_whoever_notices(miniature: Path) -> None:
+    lost: list[str] = []
+    inference = Inference(lost.append)
+    inference.open(named(miniature))
+    os.kill(process_of(inference), signal.SIGKILL)
+    wait(lambda: inference.watch(0), "the end")
+    with pytest.raises(EngineLost):
+        list(inference.run(scene(), [IMAGE], Parameters()))
+    assert len(lost) == 1
+    inference.close()
+
+
+def test_a_reload_takes_the_place_of_the_next_start(inference: Inference, miniature: Path) -> None:
+    os.kill(process_of(inference), signal.SIGKILL)
+    wait(lambda: inference.watch(0), "the end")
+    inference.open(named(miniature))
+    time.sleep(1.1)  # the next start would have been due after 1 s
+    assert not inference.restart_is_due()
+
+
+def test_nothing_is_opened_once_the_node_ends(inference: Inference, miniature: Path) -> None:
+    inference.interrupt()
+    with pytest.raises(EngineLost, match="the node ends"):
+        inference.open(named(miniature))
+
+
+def test_the_first_frame_may_take_as_long_as_a_load(
+    miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It allocates, and may compile; so does the first of another size."""
+    faults = EngineFaults(tmp_path / "faults")
+    monkeypatch.setattr(sys, "path", [str(faults.folder), *sys.path])
+    parameters = dataclasses.replace(named(miniature), hang_after_ms=300)
+    inference = Inference()
+    inference.open(parameters)
+
+    def run_slowly(width: int, height: int) -> None:
+        faults.plant("sleep 0.5")
+        list(inference.run(np.zeros((height, width, 3), np.uint8), [IMAGE], parameters))
+        faults.remove()
+
+    run_slowly(WIDTH, HEIGHT)
+    inference.get_ready(frame(80, 64), LIMIT_S)
+    run_slowly(80, 64)
+    with pytest.raises(EngineLost, match=r"did not answer within 0\.3 s"):
+        run_slowly(80, 64)
+    inference.close()
+
+
 def test_restarts_come_later_after_each_fault() -> None:
     delay, now = RestartDelay(), 1000.0
     waits = []

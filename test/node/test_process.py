@@ -53,29 +53,39 @@ process.run_node(make, lambda node: None, [])
 @pytest.mark.dds
 def test_a_start_that_hangs_ends_for_respawn(repository: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", HANGING_NODE], cwd=repository, capture_output=True, text=True
+        [sys.executable, "-c", HANGING_NODE],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=50,  # and not the 60 s that it would sleep
     )
     assert done.returncode == 1
     assert "Timeout" in done.stderr and "run_node" in done.stderr
 
 
 FAILING_NODE = """
+import signal
 import rclpy
 from rclpy.node import Node
-from unirestore_ros.node.process import run_node
+from unirestore_ros.node import process
+process.START_LIMIT_S = 1.0
+before = signal.getsignal(signal.SIGTERM)
 class Failing(Node):
     def __init__(self):
         super().__init__("failing")
-        self.create_timer(0.01, self.fail)
+        self.create_timer(2.5, self.fail)  # the limit is over by then
     def fail(self):
         raise ZeroDivisionError("in a callback")
 try:
-    run_node(Failing, lambda node: None, [])
+    process.run_node(Failing, lambda node: None, [])
 except ZeroDivisionError as error:
     print("raised", error, "and left ROS", not rclpy.ok())
+    print("handler restored", signal.getsignal(signal.SIGTERM) is before)
 """
 
 
 @pytest.mark.dds
 def test_what_a_callback_raises_ends_the_node(repository: Path) -> None:
-    assert output_of(FAILING_NODE, repository) == "raised in a callback and left ROS True\n"
+    assert output_of(FAILING_NODE, repository) == (
+        "raised in a callback and left ROS True\nhandler restored True\n"
+    )

@@ -224,15 +224,20 @@ def _parameters(context: Context) -> None:
     context.configure(bundle=str(context.graph.bundle), backend="auto")
 
 
+def _subscribers(context: Context) -> set[tuple[int, ...]]:
+    """Subscribers of features, some of them killed up to 20 s ago."""
+    topic = f"{context.station.restorer}/segmentation/features"
+    found = context.station.node.get_subscriptions_info_by_topic(topic)
+    return {tuple(subscriber.endpoint_gid) for subscriber in found}
+
+
 def _subscriber(number: signal.Signals | None) -> Callable[[Context], None]:
     """A subscriber of every output that comes, is stopped where a signal is given, and goes."""
 
     def act(context: Context) -> None:
-        topic = f"{context.station.restorer}/segmentation/features"
-        count = context.station.node.count_subscribers
-        before = count(topic)
+        before = _subscribers(context)
         pid = context.graph.listener()
-        context.wait(lambda: count(topic) > before, "the subscriber to be found", CALL_S)
+        context.wait(lambda: _subscribers(context) - before, "the subscriber to be found", CALL_S)
         time.sleep(2.0)
         if number is not None:
             os.kill(pid, number)
