@@ -45,7 +45,7 @@ FAILURES = (
     Failure("a road marking with the flakes", "0016E5_08155", "driving/snow", 3, 137, 180),
     Failure("snow: streaks stay, halos come", "0016E5_07987", "snow", 3, 0, 0),
     Failure("ice stays, the bicycle does not", "0016E5_08141", "frost", 3, 255, 160),
-    Failure("low contrast: the wall turns black", "0016E5_08113", "contrast", 3, 0, 24),
+    Failure("low contrast: a wall's light is guessed", "0016E5_08113", "contrast", 3, 0, 24),
 )
 
 

@@ -96,7 +96,7 @@ def _collect(engine: Engine, options: argparse.Namespace) -> dict[str, Samples]:
     val = sorted((data / "camvid/val/images").iterdir())
     extra = sorted((data / "extra_clean").rglob("*.jpg"))
     choose = random.Random(0)
-    train_files, extra_files = choose.sample(train, 32), choose.sample(extra, 18)
+    train_files, extra_files = choose.sample(train, 68), choose.sample(extra, 28)
     single = sorted(p for p in (data / "real_adverse").rglob("*") if p.suffix in (".jpg", ".png"))
     people, other_people = cutouts(train[::6]), cutouts(val[::3])
     samples = {}

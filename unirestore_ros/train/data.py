@@ -40,11 +40,12 @@ COMMON_VERSIONS = 1 + len(COMMON)
 # How often a common corruption is drawn, where that is not 1. Blurred crops take longest to learn;
 # in motion blur, once it is learned, there is most to win, in noise more than in bad light.
 VERSION_WEIGHTS = (
-    {name: 3.0 for name in (*FAMILIES["noise"], *FAMILIES["blur"])}
-    | {name: 2.0 for name in (*FAMILIES["light"], "pixelate", "jpeg_compression")}
+    {name: 6.0 for name in FAMILIES["noise"]}
+    | {name: 4.0 for name in (*FAMILIES["blur"], "pixelate", "jpeg_compression")}
+    | {name: 1.5 for name in FAMILIES["light"]}
     | {"motion_blur": 6.0}
 )
-DRIVING_SHARE = 0.35  # of the degraded crops: by the road's degradations, not ImageNet-C's
+DRIVING_SHARE = 0.3  # of the degraded crops: by the road's degradations, not ImageNet-C's
 DRIVE_SHARE = 0.25  # of the crops: from the synthetic drive
 # How many crops are left clean, so that a clean image is left alone. The image loss weighs an error
 # on them most: with more, a network that cannot yet tell a soft image from a sharp one changes
