@@ -78,10 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--bundle", default="tiny", help="whose restorations are judged (default: tiny)")
     add("--threads", type=int, default=1, help="CPU threads of the engine (default: 1)")
     add(
-        "--refused", type=float, default=0.005,
+        "--refused", type=float, default=0.003,
         help="share refused of the good frames that the bias is chosen on (%(default)g)",
     )  # fmt: skip
-    add("--epochs", type=int, default=20)
+    add("--epochs", type=int, default=18)
     add("--hidden", type=int, default=48, help="hidden units")
     add("--report-only", action="store_true", help="leave guard.json as it is")
     add("--out", type=Path, help="JSON file of the results")
