@@ -44,8 +44,6 @@ FEATURE_NAMES = (
 )
 FEATURES = len(FEATURE_NAMES)
 """Statistics of a cell."""
-_NOTHING = np.empty((0, 0), np.float32)
-"""What OpenCV's product adds to itself."""
 SUSPICIOUS = np.array([not name.endswith(_MOMENTS[2:]) for name in FEATURE_NAMES])
 """(FEATURES,): those of which more must never lower a cell's score."""
 
@@ -105,9 +103,9 @@ class GuardModel:
         split = FEATURES  # the inputs behind are the same for every cell: they are weighed once
         own = (flat - self.centre[:split]) / self.scale[:split]
         shared = (of_frame - self.centre[split:]) / self.scale[split:]
-        # OpenCV's product and einsum, and not @: the threads of a BLAS go on spinning after a
-        # product, and took a core of two from the engine.
-        hidden = cast(Floats, cv2.gemm(own, self.hidden[:split], 1.0, _NOTHING, 0.0))
+        # einsum and not @: the threads of a BLAS go on spinning after a product, and took a core of
+        # two from the engine.
+        hidden = np.einsum("ij,jk->ik", own, self.hidden[:split])
         hidden += np.einsum("j,jk->k", shared, self.hidden[split:]) + self.hidden_bias
         logit: Floats = np.einsum("ik,k->i", np.maximum(hidden, np.float32(0)), self.output)
         logit += np.einsum("ij,j->i", own, self.direct[:split])
