@@ -36,7 +36,7 @@ from unirestore_ros.files import written_beside
 from unirestore_ros.node.guard import MODEL_FILE, GuardModel
 from unirestore_ros.synthetic.programme import TRAINING_SEEDS
 
-# Seconds into each synthetic drive that is calibrated on, none of them the demonstration's.
+# Seconds into each synthetic drive that is calibrated on; the demonstration's is none of these.
 _DRIVE_TIMES = (0.0, 5.0, 11.0, 18.0)
 _VIDEO_CONDITIONS = (
     ("clean", 0),

@@ -321,8 +321,8 @@ class Fallback:
             yield number > self._restored
 
     def is_too_late_for(self, number: int) -> bool:
-        """Tell whether nothing of a frame could be sent restored, since it was relayed before
-        camera mode ended: to restore it would only delay the first one that is shown."""
+        """Tell whether nothing of a frame could be sent restored, since it was relayed, in camera
+        mode or in a stall: to restore it would only delay the first one that is shown."""
         with self._lock:
             return self._switch.mode is Mode.RESTORED and number <= self._relayed
 
