@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 import urllib.request
@@ -10,15 +9,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from launched import Launched, arguments, load_file
 
-# The folder launch/ of a checkout is importable as `launch`, hence the module inside it.
-pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installation")
-pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
-logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set its own
-
-from launched import Launched, arguments, load_file  # noqa: E402
-
-from unirestore_ros.msgs.camera_info import CameraTopics  # noqa: E402
+from unirestore_ros.msgs.camera_info import CameraTopics
 
 TIMEOUT_S = 60.0
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import array
-import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,19 +14,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from launched import Launched, arguments, load_file
 
 if TYPE_CHECKING:
     from rclpy.node import Node
     from sensor_msgs.msg import Image
 
-# The folder launch/ of a checkout is importable as `launch`, hence the module inside it.
-pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installation")
-pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
-logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set its own
 rclpy = pytest.importorskip("rclpy", reason="there is no ROS 2 here")
 messages = pytest.importorskip("sensor_msgs.msg", reason="there is no ROS 2 here")
-
-from launched import Launched, arguments, load_file  # noqa: E402
 
 from unirestore_ros.msgs.transport import (  # noqa: E402
     BUILTIN_TRANSPORTS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from pathlib import Path
 from types import ModuleType
@@ -12,19 +11,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from launched import Launched, arguments, load_file
 
-# The folder launch/ of a checkout is importable as `launch`, hence the module inside it.
-pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installation")
-pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
-logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set its own
 pytest.importorskip("rclpy", reason="there is no ROS 2 here")
 pytest.importorskip("rosbags", reason="rosbags is not installed")
 
-from launch.utilities import perform_substitutions  # noqa: E402
-from launched import Launched, arguments, load_file  # noqa: E402
+from launch.utilities import perform_substitutions
 
-from unirestore_ros.recordings.bag_command import main as bag  # noqa: E402
-from unirestore_ros.recordings.cameras import BagCamera  # noqa: E402
+from unirestore_ros.recordings.bag_command import main as bag
+from unirestore_ros.recordings.cameras import BagCamera
 
 TIMEOUT_S = 120.0
 SIZE = (480, 360)

@@ -7,7 +7,6 @@ respawn is what brings the image back.
 from __future__ import annotations
 
 import array
-import logging
 import os
 import signal
 import time
@@ -17,19 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from launched import Launched
+
+from unirestore_ros.evaluate.dds_measures import family, is_running
 
 if TYPE_CHECKING:
     from rclpy.node import Node
     from sensor_msgs.msg import Image
 
-# The folder launch/ of a checkout is importable as `launch`, hence the module inside it.
-pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installation")
-pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
-logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set its own
 rclpy = pytest.importorskip("rclpy", reason="there is no ROS 2 here")
 messages = pytest.importorskip("sensor_msgs.msg", reason="there is no ROS 2 here")
-
-from launched import Launched  # noqa: E402
 
 TIMEOUT_S = 60.0
 PERIOD_S = 0.1
@@ -84,23 +80,11 @@ def car() -> Iterator[Car]:
 
 def process_of(launched: Launched, name: str, but: int = 0) -> int | None:
     """The process that launch runs for a node, unless it is ``but``."""
-    for pid in children_of(launched.pid):
+    for pid in family(launched.pid)[1:]:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if pid != but and f"__node:={name}".encode() in words:
             return pid
     return None
-
-
-def children_of(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(word) for file in found for word in file.read_text().split()]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.dds
@@ -116,7 +100,7 @@ def test_launch_brings_node_and_display_back(repository: Path, car: Car, tmp_pat
             car.until(image_of(name, 0.0), launched.log)
         node = process_of(launched, RESTORER)
         assert node is not None
-        engines = children_of(node)
+        engines = family(node)[1:]
         assert len(engines) == 1, engines
 
         os.kill(node, signal.SIGKILL)

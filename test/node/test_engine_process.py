@@ -19,6 +19,7 @@ from ros_miniature import TRUNK_FAILS, expected_features, expected_image, frame
 
 from unirestore_ros.engine import BundleError, EngineOutput, InferenceError
 from unirestore_ros.engine.channel import ChannelError, SharedMemory
+from unirestore_ros.evaluate.dds_measures import is_running
 from unirestore_ros.evaluate.engine_faults import EngineFaults
 from unirestore_ros.msgs.cdr import MalformedMessage
 from unirestore_ros.node.engine_process import EngineLost, EngineProcess
@@ -283,14 +284,6 @@ def test_it_ends_with_the_node(miniature: Path) -> None:
         while is_running(engine):
             assert time.monotonic() < end, "the engine process outlives the node"
             time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 def test_nothing_is_left_open(miniature: Path) -> None:

@@ -24,6 +24,7 @@ from ros_process import NodeProcess
 from ros_station import Inbox, Station, image, stamp_of, values_of
 from sensor_msgs.msg import Image
 
+from unirestore_ros.evaluate.dds_measures import family
 from unirestore_ros.evaluate.engine_faults import EngineFaults
 
 pytestmark = pytest.mark.dds
@@ -89,9 +90,7 @@ class Drive:
 
     def engine(self) -> int:
         """Process of the engine: the node's only child."""
-        pid = self.node.process.pid
-        children = Path(f"/proc/{pid}/task").glob("*/children")
-        return int(" ".join(path.read_text() for path in children).split()[0])
+        return family(self.node.process.pid)[1]
 
 
 @pytest.fixture

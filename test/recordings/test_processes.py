@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from unirestore_ros.evaluate.dds_measures import is_running
 from unirestore_ros.recordings import RecordingError
 from unirestore_ros.recordings.processes import Child, Children
 from unirestore_ros.signals import signals_as_exits
@@ -36,14 +37,6 @@ def wait_for_words(child: Child, words: str = "ready") -> None:
     while words not in child.tail():
         assert time.monotonic() < deadline, child.tail()
         time.sleep(0.02)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
-            return stream.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def wait_until_gone(pid: int) -> None:

@@ -1,8 +1,12 @@
-"""A launch file launched as a process of its own, and ended as Ctrl-C in a terminal ends it."""
+"""A launch file launched as a process of its own, and ended as Ctrl-C in a terminal ends it.
+
+Who imports this is skipped where there is no `launch`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -10,6 +14,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+
+import pytest
+
+# The folder launch/ of a checkout is importable as `launch`, hence the module inside it.
+pytest.importorskip("launch.actions", reason="launch comes with a ROS 2 installation")
+pytest.importorskip("launch_ros.actions", reason="launch_ros comes with a ROS 2 installation")
+logging.setLoggerClass(logging.Logger)  # as in test/conftest.py: launch has set its own
 
 _LAUNCH = """
 import sys

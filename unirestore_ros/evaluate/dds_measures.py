@@ -76,6 +76,14 @@ def family(pid: int) -> list[int]:
     return [pid, *(int(word) for path in children for word in path.read_text().split())]
 
 
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs: one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def resident_together_mb(pids: Iterable[int]) -> float:
     """Measure the memory that processes hold together, in MB of 10^6 bytes: what is each one's own,
     and pages of files and shared memory once, however many of them have mapped these."""

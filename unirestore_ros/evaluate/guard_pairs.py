@@ -83,20 +83,25 @@ def drive_frames(
 ) -> Iterator[Scene]:
     """Frames of synthetic drives, at ``times`` in seconds, clean and under each of the road's
     degradations, with their true depth."""
-    names = ("clean", *DEGRADATIONS)
     for seed in seeds:
         drive = Drive(seed)
         for time in times:
             kept = work / f"drive_{seed}_{time:g}.npz"
             if not kept.exists():
-                made = drive.frame(time)
-                frames = [made.image]
-                for name in names[1:]:
-                    rng = frame_rng(str(seed), name, round(time * 1000))
-                    frames.append(degrade(made.image, name, _DRIVE_SEVERITY, rng, made.depth))
-                restored = [_restore(engine, frame) for frame in frames]
-                _keep(kept, frames, restored, [f"drive/{name}" for name in names])
+                frames = _driven(drive, time)
+                restored = [_restore(engine, frame) for frame in frames.values()]
+                _keep(kept, [*frames.values()], restored, [f"drive/{name}" for name in frames])
             yield _read(kept)
+
+
+def _driven(drive: Drive, time: float) -> dict[str, Image]:
+    """Render one frame in every condition, by its name."""
+    made = drive.frame(time)
+    frames = {"clean": made.image}
+    for name in DEGRADATIONS:
+        rng = frame_rng(str(drive.seed), name, round(time * 1000))
+        frames[name] = degrade(made.image, name, _DRIVE_SEVERITY, rng, made.depth)
+    return frames
 
 
 def single_frames(engine: Engine, files: Sequence[Path], work: Path) -> Iterator[Scene]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from unirestore_ros.evaluate.dds_measures import Processes, family, memory_mb
+from unirestore_ros.evaluate.dds_measures import Processes, family, is_running, memory_mb
 from unirestore_ros.evaluate.soak_report import Sample
 from unirestore_ros.evaluate.soak_station import DISPLAY_SIZE
 from unirestore_ros.recordings.processes import Child
@@ -208,13 +208,6 @@ class EngineWatch:
 
     def _run(self) -> None:
         while self._pid and not self._is_over.wait(0.02):
-            if not _is_running(self._pid):
+            if not is_running(self._pid):
                 self.ended_at = time.monotonic()
                 return
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
