@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from unirestore_ros.model.baselines import BASELINES, load_baseline, read_baseline
+from unirestore_ros.model.weights import SHIPPED_WEIGHTS
 from unirestore_ros.train.loop import Plan
 from unirestore_ros.train.task_networks import load_task_networks
 from unirestore_ros.train.train_command import main
@@ -92,6 +93,17 @@ def test_the_best_rate_is_trained_on_and_all_curves_are_kept(work: Path) -> None
     }
     assert {rate: state["iteration"] for rate, state in reached.items()} == {"0.001": 3, "1": 2}
     assert (work / "nafnet" / "rates.png").exists()
+
+
+def test_nafnet_is_trained_on_from_finished_weights(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "frames").symlink_to(work / "frames")
+    start = SHIPPED_WEIGHTS / "baselines" / "nafnet.safetensors"
+    words = ("--iterations", "1", "--trial", "1", "--rate", "0", "--batch", "1", "--crop", "64")
+    assert train(tmp_path, "nafnet", *words, "--start", str(start)) == 0
+    assert train(tmp_path, "export-baselines", "nafnet", "--to", str(tmp_path)) == 0
+    before = load_baseline("nafnet", start).state_dict()
+    after = load_baseline("nafnet", tmp_path / "nafnet.safetensors").state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
 
 
 def test_what_was_not_trained_is_not_exported(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.baselines import BASELINES, save_baseline
+from unirestore_ros.model.baselines import BASELINES, load_baseline, save_baseline
 from unirestore_ros.model.weights import placed
 from unirestore_ros.train import losses
 from unirestore_ros.train.curves import NOT_A_LOSS, plot_rates, rate_folder, recorded
@@ -54,10 +54,16 @@ class Drawing(NamedTuple):
 
 
 def train_restorer(
-    setting: Setting, plan: Plan, name: str, folder: Path | str, drawing: Drawing
+    setting: Setting,
+    plan: Plan,
+    name: str,
+    folder: Path | str,
+    drawing: Drawing,
+    start: Path | None = None,
 ) -> Run:
-    """Train a baseline on the pairs that `train refine` sees, by the image loss alone."""
-    network = _fresh(setting, name)
+    """Train a baseline on the pairs that `train refine` sees, by the image loss alone; on from the
+    weights in ``start``, if given."""
+    network = _learning_on(setting, name, start) if start else _fresh(setting, name)
     run = setting.run(folder, network, plan)
     device = setting.device
     pairs = PairSampler(setting.frames, setting.seed, torch.device("cpu"), fresh=DRIVING)
@@ -87,6 +93,7 @@ def train_best_rate(
     batch: int,
     crop: int,
     workers: int,
+    start: Path | None = None,
 ) -> Run:
     """Train a baseline's first ``trial`` iterations at each learning rate, from the same weights
     and on the same crops, and the best of them to the end."""
@@ -94,12 +101,12 @@ def train_best_rate(
 
     def held_out_loss(rate: float, at: Path) -> float:
         begun = dataclasses.replace(plan, learning_rate=rate).first(trial)
-        run = train_restorer(setting, begun, name, at, drawing)
+        run = train_restorer(setting, begun, name, at, drawing, start)
         return restoration_loss(setting, run.average, min(HELD_OUT_BATCHES, trial))
 
     best, _ = search_learning_rate(folder, rates, trial, held_out_loss)
     whole = dataclasses.replace(plan, learning_rate=best)
-    run = train_restorer(setting, whole, name, rate_folder(folder, best), drawing)
+    run = train_restorer(setting, whole, name, rate_folder(folder, best), drawing, start)
     plot_rates({name: folder}, rates, folder / "rates.png")
     return run
 
@@ -134,6 +141,10 @@ def train_ablation(setting: Setting, plan: Plan, name: str) -> Run:
 def _fresh(setting: Setting, name: str) -> nn.Module:
     torch.manual_seed(setting.seed)  # the same weights at the start of every trial
     return placed(BASELINES[name].make(), setting.device)
+
+
+def _learning_on(setting: Setting, name: str, start: Path) -> nn.Module:
+    return placed(load_baseline(name, start).train().requires_grad_(True), setting.device)
 
 
 # --- weights

@@ -223,7 +223,7 @@ STAGES = {
     "nafnet": Stage("NAFNet of equal compute, at the best of some learning rates",
                     Plan(13100, 1e-3, warm_up=50, ema_decay=0.995),
                     partial(train_best_rate, name="nafnet"),
-                    (*CROPS, "workers", "trial"), RATES),
+                    (*CROPS, "workers", "trial", "start"), RATES),
     "retrained-seg": Stage(_RETRAINED.format("segmentation"),
                            Plan(300, 7e-4, warm_up=20, ema_decay=0.98),
                            partial(train_task_network, task="seg", retrained=True)),
