@@ -42,7 +42,7 @@ def test_each_row_says_whether_its_gap_is_within_the_bound() -> None:
         "node gone": Fault("node gone", "node", lambda _: None, picture_goes_on=False),
     }
     gaps = [("killed", 0.2), ("killed", 0.3), ("hung", 0.7), ("node gone", 9.0)]
-    outcomes = tuple(Outcome(kinds[name], 0.0, 1.0, gap, 0.1, ()) for name, gap in gaps)
+    outcomes = tuple(Outcome(kinds[name], 0.0, 1.0, gap, 0.03, 0.1, ()) for name, gap in gaps)
     result = Result(0.0, 0.0, outcomes, (), 0, {}, (), (), (), 0, 0.0)
     rows = {row["fault"]: row["gap_within_bound"] for row in result.summary()["rows"]}
     assert rows == {"killed": False, "hung": True, "node gone": None}

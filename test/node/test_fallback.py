@@ -331,8 +331,8 @@ def relayed(fallback: Fallback, number: int, unsupported: str | None = None) -> 
     return fallback.frame_arrived(number, wanted=True, unsupported=unsupported)
 
 
-def sent(fallback: Fallback, number: int, is_output: bool = True) -> bool:
-    with fallback.sending_restored(number, is_output) as allowed:
+def sent(fallback: Fallback, number: int, is_awaited: bool = True) -> bool:
+    with fallback.sending_restored(number, is_awaited) as allowed:
         return allowed
 
 
@@ -474,7 +474,7 @@ def test_a_restored_frame_cannot_slip_in_behind_a_relayed_one() -> None:
 def test_a_camera_info_is_no_sign_of_life() -> None:
     fallback = new_fallback(0.0)
     relayed(fallback, 1)
-    assert sent(fallback, 1, is_output=False)
+    assert sent(fallback, 1, is_awaited=False)
     fallback.check_stall(wanted=True)
     assert fallback.mode is Mode.CAMERA
 

@@ -195,6 +195,18 @@ def test_the_first_restored_frame_is_the_next_that_comes(
     assert len(between) <= 2
 
 
+def test_features_do_not_stand_in_for_the_drivers_image(drive: Drive, faults: EngineFaults) -> None:
+    """The engine produces something every 0.2 s, and an image every 0.8 s."""
+    topics = ("segmentation/features", "detection/features")
+    features = [drive.station.subscribe(topic) for topic in topics]
+    drive.until(lambda: all(inbox.messages for inbox in features), "features")
+    assert drive.station.set_parameters(hang_after_ms=60000)[0].successful
+    faults.plant("sleep 0.2")  # for each part: trunk, image, two feature maps
+    drive.until(lambda: drive.mode() == "camera", "camera mode")
+    assert any("no output for 500 ms" in m.status[0].message for m in drive.status.messages)
+    check_images(drive.image.messages)
+
+
 def test_features_are_finite_without_the_guard(drive: Drive, faults: EngineFaults) -> None:
     features = drive.station.subscribe("segmentation/features")
     drive.until(lambda: features.messages, "features")

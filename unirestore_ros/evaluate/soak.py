@@ -104,15 +104,23 @@ def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
         context.failures.append(f"the display shows: {shown}")
     end = time.monotonic()
     times = [a.at for a in watch.arrivals if began - 1.0 <= a.at <= end]
-    gaps = [after - before for before, after in itertools.pairwise(times)]
+    gap = longest_gap(times) or (began, end)
+    sent = [at for at in context.station.camera.sent_at if gap[0] - 1.0 <= at <= gap[1]]
+    camera_gap = longest_gap(sent) or gap
     return Outcome(
         fault=fault,
         began=began,
         ended=end,
-        longest_gap_s=max(gaps, default=end - began),
+        longest_gap_s=gap[1] - gap[0],
+        camera_gap_s=camera_gap[1] - camera_gap[0],
         recovery_s=recovery,
         failures=tuple(context.failures),
     )
+
+
+def longest_gap(times: Sequence[float]) -> tuple[float, float] | None:
+    """Return the two neighbours that lie furthest apart; None where there are no two."""
+    return max(itertools.pairwise(times), key=lambda pair: pair[1] - pair[0], default=None)
 
 
 def random_faults(faults: Sequence[Fault], seed: int) -> Iterator[Fault]:

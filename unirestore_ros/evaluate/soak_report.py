@@ -46,6 +46,9 @@ class Outcome:
     began: float
     ended: float
     longest_gap_s: float
+    """Longest pause of ``~/image``."""
+    camera_gap_s: float
+    """Longest pause of the camera itself from a second before that until its end."""
     recovery_s: float | None
     """From the end of the fault to restored frames; None where they did not come."""
     failures: tuple[str, ...]
@@ -185,7 +188,7 @@ def describe(outcome: Outcome) -> str:
     """One line about a fault that has just passed."""
     recovery = "-" if outcome.recovery_s is None else f"{outcome.recovery_s:.1f} s"
     failures = f"  FAILED: {'; '.join(outcome.failures)}" if outcome.failures else ""
-    gap = f"longest gap {outcome.longest_gap_s:.2f} s"
+    gap = f"longest gap {outcome.longest_gap_s:.2f} s (camera's {outcome.camera_gap_s:.2f} s)"
     return f"{outcome.fault.name:<34} {gap}, restored after {recovery}{failures}"
 
 

@@ -75,7 +75,8 @@ class Camera:
 
     def __init__(self, node: Node, rate_hz: float) -> None:
         self.settings = CameraSettings()
-        self.sent = 0
+        self.sent_at: list[float] = []
+        """When each frame was sent, in seconds of the steady clock."""
         self.frames: dict[int, tuple[Size, int]] = {}
         """Size and scene of the last frames, by stamp in nanoseconds; DAMAGED for the scene of a
         message that was damaged."""
@@ -90,6 +91,10 @@ class Camera:
         self._image = node.create_publisher(Image, "image", 1)
         self._info = node.create_publisher(CameraInfo, "camera_info", 1)
         node.create_timer(1 / rate_hz, self._publish)
+
+    @property
+    def sent(self) -> int:
+        return len(self.sent_at)
 
     def message(self, size: Size, scene: int) -> Image:
         """A scene as a message of that size, (width, height), made once."""
@@ -109,7 +114,7 @@ class Camera:
         settings = self.settings
         if not settings.is_sending:
             return
-        self.sent += 1
+        self.sent_at.append(time.monotonic())
         size = settings.sizes[self.sent % len(settings.sizes)]
         scene = 0 if settings.is_frozen else self.sent % SCENES
         message = self.message(size, scene)

@@ -125,7 +125,7 @@ class ModeSwitch:
             self._show_camera(why, now)
 
     def output_sent(self) -> None:
-        """Note that an image or features of a restored frame went out."""
+        """Note that what is awaited of a restored frame went out."""
         self._unanswered_since = None
 
     def frame_tried(self, succeeded: bool, now: float) -> None:
@@ -300,16 +300,17 @@ class Fallback:
             self._logger.warning(f"camera mode: {reason}")
 
     @contextlib.contextmanager
-    def sending_restored(self, number: int, is_output: bool = True) -> Iterator[bool]:
+    def sending_restored(self, number: int, is_awaited: bool = True) -> Iterator[bool]:
         """A block in which a message of a restored frame may be sent: True unless it is camera
         mode, or that frame or a newer one was relayed. No frame is relayed while the block runs.
 
-        ``is_output``: an image or features, which show that the network keeps up.
+        ``is_awaited``: the driver's image, or features where nobody wants that: what shows that the
+        network keeps up.
         """
         with self._lock:
             allowed = self._switch.mode is Mode.RESTORED and number > self._relayed
             yield allowed
-            if allowed and is_output:
+            if allowed and is_awaited:
                 self._restored = max(self._restored, number)
                 self._switch.output_sent()
 

@@ -356,7 +356,10 @@ class Pipeline:
 
     def _send(self, job: FrameJob, topic: str, message: Bytes) -> None:
         """Send an image or features, unless the driver sees the camera's frames."""
-        with self._fallback.sending_restored(job.frame.number) as allowed:
+        # Features come whenever a part of the network is done: they are no reason to believe that a
+        # driver, where there is one, gets images in time.
+        is_awaited = topic in job.demand.drivers or not job.demand.drivers
+        with self._fallback.sending_restored(job.frame.number, is_awaited) as allowed:
             if allowed:
                 self._outputs.send(topic, message)
         if allowed and self._last_reported != job.frame.number:
@@ -367,7 +370,7 @@ class Pipeline:
         """Send the CameraInfos once, behind the first output: it shows that there is a frame."""
         while job.infos:
             topic, info = job.infos.popitem()
-            with self._fallback.sending_restored(job.frame.number, is_output=False) as allowed:
+            with self._fallback.sending_restored(job.frame.number, is_awaited=False) as allowed:
                 if allowed:
                     self._outputs.send_object(topic, info)
 
