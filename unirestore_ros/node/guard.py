@@ -99,18 +99,20 @@ class GuardModel:
     def logits(self, cells: Floats) -> Floats:
         """Score cells: (h,w,FEATURES) -> (h,w), above 0 where the frame is to be refused."""
         flat = cells.reshape(-1, FEATURES)
-        of_frame = np.concatenate([flat.mean(0), flat.std(0)])
+        mean = flat.mean(0)
+        variance = np.einsum("ij,ij->j", flat, flat) / np.float32(len(flat)) - mean * mean
+        of_frame = np.concatenate([mean, np.sqrt(np.maximum(variance, 0))])
         split = FEATURES  # the inputs behind are the same for every cell: they are weighed once
-        own = (flat - self.centre[:split]) / self.scale[:split]
+        own = (cells - self.centre[:split]) / self.scale[:split]
         shared = (of_frame - self.centre[split:]) / self.scale[split:]
-        # einsum and not @: the threads of a BLAS go on spinning after a product, and took a core of
-        # two from the engine.
-        hidden = np.einsum("ij,jk->ik", own, self.hidden[:split])
+        # Row by row, as matmul computes (h,w,n) with (n,k): a product as small as a row's starts no
+        # threads of a BLAS, which go on spinning after it and took a core of two from the engine.
+        hidden = own @ self.hidden[:split]
         hidden += np.einsum("j,jk->k", shared, self.hidden[split:]) + self.hidden_bias
-        logit: Floats = np.einsum("ik,k->i", np.maximum(hidden, np.float32(0)), self.output)
-        logit += np.einsum("ij,j->i", own, self.direct[:split])
+        logit: Floats = np.einsum("hwk,k->hw", np.maximum(hidden, np.float32(0)), self.output)
+        logit += np.einsum("hwj,j->hw", own, self.direct[:split])
         logit += np.einsum("j,j->", shared, self.direct[split:]) + np.float32(self.bias)
-        return logit.reshape(cells.shape[:2])
+        return logit
 
 
 @functools.cache
