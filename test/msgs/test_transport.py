@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from unirestore_ros.msgs import transport
 from unirestore_ros.msgs.transport import (
+    avoiding_leftover_ports,
     how_to_set_profile,
     profile_path,
     remove_unfinished_ports,
@@ -104,3 +106,62 @@ def test_a_port_that_a_killed_process_left_holds_up_no_start() -> None:
         for port in ports:
             port.unlink(missing_ok=True)
     assert done.stdout == "started\n", done.stderr
+
+
+LISTENING = """
+import os, signal, sys
+from unirestore_ros.node.process import ros_node
+with ros_node("listening"):
+    files = [os.path.realpath(f"/proc/self/fd/{file}") for file in os.listdir("/proc/self/fd")]
+    print(*(file for file in files if file.startswith("/dev/shm/fast") and "_port" in file))
+    sys.stdout.flush()
+    if sys.argv[1] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def ports_of_a_process(end: str) -> set[str]:
+    """The locks of ports that a process holds which then ends itself: ``die`` or ``leave``."""
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING, end],
+        env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.strip(), done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.dds
+def test_a_start_avoids_the_ports_of_a_process_that_was_killed() -> None:
+    killed = ports_of_a_process("die")
+    try:
+        assert not killed & ports_of_a_process("leave")
+    finally:
+        for lock in killed:
+            Path(lock).unlink(missing_ok=True)
+            Path(lock.removesuffix("_el")).unlink(missing_ok=True)
+
+
+def test_only_what_nobody_holds_is_avoided(tmp_path: Path) -> None:
+    first = 7400 + 250 * 3
+    names = [f"fastdds_port{number}" for number in (7001, first + 11, first + 13, first + 15)]
+    others = [f"fastdds_port{number}" for number in (first, 7411, first + 250 + 11)]
+    for name in [*names, *others, "fastdds_0123456789abcdef"]:
+        (tmp_path / name).touch()
+    with open(tmp_path / f"{names[2]}_el", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with avoiding_leftover_ports(3, tmp_path) as avoided:
+            assert set(avoided) == {*names[:2], names[3]}
+            with avoiding_leftover_ports(3, tmp_path) as twice:
+                assert twice == []
+        assert {file.name for file in tmp_path.glob("*_el")} == {f"{names[2]}_el"}
+
+
+def test_where_too_much_is_left_over_it_is_used_again(tmp_path: Path) -> None:
+    for number in range(7411, 7411 + 2 * 41, 2):
+        (tmp_path / f"fastrtps_port{number}").touch()
+    with avoiding_leftover_ports(0, tmp_path) as avoided:
+        assert avoided == []
+        assert not list(tmp_path.glob("*_el"))

@@ -4,10 +4,11 @@ leave of its shared memory."""
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -24,8 +25,14 @@ _WITH_FAST_DDS_2 = ("humble", "iron", "jazzy")
 _FIRST_RCLPY_WITH_FAST_DDS_3 = 8
 _SHARED_MEMORY = Path("/dev/shm")
 # fastrtps in Fast DDS 2.
-_PORT = re.compile(r"fast(dds|rtps)_port\d+")
+_PORT = re.compile(r"fast(dds|rtps)_port(\d+)")
 _UNFINISHED_AFTER_S = 5.0
+# Ports of Fast DDS's shared memory by their numbers: those of discovery, and, as in RTPS, those of
+# users' data, which each domain has apart.
+_DISCOVERY_PORTS = range(7000, 7400)
+_FIRST_PORT, _PORTS_PER_DOMAIN, _FIRST_UNICAST = 7400, 250, 10
+# Fast DDS tries a hundred ports. With more left over than this, they are used again.
+_MOST_AVOIDED = 40
 
 
 class ProfileMissing(RuntimeError):
@@ -101,3 +108,44 @@ def remove_unfinished_ports(folder: Path = _SHARED_MEMORY) -> list[str]:
                 file.unlink()
                 removed.append(file.name)
     return removed
+
+
+@contextlib.contextmanager
+def avoiding_leftover_ports(domain: int, folder: Path = _SHARED_MEMORY) -> Iterator[list[str]]:
+    """A block in which Fast DDS opens other ports in shared memory, for a ROS domain, than those
+    which killed processes have left; yields the names of these.
+
+    Those who sent to the killed process clear its port away, and make it anew, for seconds after
+    its end. A process that opens the same port meanwhile may hear nothing for as long as it lives.
+    So the locks of such ports, which a living process would hold, are held here.
+    """
+    first = _FIRST_PORT + _PORTS_PER_DOMAIN * domain
+    users = range(first + _FIRST_UNICAST, first + _PORTS_PER_DOMAIN)
+    with contextlib.ExitStack() as held:
+        avoided = []
+        for file in sorted(folder.glob("fast*_port*")):
+            match = _PORT.fullmatch(file.name)
+            number = int(match[2]) if match else 0
+            is_open_to_us = number in _DISCOVERY_PORTS or number in users
+            if is_open_to_us and _hold(file.with_name(f"{file.name}_el"), held):
+                avoided.append(file.name)
+        if len(avoided) > _MOST_AVOIDED:
+            held.close()
+            avoided = []
+        yield avoided
+
+
+def _hold(lock: Path, held: contextlib.ExitStack) -> bool:
+    """Take the lock of a port, to be removed by ``held``; False where somebody has it."""
+    try:
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError:  # another user's
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return False
+    held.callback(os.close, descriptor)
+    held.callback(lock.unlink, missing_ok=True)  # before it is let go, so that nobody finds it free
+    return True

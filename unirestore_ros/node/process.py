@@ -22,7 +22,7 @@ from rclpy.utilities import remove_ros_args
 
 from unirestore_ros.memory import keep_image_buffers
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
-from unirestore_ros.msgs.transport import remove_unfinished_ports
+from unirestore_ros.msgs.transport import avoiding_leftover_ports, remove_unfinished_ports
 
 # Middleware that a killed process has left in disorder can block the start of the next for ever.
 START_LIMIT_S = 60.0
@@ -62,7 +62,7 @@ def run_node(
     """Make a node, start it, and spin it until SIGINT or SIGTERM; raises what a callback raised.
     ``arguments`` are those of ROS."""
     with _ros(arguments) as requests:
-        with ending_a_hung_start():
+        with _starting():
             node = make_node()
         try:
             start(node)
@@ -78,12 +78,20 @@ def ros_node(
     """A node for a program with a loop of its own, and a function that says whether SIGINT or
     SIGTERM has asked to stop. ``arguments`` are those of ROS."""
     with _ros(arguments) as requests:
-        with ending_a_hung_start():
+        with _starting():
             node = rclpy.create_node(name, namespace=namespace)
         try:
             yield node, lambda: not requests.empty()
         finally:
             node.destroy_node()
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """A block that makes the process's first node, with which it begins to use the middleware."""
+    domain = rclpy.get_default_context().get_domain_id()
+    with ending_a_hung_start(), avoiding_leftover_ports(domain):
+        yield
 
 
 @contextlib.contextmanager
