@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 
@@ -70,6 +74,10 @@ EXTRAS = {
     "bench": "build",
 }
 _NUMPY_COMPILED = ("numpy.core", "numpy._core")
+# What starts beside a node that is at work. To import it takes a core for half a second, which a
+# frame of that node would wait for.
+_STARTED_BESIDE_A_NODE = ("driver_display", "segmentation_head", "detection_head")
+_NICE = 10
 
 
 def usage() -> str:
@@ -83,7 +91,10 @@ def run(name: str, argv: list[str]) -> int:
     """Import the command's module, and only that, and run it; returns its exit status."""
     module_name, function = COMMANDS[name].target.split(":")
     try:
-        module = importlib.import_module(module_name)
+        if name in _STARTED_BESIDE_A_NODE:
+            module = _imported_behind_others(module_name)
+        else:
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
         if missing in ("", "unirestore_ros"):
@@ -98,6 +109,19 @@ def run(name: str, argv: list[str]) -> int:
         return 1
     status: int = getattr(module, function)(argv)
     return status
+
+
+def _imported_behind_others(module_name: str) -> ModuleType:
+    """Import a module in a thread of lower priority: what it starts later has the normal one, to
+    which a thread cannot return without privileges."""
+
+    def import_it() -> ModuleType:
+        if sys.platform == "linux":  # elsewhere it would be that of a process
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        return importlib.import_module(module_name)
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(import_it).result()
 
 
 def _how_to_install(command: str, module: str) -> str:

@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from unirestore_ros import __version__
+from unirestore_ros import __version__, cli
 from unirestore_ros.cli import COMMANDS, main
 
 pytestmark = pytest.mark.smoke
@@ -106,3 +107,29 @@ sys.exit(status)
 """
     result = python("-c", script, cwd=repository)
     assert (result.returncode, result.stderr) == (3, "")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere threads have no priority of their own"
+)
+@pytest.mark.parametrize(("name", "nice"), [("driver_display", 10), ("restore_node", 0)])
+def test_what_starts_beside_a_node_is_imported_behind_it(
+    name: str, nice: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And runs with the priority that the process has."""
+    (tmp_path / "niceness_told.py").write_text(
+        "import os, threading\n"
+        "def now():\n"
+        "    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())\n"
+        "imported = now()\n"
+        "def main(argv):\n"
+        "    argv += [imported, now()]\n"
+        "    return 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "niceness_told", raising=False)
+    monkeypatch.setitem(COMMANDS, name, cli.Command("niceness_told:main", ""))
+    told: list[Any] = []
+    assert cli.run(name, told) == 0
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert told == [own + nice, own]
