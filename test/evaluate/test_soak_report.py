@@ -34,20 +34,29 @@ def test_what_each_life_takes_once_is_no_trend() -> None:
     assert trend(climbing[:1], ("node",)) == 0.0
 
 
-def test_each_row_says_whether_its_gap_is_within_the_bound() -> None:
-    """And a gap alone fails nothing: how busy the machine is decides no test."""
+def test_each_row_says_how_many_gaps_were_over_the_bound() -> None:
+    """Beyond the camera's own; and a gap alone fails nothing: how busy the machine is decides no
+    test."""
     kinds = {
         "killed": Fault("killed", "engine", lambda _: None),
         "hung": Fault("hung", "engine", lambda _: None, hangs=True),
         "node gone": Fault("node gone", "node", lambda _: None, picture_goes_on=False),
     }
-    gaps = [("killed", 0.2), ("killed", 0.3), ("hung", 0.7), ("node gone", 9.0)]
-    outcomes = tuple(Outcome(kinds[name], 0.0, 1.0, gap, 0.03, 0.1, ()) for name, gap in gaps)
+    gaps = [
+        ("killed", 0.2, 0.03),
+        ("killed", 0.3, 0.03),
+        ("killed", 0.29, 0.1),  # the camera itself paused
+        ("hung", 0.7, 0.03),
+        ("node gone", 9.0, 0.03),
+    ]
+    outcomes = tuple(Outcome(kinds[name], 0.0, 1.0, gap, own, 0.1, ()) for name, gap, own in gaps)
     result = Result(0.0, 0.0, outcomes, (), 0, {}, (), (), (), 0, 0.0)
-    rows = {row["fault"]: row["gap_within_bound"] for row in result.summary()["rows"]}
-    assert rows == {"killed": False, "hung": True, "node gone": None}
+    summary = result.summary()
+    rows = {row["fault"]: row["over_the_bound"] for row in summary["rows"]}
+    assert rows == {"killed": 1, "hung": 0, "node gone": None}
+    assert summary["gaps_over_the_bound"] == 1
     text = tables(result)
-    assert "| killed | 2 | 2 | 0.30 s | **no** |" in text
-    assert "| hung | 1 | 1 | 0.70 s | yes |" in text
-    assert "| node gone | 1 | 1 | 9.00 s | - |" in text
+    assert "| killed | 3 | 3 | 0.30 s | 0.03 s | 1 |" in text
+    assert "| hung | 1 | 1 | 0.70 s | 0.03 s | 0 |" in text
+    assert "| node gone | 1 | 1 | 9.00 s | 0.03 s | - |" in text
     assert not result.failed
