@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
 from importlib import metadata
 from pathlib import Path
@@ -14,10 +14,10 @@ import pytest
 
 from unirestore_ros.msgs import transport
 from unirestore_ros.msgs.transport import (
-    avoiding_leftover_ports,
     how_to_set_profile,
     profile_path,
     remove_unfinished_ports,
+    wait_for_calm_ports,
     with_image_transport,
 )
 
@@ -108,60 +108,50 @@ def test_a_port_that_a_killed_process_left_holds_up_no_start() -> None:
     assert done.stdout == "started\n", done.stderr
 
 
-LISTENING = """
-import os, signal, sys
-from unirestore_ros.node.process import ros_node
-with ros_node("listening"):
-    files = [os.path.realpath(f"/proc/self/fd/{file}") for file in os.listdir("/proc/self/fd")]
-    print(*(file for file in files if file.startswith("/dev/shm/fast") and "_port" in file))
-    sys.stdout.flush()
-    if sys.argv[1] == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
+def churn(port: Path, seconds: float) -> threading.Thread:
+    """Make a port anew again and again, as those who send to a killed process do."""
+
+    def run() -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            beside = port.with_name("beside")
+            beside.touch()
+            beside.replace(port)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
 
 
-def ports_of_a_process(end: str) -> set[str]:
-    """The locks of ports that a process holds which then ends itself: ``die`` or ``leave``."""
-    done = subprocess.run(
-        [sys.executable, "-c", LISTENING, end],
-        env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.stdout.strip(), done.stderr
-    return set(done.stdout.split())
+@pytest.mark.parametrize("number", [7002, 7400 + 250 * 3 + 15])
+def test_a_start_waits_while_a_killed_processs_port_is_made_anew(
+    number: int, tmp_path: Path
+) -> None:
+    port = tmp_path / f"fastdds_port{number}"
+    port.touch()
+    churning = churn(port, 1.0)
+    assert wait_for_calm_ports(3, tmp_path, limit_s=60)
+    assert not churning.is_alive()
 
 
-@pytest.mark.dds
-def test_a_start_avoids_the_ports_of_a_process_that_was_killed() -> None:
-    killed = ports_of_a_process("die")
-    try:
-        assert not killed & ports_of_a_process("leave")
-    finally:
-        for lock in killed:
-            Path(lock).unlink(missing_ok=True)
-            Path(lock.removesuffix("_el")).unlink(missing_ok=True)
+def test_it_does_not_wait_for_ever(tmp_path: Path) -> None:
+    port = tmp_path / "fastdds_port7002"
+    port.touch()
+    churning = churn(port, 2.0)
+    assert not wait_for_calm_ports(3, tmp_path, limit_s=0.1)
+    churning.join()
 
 
-def test_only_what_nobody_holds_is_avoided(tmp_path: Path) -> None:
+def test_it_does_not_wait_for_what_is_none_of_its_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ports at which somebody listens, other domains', multicast, other files."""
     first = 7400 + 250 * 3
-    names = [f"fastdds_port{number}" for number in (7001, first + 11, first + 13, first + 15)]
-    others = [f"fastdds_port{number}" for number in (first, 7411, first + 250 + 11)]
-    for name in [*names, *others, "fastdds_0123456789abcdef"]:
+    for number in (first, first + 250 + 11, 7411):
+        (tmp_path / f"fastdds_port{number}").touch()
+    for name in ("fastdds_0123456789abcdef", f"fastdds_port{first + 13}"):
         (tmp_path / name).touch()
-    with open(tmp_path / f"{names[2]}_el", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with avoiding_leftover_ports(3, tmp_path) as avoided:
-            assert set(avoided) == {*names[:2], names[3]}
-            with avoiding_leftover_ports(3, tmp_path) as twice:
-                assert twice == []
-        assert {file.name for file in tmp_path.glob("*_el")} == {f"{names[2]}_el"}
-
-
-def test_where_too_much_is_left_over_it_is_used_again(tmp_path: Path) -> None:
-    for number in range(7411, 7411 + 2 * 41, 2):
-        (tmp_path / f"fastrtps_port{number}").touch()
-    with avoiding_leftover_ports(0, tmp_path) as avoided:
-        assert avoided == []
-        assert not list(tmp_path.glob("*_el"))
+        (tmp_path / f"{name}_el").touch()
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+    assert wait_for_calm_ports(3, tmp_path)

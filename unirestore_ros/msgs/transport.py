@@ -4,11 +4,10 @@ leave of its shared memory."""
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -31,8 +30,9 @@ _UNFINISHED_AFTER_S = 5.0
 # users' data, which each domain has apart.
 _DISCOVERY_PORTS = range(7000, 7400)
 _FIRST_PORT, _PORTS_PER_DOMAIN, _FIRST_UNICAST = 7400, 250, 10
-# Fast DDS tries a hundred ports. With more left over than this, they are used again.
-_MOST_AVOIDED = 40
+# A port is calm when it stays the same for so long. Leases end sooner than the limit, or a process
+# has another profile than ours.
+_CALM_S, _CALM_WITHIN_S = 0.3, 6.0
 
 
 class ProfileMissing(RuntimeError):
@@ -110,42 +110,38 @@ def remove_unfinished_ports(folder: Path = _SHARED_MEMORY) -> list[str]:
     return removed
 
 
-@contextlib.contextmanager
-def avoiding_leftover_ports(domain: int, folder: Path = _SHARED_MEMORY) -> Iterator[list[str]]:
-    """A block in which Fast DDS opens other ports in shared memory, for a ROS domain, than those
-    which killed processes have left; yields the names of these.
+def wait_for_calm_ports(
+    domain: int, folder: Path = _SHARED_MEMORY, limit_s: float = _CALM_WITHIN_S
+) -> bool:
+    """Wait until nobody makes ports of a ROS domain anew in Fast DDS's shared memory that a killed
+    process has left; False where they do not come to rest within the limit.
 
-    Those who sent to the killed process clear its port away, and make it anew, for seconds after
-    its end. A process that opens the same port meanwhile may hear nothing for as long as it lives.
-    So the locks of such ports, which a living process would hold, are held here.
+    Until its lease ends, each message to a killed process makes its port anew. Who opens the port
+    meanwhile, to listen at it, may hear nothing for as long as it lives.
     """
+    end, before = time.monotonic() + limit_s, _leftover_ports(domain, folder)
+    while before:
+        time.sleep(_CALM_S)
+        now = _leftover_ports(domain, folder)
+        if now == before:
+            return True
+        if time.monotonic() > end:
+            return False
+        before = now
+    return True
+
+
+def _leftover_ports(domain: int, folder: Path) -> set[tuple[str, int, int]]:
+    """Names, inodes and ages of the ports open to a process in the domain at which nobody listens:
+    they have no lock beside them."""
     first = _FIRST_PORT + _PORTS_PER_DOMAIN * domain
     users = range(first + _FIRST_UNICAST, first + _PORTS_PER_DOMAIN)
-    with contextlib.ExitStack() as held:
-        avoided = []
-        for file in sorted(folder.glob("fast*_port*")):
-            match = _PORT.fullmatch(file.name)
-            number = int(match[2]) if match else 0
-            is_open_to_us = number in _DISCOVERY_PORTS or number in users
-            if is_open_to_us and _hold(file.with_name(f"{file.name}_el"), held):
-                avoided.append(file.name)
-        if len(avoided) > _MOST_AVOIDED:
-            held.close()
-            avoided = []
-        yield avoided
-
-
-def _hold(lock: Path, held: contextlib.ExitStack) -> bool:
-    """Take the lock of a port, to be removed by ``held``; False where somebody has it."""
-    try:
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    except OSError:  # another user's
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return False
-    held.callback(os.close, descriptor)
-    held.callback(lock.unlink, missing_ok=True)  # before it is let go, so that nobody finds it free
-    return True
+    found = set()
+    for file in folder.glob("fast*_port*"):
+        match = _PORT.fullmatch(file.name)
+        if match and (int(match[2]) in users or int(match[2]) in _DISCOVERY_PORTS):
+            with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                if not file.with_name(f"{file.name}_el").exists():
+                    status = file.stat()
+                    found.add((file.name, status.st_ino, status.st_ctime_ns))
+    return found
