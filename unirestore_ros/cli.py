@@ -10,7 +10,6 @@ import importlib
 import os
 import signal
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -74,8 +73,8 @@ EXTRAS = {
     "bench": "build",
 }
 _NUMPY_COMPILED = ("numpy.core", "numpy._core")
-# What starts beside a node that is at work. To import it takes a core for half a second, which a
-# frame of that node would wait for.
+# Commands that start beside a node that is at work. Their import takes a core for half a second,
+# for which a frame of that node would wait.
 _STARTED_BESIDE_A_NODE = ("driver_display", "segmentation_head", "detection_head")
 _NICE = 10
 
@@ -92,7 +91,7 @@ def run(name: str, argv: list[str]) -> int:
     module_name, function = COMMANDS[name].target.split(":")
     try:
         if name in _STARTED_BESIDE_A_NODE:
-            module = _imported_behind_others(module_name)
+            module = _import_at_low_priority(module_name)
         else:
             module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -111,13 +110,14 @@ def run(name: str, argv: list[str]) -> int:
     return status
 
 
-def _imported_behind_others(module_name: str) -> ModuleType:
-    """Import a module in a thread of lower priority: what it starts later has the normal one, to
-    which a thread cannot return without privileges."""
+def _import_at_low_priority(module_name: str) -> ModuleType:
+    """Import a module in a helper thread of lower priority. The main thread keeps its own, since a
+    thread cannot raise its priority again without privileges. Threads that the import itself starts
+    keep the lower one."""
 
     def import_it() -> ModuleType:
-        if sys.platform == "linux":  # elsewhere it would be that of a process
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        if sys.platform == "linux":  # elsewhere it would be that of the whole process
+            os.nice(_NICE)
         return importlib.import_module(module_name)
 
     with ThreadPoolExecutor(1) as pool:

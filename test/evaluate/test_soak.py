@@ -29,3 +29,26 @@ def test_a_name_that_no_fault_has_is_refused(
         soak.main(["--only", "no such fault", "--out", str(tmp_path / "out")])
     assert "--only: no fault's name holds no such fault" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("sent", "pause"),
+    [
+        ([0.0, 1.0, 2.0, 3.0], 1.0),
+        ([1.0, 1.1, 2.9, 3.0], 1.8),  # it paused within the gap
+        ([0.5, 2.5, 3.0], 2.0),  # from before it
+        ([1.0, 1.1, 1.2, 5.0], 3.8),  # until after it
+        ([0.0, 1.75, 1.95, 2.1, 2.3], 0.2),  # what had passed before the gap does not count
+        ([0.0, 0.1], 0.0),
+        ([], 0.0),
+    ],
+)
+def test_a_gap_is_excused_by_a_pause_of_the_camera_that_reaches_into_it(
+    sent: list[float], pause: float
+) -> None:
+    assert soak.camera_pause(sent, (2.0, 3.0)) == pytest.approx(pause)
+
+
+def test_the_longest_gap_is_the_one_between_neighbours() -> None:
+    assert soak.longest_gap([0.0, 1.0, 1.5, 3.5, 4.0]) == (1.5, 3.5)
+    assert soak.longest_gap([1.0]) is None

@@ -56,6 +56,7 @@ def test_each_row_says_how_many_gaps_were_over_the_bound() -> None:
     assert rows == {"killed": 1, "hung": 0, "node gone": None}
     assert summary["gaps_over_the_bound"] == 1
     text = tables(result)
+    assert "| gaps over the bound | 1 |" in text
     assert "| killed | 3 | 3 | 0.30 s | 0.03 s | 1 |" in text
     assert "| hung | 1 | 1 | 0.70 s | 0.03 s | 0 |" in text
     assert "| node gone | 1 | 1 | 9.00 s | 0.03 s | - |" in text

@@ -17,7 +17,7 @@ from unirestore_ros.msgs.transport import (
     how_to_set_profile,
     profile_path,
     remove_unfinished_ports,
-    wait_for_calm_ports,
+    wait_for_stable_ports,
     with_image_transport,
 )
 
@@ -108,50 +108,85 @@ def test_a_port_that_a_killed_process_left_holds_up_no_start() -> None:
     assert done.stdout == "started\n", done.stderr
 
 
-def churn(port: Path, seconds: float) -> threading.Thread:
-    """Make a port anew again and again, as those who send to a killed process do."""
+@pytest.mark.dds
+def test_a_node_starts_once_the_ports_are_stable() -> None:
+    port = Path(f"/dev/shm/fastdds_port{FIRST_PORT + 2 * 20}")  # none that the node would open
+    is_over = threading.Event()
 
-    def run() -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            beside = port.with_name("beside")
-            beside.touch()
-            beside.replace(port)
-            time.sleep(0.02)
+    def recreate() -> None:
+        while not is_over.wait(0.02):
+            port.unlink(missing_ok=True)
+            port.touch()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
+    recreating = threading.Thread(target=recreate)
+    recreating.start()
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)}
+    command = [sys.executable, "-c", STARTING]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as node:
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                node.communicate(timeout=3)
+            is_over.set()
+            told, _ = node.communicate(timeout=60)
+        finally:
+            is_over.set()
+            recreating.join()
+            port.unlink(missing_ok=True)
+    assert told == "started\n"
 
 
-@pytest.mark.parametrize("number", [7002, 7400 + 250 * 3 + 15])
-def test_a_start_waits_while_a_killed_processs_port_is_made_anew(
-    number: int, tmp_path: Path
+class Sleeper:
+    """In place of ``time``: recreates a port in each of the first sleeps, as those do who send to a
+    killed process."""
+
+    def __init__(self, port: Path, times: int, is_missing_at_first: bool = False) -> None:
+        self.now = 0.0
+        self._port, self._left = port, times
+        if not is_missing_at_first:
+            port.touch()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self._left > 0:
+            self._left -= 1
+            self._port.unlink(missing_ok=True)
+            if self._left % 2 == 0:  # in between it is missing
+                self._port.touch()
+                os.utime(self._port, ns=(self._left, self._left))  # changes the time of its change
+
+
+FIRST_PORT_OF_3 = 7400 + 250 * 3
+
+
+@pytest.mark.parametrize("number", [7002, FIRST_PORT_OF_3 + 15])
+@pytest.mark.parametrize("is_missing_at_first", [False, True])
+def test_a_start_waits_while_a_killed_processs_port_is_recreated(
+    number: int, is_missing_at_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = tmp_path / f"fastdds_port{number}"
-    port.touch()
-    churning = churn(port, 1.0)
-    assert wait_for_calm_ports(3, tmp_path, limit_s=60)
-    assert not churning.is_alive()
+    (tmp_path / f"fastdds_port{FIRST_PORT_OF_3 + 11}").touch()  # of a process that lives
+    (tmp_path / f"fastdds_port{FIRST_PORT_OF_3 + 11}_el").touch()
+    time_there = Sleeper(tmp_path / f"fastdds_port{number}", 40, is_missing_at_first)
+    monkeypatch.setattr(transport, "time", time_there)
+    assert wait_for_stable_ports(3, tmp_path)
+    assert 1.8 - 0.1 < time_there.now < 1.8 + 0.1  # 40 sleeps of 0.03 s, then 0.6 s unchanged
 
 
-def test_it_does_not_wait_for_ever(tmp_path: Path) -> None:
-    port = tmp_path / "fastdds_port7002"
-    port.touch()
-    churning = churn(port, 2.0)
-    assert not wait_for_calm_ports(3, tmp_path, limit_s=0.1)
-    churning.join()
+def test_it_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    time_there = Sleeper(tmp_path / "fastdds_port7002", 10**6)
+    monkeypatch.setattr(transport, "time", time_there)
+    assert not wait_for_stable_ports(3, tmp_path, limit_s=5.0)
+    assert 5.0 < time_there.now < 5.1
 
 
-def test_it_does_not_wait_for_what_is_none_of_its_ports(
+def test_ports_of_others_are_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ports at which somebody listens, other domains', multicast, other files."""
-    first = 7400 + 250 * 3
-    for number in (first, first + 250 + 11, 7411):
+    """Other domains', multicast, other files."""
+    for number in (FIRST_PORT_OF_3, FIRST_PORT_OF_3 + 250 + 11, 7411):
         (tmp_path / f"fastdds_port{number}").touch()
-    for name in ("fastdds_0123456789abcdef", f"fastdds_port{first + 13}"):
-        (tmp_path / name).touch()
-        (tmp_path / f"{name}_el").touch()
+    (tmp_path / "fastdds_0123456789abcdef").touch()
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
-    assert wait_for_calm_ports(3, tmp_path)
+    assert wait_for_stable_ports(3, tmp_path)

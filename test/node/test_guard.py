@@ -18,6 +18,7 @@ from unirestore_ros.node.guard import (
     GuardModel,
     Verdict,
     all_finite,
+    calibrated,
     cell_features,
 )
 from unirestore_ros.synthetic.drive import demo_frames
@@ -135,6 +136,20 @@ def test_a_model_without_a_number_refuses(street: Image) -> None:
     verdict = Guard(model).check(street, street)
     assert verdict.refused
     assert verdict.score == 1.0
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3])
+def test_cells_are_scored_by_the_formula_of_the_model(spread: float) -> None:
+    """In float64, without any of the shortcuts that make it fast."""
+    model = calibrated()
+    cells = (4 + spread * np.random.default_rng(0).random((45, 60, FEATURES))).astype(np.float32)
+    flat = cells.reshape(-1, FEATURES).astype(np.float64)
+    frame = np.concatenate([flat.mean(0), flat.std(0)])
+    inputs = np.concatenate([flat, np.broadcast_to(frame, (len(flat), len(frame)))], axis=1)
+    inputs = (inputs - model.centre) / model.scale
+    hidden = np.maximum(inputs @ model.hidden + model.hidden_bias, 0)
+    logits = hidden @ model.output + inputs @ model.direct + model.bias
+    np.testing.assert_allclose(model.logits(cells).reshape(-1), logits, rtol=1e-3, atol=1e-3)
 
 
 def test_the_model_file_reads_back(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ sys.exit(status)
     sys.platform != "linux", reason="elsewhere threads have no priority of their own"
 )
 @pytest.mark.parametrize(("name", "nice"), [("driver_display", 10), ("restore_node", 0)])
-def test_what_starts_beside_a_node_is_imported_behind_it(
+def test_what_starts_beside_a_node_is_imported_at_low_priority(
     name: str, nice: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And runs with the priority that the process has."""
@@ -132,4 +132,4 @@ def test_what_starts_beside_a_node_is_imported_behind_it(
     told: list[Any] = []
     assert cli.run(name, told) == 0
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    assert told == [own + nice, own]
+    assert told == [min(own + nice, 19), own]

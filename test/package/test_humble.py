@@ -83,6 +83,8 @@ CALLED = {
     "destroy_node": "",
     "destroy_subscription": "subscription",
     "get_clock": "",
+    "get_default_context": "",
+    "get_domain_id": "",
     "get_fully_qualified_name": "",
     "get_logger": "name",
     "get_name": "",

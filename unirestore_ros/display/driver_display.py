@@ -118,7 +118,7 @@ class DriverDisplay(Node):
         count, name = self._inputs.restorers, self._restorer.name
         return (
             f"{count} nodes of the name {name} publish images: end one, or give it another name"
-            " (one that was killed counts for up to 20 s more)"
+            " (one that was killed counts for 3 to 20 s more)"
         )
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:

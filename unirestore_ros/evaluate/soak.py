@@ -15,6 +15,7 @@ Writes soak.json and soak.md, and returns 1 where anything went wrong.
 from __future__ import annotations
 
 import argparse
+import bisect
 import contextlib
 import itertools
 import json
@@ -51,6 +52,8 @@ from unirestore_ros.msgs.transport import profile_path, profile_variable
 
 RATE_HZ = 30.0
 _RESTORED_IN_A_ROW = 3
+# How long a frame is under way from the camera to its arrival, restored.
+_UNDER_WAY_S = 0.2
 # The mode changes at most once a second: what follows sooner shows less of it.
 _PAUSE_S = 1.2
 _CALM_S = 60.0
@@ -105,22 +108,33 @@ def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
     end = time.monotonic()
     times = [a.at for a in watch.arrivals if began - 1.0 <= a.at <= end]
     gap = longest_gap(times) or (began, end)
-    sent = [at for at in context.station.camera.sent_at if gap[0] - 1.0 <= at <= gap[1]]
-    camera_gap = longest_gap(sent) or gap
+    sent = tuple(context.station.camera.sent_at)
     return Outcome(
         fault=fault,
         began=began,
         ended=end,
         longest_gap_s=gap[1] - gap[0],
-        camera_gap_s=camera_gap[1] - camera_gap[0],
+        camera_gap_s=camera_pause(sent, gap),
         recovery_s=recovery,
         failures=tuple(context.failures),
     )
 
 
 def longest_gap(times: Sequence[float]) -> tuple[float, float] | None:
-    """Return the two neighbours that lie furthest apart; None where there are no two."""
+    """Return start and end of the longest gap between successive times; None if there is none."""
     return max(itertools.pairwise(times), key=lambda pair: pair[1] - pair[0], default=None)
+
+
+def camera_pause(sent: Sequence[float], gap: tuple[float, float]) -> float:
+    """Return the camera's longest pause that reaches into a gap of the image, in seconds: one that
+    ended before the frame under way at the gap's beginning was sent does not. 0 if there is none.
+
+    ``sent``: when the camera sent its frames, in seconds of the steady clock, as ``gap``.
+    """
+    first = bisect.bisect_left(sent, gap[0] - _UNDER_WAY_S)
+    last = bisect.bisect_right(sent, gap[1])
+    pauses = [b - a for a, b in itertools.pairwise(sent[max(first - 1, 0) : last + 1])]
+    return max(pauses, default=0.0)
 
 
 def random_faults(faults: Sequence[Fault], seed: int) -> Iterator[Fault]:

@@ -225,7 +225,7 @@ def _parameters(context: Context) -> None:
 
 
 def _subscribers(context: Context) -> set[tuple[int, ...]]:
-    """Subscribers of features, some of them killed up to 20 s ago."""
+    """Subscribers of features, some of them killed seconds ago."""
     topic = f"{context.station.restorer}/segmentation/features"
     found = context.station.node.get_subscriptions_info_by_topic(topic)
     return {tuple(subscriber.endpoint_gid) for subscriber in found}

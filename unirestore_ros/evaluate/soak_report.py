@@ -47,7 +47,7 @@ class Outcome:
     longest_gap_s: float
     """Longest pause of ``~/image``."""
     camera_gap_s: float
-    """Longest pause of the camera itself from a second before that until its end."""
+    """Longest pause of the camera itself that reaches into that."""
     recovery_s: float | None
     """From the end of the fault to restored frames; None where they did not come."""
     failures: tuple[str, ...]
@@ -214,7 +214,7 @@ def tables(result: Result) -> str:
         f"| tracebacks in their logs | {result.tracebacks} |",
         f"| longest gap of the image while camera and node ran | {found['longest_gap_s']:.2f} s |",
         f"| the same where the engine hung | {found['longest_gap_of_hangs_s']:.2f} s |",
-        f"| faults with a gap over the bound | {found['gaps_over_the_bound'] or 0} |",
+        f"| gaps over the bound | {_or_dash(found['gaps_over_the_bound'])} |",
         f"| memory slope, node and engine process together"
         f" | {slopes['node and engine']:.2f} MB/min |",
         f"| memory slope, display | {slopes['display']:.2f} MB/min |",
@@ -238,7 +238,7 @@ def tables(result: Result) -> str:
         f"| shared memory of Fast DDS, MB | {first['shared_memory_mb']}"
         f" | {last['shared_memory_mb']} |",
         "",
-        "| fault | times | survived | longest gap | the camera's own then | over the bound"
+        "| fault | times | survived | longest gap | camera's pause then | gaps over the bound"
         " | restored after, longest |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -247,7 +247,7 @@ def tables(result: Result) -> str:
         lines.append(
             f"| {row['fault']} | {row['times']} | {row['survived']} | {row['longest_gap_s']:.2f} s"
             f" | {row['camera_gap_s']:.2f} s"
-            f" | {'-' if row['over_the_bound'] is None else row['over_the_bound']}"
+            f" | {_or_dash(row['over_the_bound'])}"
             f" | {'-' if recovery is None else f'{recovery:.1f} s'} |"
         )
     failures = [describe(outcome) for outcome in result.outcomes if outcome.failures]
@@ -264,14 +264,12 @@ def _by_fault(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 def _row(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     recoveries = [o.recovery_s for o in outcomes if o.recovery_s is not None]
     longest = max(outcomes, key=lambda outcome: outcome.longest_gap_s)
-    gaps = [outcome.longest_gap_s for outcome in outcomes]
     return {
         "fault": name,
         "times": len(outcomes),
         "survived": sum(not outcome.failures for outcome in outcomes),
         "longest_gap_s": round(longest.longest_gap_s, 3),
         "camera_gap_s": round(longest.camera_gap_s, 3),
-        "median_gap_s": round(float(np.median(gaps)), 3),
         "over_the_bound": _over_the_bound(outcomes),
         "longest_recovery_s": round(max(recoveries), 2) if recoveries else None,
         "failures": [failure for outcome in outcomes for failure in outcome.failures],
@@ -282,6 +280,10 @@ def _over_the_bound(outcomes: Sequence[Outcome]) -> int | None:
     """Count gaps that were longer than they may be; None where there is no bound."""
     judged = [o.gap_within_bound for o in outcomes if o.gap_within_bound is not None]
     return judged.count(False) if judged else None
+
+
+def _or_dash(count: int | None) -> str:
+    return "-" if count is None else str(count)
 
 
 def _percentiles(values: NDArray[np.float64]) -> dict[str, float | None]:

@@ -1,11 +1,11 @@
 """Sending serialised messages: each topic has a thread, and only its newest message waits.
 
 rclpy keeps the interpreter's lock while DDS writes. A write to a subscriber that was stopped
-(SIGSTOP, a debugger, Ctrl-Z) takes a second the first time over Fast DDS's shared memory, and some
-ten milliseconds each time after, until discovery drops that subscriber after 20 s. No other Python
-thread would run meanwhile. A foreign call releases the lock, so messages are published through
-rcl's own function. The function and its structures have been the same from ROS 2 Foxy on
-(rcl/publisher.h, rcutils/types/uint8_array.h, rcutils/allocator.h).
+(SIGSTOP, a debugger, Ctrl-Z) takes up to a second the first time over Fast DDS's shared memory, and
+some ten milliseconds each time after, until its lease ends: after 3 s with config/fastdds.xml, else
+after 20. No other Python thread would run meanwhile. A foreign call releases the lock, so messages
+are published through rcl's own function. The function and its structures have been the same from
+ROS 2 Foxy on (rcl/publisher.h, rcutils/types/uint8_array.h, rcutils/allocator.h).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -30,9 +30,10 @@ _UNFINISHED_AFTER_S = 5.0
 # users' data, which each domain has apart.
 _DISCOVERY_PORTS = range(7000, 7400)
 _FIRST_PORT, _PORTS_PER_DOMAIN, _FIRST_UNICAST = 7400, 250, 10
-# A port is calm when it stays the same for so long. Leases end sooner than the limit, or a process
-# has another profile than ours.
-_CALM_S, _CALM_WITHIN_S = 0.3, 6.0
+# Ports are stable when they have not changed for so many seconds: longer than the time between two
+# announcements in config/fastdds.xml, each of which may recreate one. Where none is unlocked, a
+# glance is enough. The longest wait is above the profile's lease of 3 s, below Fast DDS's of 20.
+_LOOK_EVERY_S, _GLANCE_S, _STABLE_S, _LONGEST_WAIT_S = 0.03, 0.15, 0.6, 6.0
 
 
 class ProfileMissing(RuntimeError):
@@ -110,38 +111,49 @@ def remove_unfinished_ports(folder: Path = _SHARED_MEMORY) -> list[str]:
     return removed
 
 
-def wait_for_calm_ports(
-    domain: int, folder: Path = _SHARED_MEMORY, limit_s: float = _CALM_WITHIN_S
+def wait_for_stable_ports(
+    domain: int, folder: Path = _SHARED_MEMORY, limit_s: float = _LONGEST_WAIT_S
 ) -> bool:
-    """Wait until nobody makes ports of a ROS domain anew in Fast DDS's shared memory that a killed
-    process has left; False where they do not come to rest within the limit.
+    """Wait until no process recreates the ports of killed processes in Fast DDS's shared memory, in
+    a ROS domain; False if they still change after ``limit_s`` seconds.
 
-    Until its lease ends, each message to a killed process makes its port anew. Who opens the port
-    meanwhile, to listen at it, may hear nothing for as long as it lives.
+    From a second after a process was killed until its lease ends, each message to it recreates its
+    port. A process that opens this port meanwhile, to listen, may never receive anything.
     """
-    end, before = time.monotonic() + limit_s, _leftover_ports(domain, folder)
-    while before:
-        time.sleep(_CALM_S)
-        now = _leftover_ports(domain, folder)
-        if now == before:
+    if not any(_ports(domain, folder)):
+        return True
+    began = since = time.monotonic()
+    before = _unlocked_ports(domain, folder)
+    have_changed = False
+    while True:
+        time.sleep(_LOOK_EVERY_S)
+        now, current = time.monotonic(), _unlocked_ports(domain, folder)
+        if current != before:
+            before, since, have_changed = current, now, True
+        # A port that is recreated is missing for a moment, so that one look is not enough.
+        if now - since >= (_STABLE_S if before or have_changed else _GLANCE_S):
             return True
-        if time.monotonic() > end:
+        if now - began > limit_s:
             return False
-        before = now
-    return True
 
 
-def _leftover_ports(domain: int, folder: Path) -> set[tuple[str, int, int]]:
-    """Names, inodes and ages of the ports open to a process in the domain at which nobody listens:
-    they have no lock beside them."""
+def _ports(domain: int, folder: Path) -> Iterator[Path]:
+    """List the ports which a process in the domain may open to listen at."""
     first = _FIRST_PORT + _PORTS_PER_DOMAIN * domain
     users = range(first + _FIRST_UNICAST, first + _PORTS_PER_DOMAIN)
-    found = set()
     for file in folder.glob("fast*_port*"):
         match = _PORT.fullmatch(file.name)
         if match and (int(match[2]) in users or int(match[2]) in _DISCOVERY_PORTS):
-            with contextlib.suppress(FileNotFoundError):  # gone meanwhile
-                if not file.with_name(f"{file.name}_el").exists():
-                    status = file.stat()
-                    found.add((file.name, status.st_ino, status.st_ctime_ns))
+            yield file
+
+
+def _unlocked_ports(domain: int, folder: Path) -> set[tuple[str, int, int]]:
+    """Return name, inode and time of the last change of each port without a lock file beside it,
+    which a process that listens has."""
+    found = set()
+    for file in _ports(domain, folder):
+        with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+            if not file.with_name(f"{file.name}_el").exists():
+                status = file.stat()
+                found.add((file.name, status.st_ino, status.st_ctime_ns))
     return found

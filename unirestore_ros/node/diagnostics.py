@@ -268,7 +268,7 @@ def with_namesakes(diagnosis: Diagnosis, count: int, name: str) -> Diagnosis:
         return diagnosis
     text = (
         f"{count} nodes are named {name}: end one, or give it another name"
-        " (one that was killed counts for up to 20 s more)"
+        " (one that was killed counts for 3 to 20 s more)"
     )
     level = max(diagnosis.level, DiagnosticStatus.WARN)
     return Diagnosis(level, f"{text}; {diagnosis.message}", diagnosis.values)

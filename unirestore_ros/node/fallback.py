@@ -125,7 +125,7 @@ class ModeSwitch:
             self._show_camera(why, now)
 
     def output_sent(self) -> None:
-        """Note that what is awaited of a restored frame went out."""
+        """Note that the awaited output of a restored frame was sent."""
         self._unanswered_since = None
 
     def frame_tried(self, succeeded: bool, now: float) -> None:
@@ -304,8 +304,8 @@ class Fallback:
         """A block in which a message of a restored frame may be sent: True unless it is camera
         mode, or that frame or a newer one was relayed. No frame is relayed while the block runs.
 
-        ``is_awaited``: the driver's image, or features where nobody wants that: what shows that the
-        network keeps up.
+        ``is_awaited``: whether it is the driver's image or, where nobody subscribes to that, any
+        other output. Only such a message shows that the network keeps up.
         """
         with self._lock:
             allowed = self._switch.mode is Mode.RESTORED and number > self._relayed

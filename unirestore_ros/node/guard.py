@@ -100,8 +100,9 @@ class GuardModel:
         """Score cells: (h,w,FEATURES) -> (h,w), above 0 where the frame is to be refused."""
         flat = cells.reshape(-1, FEATURES)
         mean = flat.mean(0)
-        variance = np.einsum("ij,ij->j", flat, flat) / np.float32(len(flat)) - mean * mean
-        of_frame = np.concatenate([mean, np.sqrt(np.maximum(variance, 0))])
+        off_mean = flat - mean
+        variance = np.einsum("ij,ij->j", off_mean, off_mean) / np.float32(len(flat))
+        of_frame = np.concatenate([mean, np.sqrt(variance)])
         split = FEATURES  # the inputs behind are the same for every cell: they are weighed once
         own = (cells - self.centre[:split]) / self.scale[:split]
         shared = (of_frame - self.centre[split:]) / self.scale[split:]

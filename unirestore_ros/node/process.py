@@ -22,7 +22,7 @@ from rclpy.utilities import remove_ros_args
 
 from unirestore_ros.memory import keep_image_buffers
 from unirestore_ros.msgs.parameter_struct import ParameterRefused
-from unirestore_ros.msgs.transport import remove_unfinished_ports, wait_for_calm_ports
+from unirestore_ros.msgs.transport import remove_unfinished_ports, wait_for_stable_ports
 
 # Middleware that a killed process has left in disorder can block the start of the next for ever.
 START_LIMIT_S = 60.0
@@ -89,7 +89,11 @@ def ros_node(
 @contextlib.contextmanager
 def _starting() -> Iterator[None]:
     """A block that makes the process's first node, with which it begins to use the middleware."""
-    wait_for_calm_ports(rclpy.get_default_context().get_domain_id())
+    if not wait_for_stable_ports(rclpy.get_default_context().get_domain_id()):
+        get_logger("unirestore_ros").warning(
+            "the ports of a killed process are still being recreated in Fast DDS's shared memory:"
+            " if nothing is received, start this process again"
+        )
     with ending_a_hung_start():
         yield
 

@@ -39,8 +39,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "workers": {"type": int, "default": 0, "help": "processes that draw crops (default: none)"},
     "start": {
         "type": Path,
-        "help": "weights to start from, .safetensors (default: refine and gain the shipped ones,"
-        " stage0 and nafnet none)",
+        "help": "weights to start from, .safetensors (default: the shipped ones for"
+        " refine, prompts and gain; none for stage0 and nafnet)",
     },
     "sd_turbo": {
         "type": Path,
