@@ -86,7 +86,8 @@ class Parameters(NodeParameters):
     )
     fallback_after_ms: int = parameter(
         500,
-        "After input without output for this long the driver sees the camera's image (camera mode)",
+        "After input without an image for the driver for this long the camera's is shown (camera"
+        " mode)",
         Change.AT_ONCE,
         unit="ms",
         lowest=10,
