@@ -235,9 +235,11 @@ def test_a_folder_above_that_everybody_may_write_counts_unless_it_is_sticky(
 
 
 def test_a_bundle_of_that_name_is_found_though_another_place_cannot_be_read(
-    bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AMENT_PREFIX_PATH", "/proc/1/root/nowhere:" + "x" * 300)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{closed}/nowhere:{'x' * 300}")
     monkeypatch.chdir(bundle_folder.parent)
     assert find_bundle(bundle_folder.name) == bundle_folder
 
