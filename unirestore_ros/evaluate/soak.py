@@ -108,13 +108,12 @@ def plant(fault: Fault, context: Context, graph: Graph) -> Outcome:
     end = time.monotonic()
     times = [a.at for a in watch.arrivals if began - 1.0 <= a.at <= end]
     gap = longest_gap(times) or (began, end)
-    sent = tuple(context.station.camera.sent_at)
     return Outcome(
         fault=fault,
         began=began,
         ended=end,
         longest_gap_s=gap[1] - gap[0],
-        camera_gap_s=camera_pause(sent, gap),
+        camera_gap_s=camera_pause(context.station.camera.sent_at, gap),
         recovery_s=recovery,
         failures=tuple(context.failures),
     )

@@ -101,11 +101,11 @@ def remove_unfinished_ports(folder: Path = _SHARED_MEMORY) -> list[str]:
     Fast DDS gives it one within milliseconds; files of others stay, as the system wants it.
     """
     removed = []
-    for file in folder.glob("fast*_port*"):
+    for file, _ in _numbered_ports(folder):
         with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
             status = file.stat()
             is_old = time.time() - status.st_mtime > _UNFINISHED_AFTER_S
-            if _PORT.fullmatch(file.name) and status.st_size == 0 and is_old:
+            if status.st_size == 0 and is_old:
                 file.unlink()
                 removed.append(file.name)
     return removed
@@ -141,10 +141,16 @@ def _ports(domain: int, folder: Path) -> Iterator[Path]:
     """List the ports which a process in the domain may open to listen at."""
     first = _FIRST_PORT + _PORTS_PER_DOMAIN * domain
     users = range(first + _FIRST_UNICAST, first + _PORTS_PER_DOMAIN)
-    for file in folder.glob("fast*_port*"):
-        match = _PORT.fullmatch(file.name)
-        if match and (int(match[2]) in users or int(match[2]) in _DISCOVERY_PORTS):
+    for file, number in _numbered_ports(folder):
+        if number in users or number in _DISCOVERY_PORTS:
             yield file
+
+
+def _numbered_ports(folder: Path) -> Iterator[tuple[Path, int]]:
+    """List all ports with their numbers."""
+    for file in folder.glob("fast*_port*"):
+        if match := _PORT.fullmatch(file.name):
+            yield file, int(match[2])
 
 
 def _unlocked_ports(domain: int, folder: Path) -> set[tuple[str, int, int]]:

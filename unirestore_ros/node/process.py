@@ -62,7 +62,7 @@ def run_node(
     """Make a node, start it, and spin it until SIGINT or SIGTERM; raises what a callback raised.
     ``arguments`` are those of ROS."""
     with _ros(arguments) as requests:
-        with _starting():
+        with ending_a_hung_start():
             node = make_node()
         try:
             start(node)
@@ -78,24 +78,12 @@ def ros_node(
     """A node for a program with a loop of its own, and a function that says whether SIGINT or
     SIGTERM has asked to stop. ``arguments`` are those of ROS."""
     with _ros(arguments) as requests:
-        with _starting():
+        with ending_a_hung_start():
             node = rclpy.create_node(name, namespace=namespace)
         try:
             yield node, lambda: not requests.empty()
         finally:
             node.destroy_node()
-
-
-@contextlib.contextmanager
-def _starting() -> Iterator[None]:
-    """A block that makes the process's first node, with which it begins to use the middleware."""
-    if not wait_for_stable_ports(rclpy.get_default_context().get_domain_id()):
-        get_logger("unirestore_ros").warning(
-            "the ports of a killed process are still being recreated in Fast DDS's shared memory:"
-            " if nothing is received, start this process again"
-        )
-    with ending_a_hung_start():
-        yield
 
 
 @contextlib.contextmanager
@@ -123,6 +111,12 @@ def _ros(arguments: Sequence[str]) -> Iterator[_StopRequests]:
         with ending_a_hung_start():
             rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
         try:
+            # Fast DDS opens its ports with the first node.
+            if not wait_for_stable_ports(rclpy.get_default_context().get_domain_id()):
+                get_logger("unirestore_ros").warning(
+                    "the ports of a killed process are still being recreated in Fast DDS's shared"
+                    " memory: if nothing is received, start this process again"
+                )
             yield requests
         finally:
             rclpy.shutdown()
