@@ -5,11 +5,13 @@ setup.py runs this file to read the table, before there is a package: it imports
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -90,10 +92,11 @@ def run(name: str, argv: list[str]) -> int:
     """Import the command's module, and only that, and run it; returns its exit status."""
     module_name, function = COMMANDS[name].target.split(":")
     try:
-        if name in _STARTED_BESIDE_A_NODE:
-            module = _import_at_low_priority(module_name)
-        else:
-            module = importlib.import_module(module_name)
+        with _ended_by_sigint():
+            if name in _STARTED_BESIDE_A_NODE:
+                module = _import_at_low_priority(module_name)
+            else:
+                module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
         if missing in ("", "unirestore_ros"):
@@ -108,6 +111,24 @@ def run(name: str, argv: list[str]) -> int:
         return 1
     status: int = getattr(module, function)(argv)
     return status
+
+
+@contextlib.contextmanager
+def _ended_by_sigint() -> Iterator[None]:
+    """A block in which SIGINT ends the process at once, as it ends a program in C.
+
+    While modules are imported, a KeyboardInterrupt may be raised in the callback of a weak
+    reference, where Python prints and ignores it: the command would go on.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    is_pythons = before is signal.default_int_handler  # SIGINT may be ignored (nohup), or handled
+    if is_pythons:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if is_pythons:
+            signal.signal(signal.SIGINT, before)
 
 
 def _import_at_low_priority(module_name: str) -> ModuleType:

@@ -160,7 +160,8 @@ def set_view(drive: Display, view: str) -> None:
 @pytest.mark.ros_smoke
 def test_a_camera_that_cannot_be_shown_is_named(display_of: Callable[..., Display]) -> None:
     drive = display_of("max_age_ms:=1500", "fallback_after_ms:=1000")
-    drive.restorer.end()
+    drive.receive(Image, "image", lambda m: status_of(m) is FrameStatus.RESTORED)
+    assert drive.restorer.end() == 0
     inbox = drive.station.subscribe(f"{drive.station.namespace}/driver_display/image")
     diagnostics = drive.station.subscribe("/diagnostics", DiagnosticArray)
 

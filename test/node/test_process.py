@@ -89,3 +89,29 @@ def test_what_a_callback_raises_ends_the_node(repository: Path) -> None:
     assert output_of(FAILING_NODE, repository) == (
         "raised in a callback and left ROS True\nhandler restored True\n"
     )
+
+
+ELSEWHERE_SIGNALLED_NODE = """
+import signal, threading
+import rclpy
+from unirestore_ros.node import process
+def start(node):
+    def signal_this_thread():
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    node.create_timer(0.05, signal_this_thread)
+process.run_node(lambda: rclpy.create_node("signalled"), start, [])
+"""
+
+
+@pytest.mark.dds
+def test_a_signal_ends_the_node_in_whichever_thread_it_arrives(repository: Path) -> None:
+    """One that arrives in another thread, or just before the main thread begins to wait, does not
+    wake the main thread."""
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE_SIGNALLED_NODE],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +134,28 @@ def test_what_starts_beside_a_node_is_imported_at_low_priority(
     assert cli.run(name, told) == 0
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert told == [min(own + nice, 19), own]
+
+
+@pytest.mark.parametrize("name", ["restore_node", "driver_display"])
+def test_a_signal_while_a_command_is_imported_ends_it(
+    name: str, repository: Path, tmp_path: Path
+) -> None:
+    """Python only prints a KeyboardInterrupt that is raised in a weak reference's callback, of
+    which each import has one, or in `__del__`."""
+    (tmp_path / "imported_slowly.py").write_text(
+        "import os, signal, time\n"
+        "class Imported:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(0.01)\n"
+        "Imported()\n"
+        "main = print\n"
+    )
+    script = (
+        f"import sys; sys.path.append({str(tmp_path)!r})\n"
+        "from unirestore_ros import cli\n"
+        f"cli.COMMANDS[{name!r}] = cli.Command('imported_slowly:main', '')\n"
+        f"cli.run({name!r}, ['it went on'])\n"
+    )
+    result = python("-c", script, cwd=repository)
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")

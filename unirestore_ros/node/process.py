@@ -26,6 +26,7 @@ from unirestore_ros.msgs.transport import remove_unfinished_ports, wait_for_stab
 
 # Middleware that a killed process has left in disorder can block the start of the next for ever.
 START_LIMIT_S = 60.0
+_LOOK_EVERY_S = 0.2
 
 AnyNode = TypeVar("AnyNode", bound=Node)
 _StopRequests: TypeAlias = "queue.SimpleQueue[object]"
@@ -143,9 +144,18 @@ def _spin_until_requested(node: Node, requests: _StopRequests) -> None:
         spinning = pool.submit(spin)
         spinning.add_done_callback(requests.put)
         try:
-            requests.get()
+            _wait_for_one(requests)
         finally:
             # As a task: it wakes the wait, and no callback is cut short.
             executor.create_task(stopped.set)
     executor.shutdown()
     spinning.result()
+
+
+def _wait_for_one(requests: _StopRequests) -> None:
+    """Wait for a request, and look for signals meanwhile: one that another thread receives, or that
+    comes just before the main thread begins to wait, does not end its wait."""
+    while requests.empty():
+        with contextlib.suppress(queue.Empty):
+            requests.get(timeout=_LOOK_EVERY_S)
+            return
