@@ -152,8 +152,11 @@ def test_a_signal_while_a_command_is_imported_ends_it(
         "main = print\n"
     )
     script = (
-        f"import sys; sys.path.append({str(tmp_path)!r})\n"
+        "import signal, sys\n"
+        f"sys.path.append({str(tmp_path)!r})\n"
         "from unirestore_ros import cli\n"
+        # Where the tests run in the background of a shell, it is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"cli.COMMANDS[{name!r}] = cli.Command('imported_slowly:main', '')\n"
         f"cli.run({name!r}, ['it went on'])\n"
     )
