@@ -147,17 +147,20 @@ class Station:
 
     def restore_first(self, message: Any, topic: str = "image") -> None:
         """Send a frame until it comes back restored: until then, after its engine was opened or
-        pinned to another size, the node shows the camera's."""
+        pinned to another size, the node shows the camera's. No answer is under way afterwards."""
         image, status = self.subscribe("image"), self.subscribe("status", DiagnosticArray)
-        last = 0.0
+        stamp, sent, every_s = 0, 0.0, 0.1
 
         def is_restored() -> bool:
-            nonlocal last
-            if time.monotonic() - last > 0.1:
-                last = time.monotonic()
-                self.send(message, topic)
-            modes = [values_of(array.status[0])["mode"] for array in status.messages]
-            return bool(image.messages) and modes[-1:] == ["restored"]
+            nonlocal stamp, sent, every_s
+            report = status.of(stamp)
+            mode = None if report is None else values_of(report.status[0])["mode"]
+            if mode == "restored" and image.of(stamp) is not None:
+                return True
+            if time.monotonic() - sent > every_s:
+                # Less and less often: in the end each is answered before the next is sent.
+                stamp, sent, every_s = self.send(message, topic), time.monotonic(), 1.1 * every_s
+            return False
 
         self.wait(is_restored, "the first frame that is restored")
         self.unsubscribe("image", "status")
