@@ -139,8 +139,8 @@ def test_what_to_do_is_said_where_only_the_cameras_image_is_shown(
     station: Station, out: Inbox
 ) -> None:
     """Each frame takes longer than fallback_after_ms, so that restored mode never comes back."""
-    station.set_parameters(fallback_after_ms=150)
-    slow = bgr(frame(work=250))
+    station.set_parameters(fallback_after_ms=60)
+    slow = bgr(frame(work=250))  # takes 130 ms where a core is free
 
     def is_advised(status: DiagnosticStatus) -> bool:
         return "camera mode: no output" in status.message and "set_enabled" in status.message
