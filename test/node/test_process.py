@@ -26,10 +26,16 @@ print((faults() - before) // 20)
 """
 
 
+def run(
+    code: str, repository: Path, limit_s: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", code]
+    return subprocess.run(words, cwd=repository, capture_output=True, text=True, timeout=limit_s)
+
+
 def output_of(code: str, repository: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
-    )
+    done = run(code, repository)
+    done.check_returncode()
     return done.stdout
 
 
@@ -52,13 +58,7 @@ process.run_node(make, lambda node: None, [])
 
 @pytest.mark.dds
 def test_a_start_that_hangs_ends_for_respawn(repository: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", HANGING_NODE],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        timeout=50,  # and not the 60 s that it would sleep
-    )
+    done = run(HANGING_NODE, repository, limit_s=50)  # and not the 60 s that it would sleep
     assert done.returncode == 1
     assert "Timeout" in done.stderr and "run_node" in done.stderr
 
@@ -107,11 +107,5 @@ process.run_node(lambda: rclpy.create_node("signalled"), start, [])
 def test_a_signal_ends_the_node_in_whichever_thread_it_arrives(repository: Path) -> None:
     """One that arrives in another thread, or just before the main thread begins to wait, does not
     wake the main thread."""
-    done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE_SIGNALLED_NODE],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = run(ELSEWHERE_SIGNALLED_NODE, repository, limit_s=30)
     assert (done.returncode, done.stderr) == (0, "")

@@ -155,7 +155,7 @@ def _spin_until_requested(node: Node, requests: _StopRequests) -> None:
 def _wait_for_one(requests: _StopRequests) -> None:
     """Wait for a request, and look for signals meanwhile: one that another thread receives, or that
     comes just before the main thread begins to wait, does not end its wait."""
-    while requests.empty():
+    while True:
         with contextlib.suppress(queue.Empty):
             requests.get(timeout=_LOOK_EVERY_S)
             return
