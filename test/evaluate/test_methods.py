@@ -29,7 +29,7 @@ from unirestore_ros.train.task_networks import (
     save_task_networks,
 )
 
-NEED_NO_BASELINES = {"clean", "degraded", "classical", "unirestore", "unirestore-four-steps"}
+NEED_NO_BASELINES = {"clean", "degraded", "classical", "unirestore"}
 FRAME = np.random.default_rng(0).integers(0, 256, (72, 90, 3)).astype(np.uint8)
 
 
@@ -58,7 +58,7 @@ def test_every_method_gives_a_frame_of_the_same_size(sources: Sources) -> None:
         assert all(frame.shape == FRAME.shape and frame.dtype == np.uint8
                    for frame in made.values()), name  # fmt: skip
     tasks = {name: set(made) for name, made in frames.items()}
-    assert tasks["unirestore"] == tasks["unirestore-four-steps"] == set(SHORT_NAMES)
+    assert tasks["unirestore"] == set(SHORT_NAMES)
     assert tasks["unirestore-without-cfrm"] == {"perception"}
     assert tasks["nafnet"] == tasks["retrained"] == tasks["unirestore-single-prompt"] == {None}
     different = {name: next(iter(made.values())).tobytes() for name, made in frames.items()}

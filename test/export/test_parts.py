@@ -13,6 +13,7 @@ import pytest
 import torch
 from determinism import check_deterministic
 from numpy.typing import NDArray
+from small_denoiser import TINY_WITH_DENOISER
 
 from unirestore_ros.engine import open_engine
 from unirestore_ros.export.bundle import Variant, build
@@ -23,7 +24,7 @@ from unirestore_ros.export.plan import Plan
 from unirestore_ros.export.recipe import Recipe, RecipeError, read_recipe
 from unirestore_ros.export.rewrites import FoldedAdapter, FoldedNAFBlock, folded
 from unirestore_ros.files import sha256_of
-from unirestore_ros.model import TINY, UniRestore
+from unirestore_ros.model import TINY, Config, UniRestore
 from unirestore_ros.model.blocks import NAFBlock
 from unirestore_ros.model.tfa import TaskFeatureAdapter
 from unirestore_ros.model.unirestore import pad_to_multiple
@@ -134,9 +135,11 @@ def test_shipped_graphs_hold_no_path_of_the_machine_that_exported_them() -> None
         assert home not in content, file.name
 
 
-def write_recipe(folder: Path, width: int, height: int) -> Path:
+def write_recipe(
+    folder: Path, width: int, height: int, config: Config = TINY_WITH_DENOISER
+) -> Path:
     torch.manual_seed(0)
-    save_weights(UniRestore(TINY), folder / "weights.safetensors")
+    save_weights(UniRestore(config), folder / "weights.safetensors")
     file = folder / "small.yaml"
     file.write_text(RECIPE.format(width=width, height=height))
     return file
@@ -262,4 +265,10 @@ def test_a_wrong_recipe_is_refused_by_its_field(
 def test_a_working_size_off_the_stride_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="multiples of 8"):
         build(write_recipe(tmp_path, 60, 45))
+    assert not (tmp_path / "small").exists()
+
+
+def test_more_than_one_step_of_weights_without_a_denoiser_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="steps must be 1, is 2: the weights have no denoiser"):
+        build(write_recipe(tmp_path, 80, 64, TINY))
     assert not (tmp_path / "small").exists()

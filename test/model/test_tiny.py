@@ -1,26 +1,37 @@
-"""The tiny network: sizes, steps, determinism, weights on disk."""
+"""The tiny network, with a denoiser and without one: sizes, steps, determinism, weights on disk."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_denoiser import TINY_WITH_DENOISER
 from torch.nn import functional as F
 
 from unirestore_ros.model import SD_TURBO, TINY, Config, UniRestore
 from unirestore_ros.model.denoiser import timesteps
 from unirestore_ros.model.tfa import shifted_window_means
-from unirestore_ros.model.weights import load_weights, save_weights
+from unirestore_ros.model.weights import CONFIG_KEY, WeightsError, load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
 def net() -> UniRestore:
+    return random_network_of(TINY)
+
+
+@pytest.fixture(scope="module")
+def net_with_denoiser() -> UniRestore:
+    return random_network_of(TINY_WITH_DENOISER)
+
+
+def random_network_of(config: Config) -> UniRestore:
     """Random weights, also where training starts at zero, so that every part moves the output."""
     torch.manual_seed(1)
-    network = UniRestore(TINY)
+    network = UniRestore(config)
     for parameter in network.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -32,7 +43,7 @@ def images() -> torch.Tensor:
     return torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize("config", [TINY, SD_TURBO])
+@pytest.mark.parametrize("config", [TINY, TINY_WITH_DENOISER, SD_TURBO])
 def test_config_survives_json(config: Config) -> None:
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -59,10 +70,38 @@ def test_shapes_of_the_four_pieces(net: UniRestore, images: torch.Tensor) -> Non
         assert features.shape == (1, channels, 64 // stride, 80 // stride)
 
 
-def test_same_frame_same_output_whatever_ran_between(net: UniRestore, images: torch.Tensor) -> None:
-    first = net.restore(images, "seg")
-    net.restore(torch.rand(1, 3, 96, 64), "ir", steps=2)
-    assert torch.equal(net.restore(images, "seg"), first)
+@pytest.mark.parametrize(("name", "steps"), [("net", 1), ("net_with_denoiser", 2)])
+def test_same_frame_same_output_whatever_ran_between(
+    name: str, steps: int, images: torch.Tensor, request: pytest.FixtureRequest
+) -> None:
+    network: UniRestore = request.getfixturevalue(name)
+    first = network.restore(images, "seg")
+    network.restore(torch.rand(1, 3, 96, 64), "ir", steps=steps)
+    assert torch.equal(network.restore(images, "seg"), first)
+
+
+@pytest.mark.parametrize("part", ["unet", "controller"])
+def test_half_a_denoiser_is_refused(part: str) -> None:
+    with pytest.raises(ValueError, match="tiny: unet and controller go together"):
+        dataclasses.replace(TINY_WITH_DENOISER, **{part: None})
+
+
+def test_a_network_without_a_denoiser_decodes_its_latent_as_it_is(
+    net: UniRestore, images: torch.Tensor
+) -> None:
+    z0, _ = net.encode(images)
+    assert torch.equal(net.denoise(z0), z0)
+    with pytest.raises(ValueError, match="2 denoising steps: tiny has no denoiser"):
+        net.restore(images, steps=2)
+
+
+def test_each_step_of_a_denoiser_counts(
+    net_with_denoiser: UniRestore, images: torch.Tensor
+) -> None:
+    z0, _ = net_with_denoiser.encode(images)
+    one, two = net_with_denoiser.denoise(z0), net_with_denoiser.denoise(z0, 2)
+    assert not torch.allclose(one, z0, atol=0.1)
+    assert not torch.allclose(one, two, atol=0.1)
 
 
 def test_a_prompt_moves_its_own_task_only(net: UniRestore, images: torch.Tensor) -> None:
@@ -83,14 +122,21 @@ def test_timesteps(steps: int, expected: list[int]) -> None:
     assert timesteps(steps) == expected
 
 
-def test_steps_out_of_range_are_refused(net: UniRestore, images: torch.Tensor) -> None:
+def test_steps_out_of_range_are_refused(
+    net_with_denoiser: UniRestore, images: torch.Tensor
+) -> None:
     with pytest.raises(ValueError, match="choose 1 to 4"):
-        net.restore(images, steps=5)
+        net_with_denoiser.restore(images, steps=5)
 
 
-def test_a_frame_larger_than_the_stored_noise_is_refused(net: UniRestore) -> None:
+def test_a_frame_larger_than_the_stored_noise_is_refused(net_with_denoiser: UniRestore) -> None:
     with pytest.raises(ValueError, match="larger than the stored noise"):
-        net.stored_noise(torch.zeros(1, 4, 137, 240))
+        net_with_denoiser.stored_noise(torch.zeros(1, 4, 137, 240))
+
+
+def test_without_a_denoiser_there_is_no_stored_noise(net: UniRestore) -> None:
+    with pytest.raises(ValueError, match="tiny has no denoiser, and so no stored noise"):
+        net.stored_noise(torch.zeros(1, 4, 8, 8))
 
 
 def test_an_unknown_stride_is_refused(net: UniRestore) -> None:
@@ -106,13 +152,26 @@ def test_window_means_are_the_mean_of_the_convolution() -> None:
     torch.testing.assert_close(means, expected)
 
 
-def test_weights_round_trip_in_half_precision(net: UniRestore, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config", [TINY, TINY_WITH_DENOISER], ids=["without_denoiser", "with_denoiser"]
+)
+def test_weights_round_trip_in_half_precision(config: Config, tmp_path: Path) -> None:
+    net = random_network_of(config)
     save_weights(net, tmp_path / "w.safetensors")
     loaded = load_weights(tmp_path / "w.safetensors")
-    assert loaded.config == TINY
-    assert torch.equal(loaded.noise, net.noise), "the noise is kept in full precision"
+    assert loaded.config == config
+    assert (loaded.noise is None) == (config.unet is None)
+    if net.noise is not None:
+        assert torch.equal(loaded.noise, net.noise), "the noise is kept in full precision"
     for key, value in net.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[key], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", ["{", "[]", '{"name": "tiny", "sides": 4}'])
+def test_weights_whose_configuration_is_damaged_are_refused(config: str, tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {CONFIG_KEY: config})
+    with pytest.raises(WeightsError, match=f"x.safetensors: its {CONFIG_KEY} cannot be read"):
+        load_weights(tmp_path / "x.safetensors")
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:

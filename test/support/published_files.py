@@ -22,6 +22,7 @@ State = dict[str, Tensor]
 def narrow_config(width: int = 1) -> Config:
     """The published network with its channels divided by 8 / width, and shorter runs of blocks."""
     w = width
+    assert SD_TURBO.unet is not None and SD_TURBO.controller is not None
     return dataclasses.replace(
         SD_TURBO,
         autoencoder=dataclasses.replace(
@@ -90,6 +91,7 @@ def _under(state: State, prefixes: dict[str, str]) -> State:
 
 def _write_backbone(folder: Path, config: Config, state: State) -> None:
     vae, unet = config.autoencoder, config.unet
+    assert unet is not None
     fields: dict[str, dict[str, Any]] = {
         "vae": {
             "block_out_channels": vae.channels,

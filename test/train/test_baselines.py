@@ -30,7 +30,6 @@ WORDS = {
     ],
     "unirestore-control": ["control", "--iterations", "2"],
     "unirestore-without-cfrm": ["without-cfrm", "--iterations", "2"],
-    "unirestore-without-denoise": ["without-denoise", "--iterations", "2"],
 }
 
 
@@ -54,7 +53,7 @@ def test_a_baseline_learns_and_is_exported(work: Path, tmp_path: Path, name: str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["control", "without-cfrm", "without-denoise"])
+@pytest.mark.parametrize("name", ["control", "without-cfrm"])
 def test_an_ablation_starts_from_what_stage_1_gave(work: Path, tmp_path: Path, name: str) -> None:
     for part in ("frames", "stage1"):
         (tmp_path / part).symlink_to(work / part)

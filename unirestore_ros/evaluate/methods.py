@@ -30,7 +30,6 @@ Restorer = Callable[[Tensor], Mapping[str | None, Tensor]]
 CLEAN = "clean"
 OURS = "unirestore"
 WEIGHTS = SHIPPED_WEIGHTS / "tiny.safetensors"
-FOUR_STEPS = 4
 PERCEPTION = "ir"
 
 
@@ -73,14 +72,10 @@ def _baseline(name: str, sources: Sources) -> Method:
     return _on_frames(lambda images: {None: network(images)})
 
 
-def _ours(steps: int = 1) -> Callable[[str, Sources], Method]:
+def _ours(name: str, sources: Sources) -> Method:
     """Make the restorer itself: one image for each of its prompts."""
-
-    def make(name: str, sources: Sources) -> Method:
-        network = _placed(load_weights(sources.weights))
-        return _prompted(network, {task: long_name(task) for task in network.config.tasks}, steps)
-
-    return make
+    network = _placed(load_weights(sources.weights))
+    return _prompted(network, {task: long_name(task) for task in network.config.tasks})
 
 
 def _variant(label: str | None) -> Callable[[str, Sources], Method]:
@@ -103,12 +98,10 @@ METHODS: Mapping[str, Entry] = {
     "retrained": Entry(
         _unchanged, "train retrained-seg, retrained-det and retrained-cls", own_networks=True
     ),
-    OURS: Entry(_ours()),
-    "unirestore-four-steps": Entry(_ours(FOUR_STEPS)),
+    OURS: Entry(_ours),
     "unirestore-single-prompt": Entry(_variant(None), "train single-prompt"),
     "unirestore-control": Entry(_ABLATION, "train control"),
     "unirestore-without-cfrm": Entry(_ABLATION, "train without-cfrm"),
-    "unirestore-without-denoise": Entry(_ABLATION, "train without-denoise"),
 }
 NAMES = tuple(METHODS)
 
@@ -149,12 +142,12 @@ def _placed(network: Network) -> Network:
     return placed(network, "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _prompted(network: UniRestore, labels: Mapping[str, str | None], steps: int = 1) -> Method:
+def _prompted(network: UniRestore, labels: Mapping[str, str | None]) -> Method:
     """Make a method that gives one image for each prompt of ``labels``, under its label."""
 
     def restore(images: Tensor) -> Mapping[str | None, Tensor]:
         z0, skips = network.encode(pad_to_multiple(images, network.config.multiple))
-        zt = network.denoise(z0, steps)
+        zt = network.denoise(z0)
         return {label: network.decode(zt, skips, task) for task, label in labels.items()}
 
     return _on_frames(restore)

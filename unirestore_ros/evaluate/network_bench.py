@@ -54,7 +54,10 @@ class PublishedWay:
 
 
 class PublishedNetwork(UniRestore):
-    """A network's own weights, computed as published. ``restore`` has the published size rule."""
+    """A network's own weights, computed as published; a denoiser by the scheduler of diffusers.
+
+    ``restore`` has the published size rule.
+    """
 
     def __init__(self, network: UniRestore) -> None:
         nn.Module.__init__(self)  # its parts come from the network
@@ -65,7 +68,11 @@ class PublishedNetwork(UniRestore):
             self.add_module(name, module)
         for name, buffer in network.named_buffers(recurse=False):
             self.register_buffer(name, buffer)
-        self.null_embedding = network.null_embedding
+        # What is None is no child, and no buffer, of the twin.
+        self.controller, self.denoiser = twin.controller, twin.denoiser
+        self.noise, self.null_embedding = network.noise, network.null_embedding
+        if network.config.unet is None:
+            return
         self._scheduler = DDIMScheduler(
             num_train_timesteps=TRAIN_TIMESTEPS,
             beta_start=0.00085,
@@ -92,6 +99,8 @@ class PublishedNetwork(UniRestore):
         return posterior.mode() * autoencoder.scaling_factor, skips
 
     def denoise(self, z0: Tensor, steps: int = 1, noise: Tensor | None = None) -> Tensor:
+        if self.denoiser is None or self.controller is None:
+            return super().denoise(z0, steps, noise)
         scheduler = self._scheduler
         noise = self.stored_noise(z0) if noise is None else noise
         first = torch.full((z0.shape[0],), FIRST_TIMESTEP)

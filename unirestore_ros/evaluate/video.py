@@ -1,8 +1,4 @@
-"""How much a restored video flickers: a still scene, and a drive with its motion compensated.
-
-Three versions of each input: untouched; ``unirestore``, whose noise is one stored tensor; and the
-same network with noise drawn anew for every frame, as a diffusion sampler usually does it.
-"""
+"""How much a restored video flickers: a still scene, and a drive with its motion compensated."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from unirestore_ros.evaluate.methods import Image
+from unirestore_ros.evaluate.methods import OURS, Image
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.model import UniRestore
 from unirestore_ros.model.unirestore import pad_to_multiple
@@ -27,7 +23,7 @@ from unirestore_ros.model.weights import placed
 from unirestore_ros.synthetic.driving import degrade, frame_rng
 from unirestore_ros.train.data import to_tensor
 
-UNTOUCHED, STORED, FRESH = "untouched", "unirestore", "fresh noise a frame"
+UNTOUCHED = "untouched"
 LARGEST_WIDTH = 480
 STATIC_FRAMES = 10
 SEVERITY = 3
@@ -71,26 +67,21 @@ def measure(network: UniRestore, clean: Sequence[Image]) -> Json:
 
 
 class Restorer:
-    """The perception prompt's image of a frame, by the stored noise and by fresh noise."""
+    """Restore RGB frames (H, W, 3) uint8 by the perception prompt: the frame and its image, by
+    method."""
 
     def __init__(self, network: UniRestore) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = placed(network, self._device)
-        self._noise = torch.Generator().manual_seed(0)
         self.bar: tqdm[Any] | None = None
 
     @torch.inference_mode()
     def __call__(self, frame: Image) -> dict[str, Image]:
         images = to_tensor([frame], self._device)
-        z0, skips = self._network.encode(pad_to_multiple(images, self._network.config.multiple))
-        fresh = torch.randn(z0.shape, generator=self._noise).to(z0)
-        made = {UNTOUCHED: frame}
-        for name, noise in ((STORED, None), (FRESH, fresh)):
-            zt = self._network.denoise(z0, noise=noise)
-            made[name] = _pixels(self._network.decode(zt, skips, "ir"), frame.shape)
+        restored = self._network(pad_to_multiple(images, self._network.config.multiple))
         if self.bar is not None:
             self.bar.update()
-        return made
+        return {UNTOUCHED: frame, OURS: _pixels(restored, frame.shape)}
 
 
 def _pixels(image: Tensor, shape: tuple[int, ...]) -> Image:

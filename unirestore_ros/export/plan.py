@@ -133,6 +133,10 @@ def _check(network: UniRestore, recipe: Recipe) -> None:
         raise RecipeError(
             f"{recipe.file}: working_size must have sides that are multiples of {max(strides)}"
         )
+    if recipe.steps > 1 and network.denoiser is None:
+        raise RecipeError(
+            f"{recipe.file}: steps must be 1, is {recipe.steps}: the weights have no denoiser"
+        )
     if recipe.stride not in strides:
         raise RecipeError(f"{recipe.file}: stride must be one of {strides}, is {recipe.stride}")
     known = [long_name(task) for task in network.config.tasks]

@@ -2,7 +2,7 @@
 
 In float32: normalisation (but for group norms in bf16), means over an image, the softmax of
 attention and gates, everything that a prompt alone goes through, the latent from where it leaves
-the encoder to where it enters the decoder (at t = 999 the DDIM step amplifies an error in epsilon
+the encoder to where it enters the decoder (at t = 999 a DDIM step amplifies an error in epsilon
 14.6 times), and the last convolution before the image. Convolutions and matrix products in between
 are in half.
 """
@@ -126,7 +126,7 @@ def _write_attention_out(network: UniRestore) -> None:
 def _mark_latent(network: UniRestore, half: torch.dtype) -> None:
     """From the encoder's last convolution to the decoder's first the latent is in float32."""
     float32 = torch.float32
-    autoencoder, unet, controller = network.autoencoder, network.denoiser.unet, network.controller
+    autoencoder = network.autoencoder
     if isinstance(autoencoder, KLAutoencoder):
         vae = autoencoder.vae
         enters = [(vae.encoder, "conv_in"), (vae.decoder, "conv_in")]
@@ -137,13 +137,23 @@ def _mark_latent(network: UniRestore, half: torch.dtype) -> None:
         assert isinstance(autoencoder, TinyAutoencoder)
         enters = [(autoencoder, "conv_in"), (autoencoder.latent_in, "0")]
         leaves = [(autoencoder.latent_out, "1"), (autoencoder, "conv_out")]
-    enters += [(unet, "conv_in"), (controller, "conv_in")]
-    leaves += [(unet, "conv_norm_out"), (unet, "conv_out")]
     for holder, name in enters:
         _wrap(holder, name, half, half)
     for holder, name in leaves:
         _wrap(holder, name, float32, float32)
-    # They depend on timesteps and the empty prompt alone: constants in the end, rounded once.
+    if network.denoiser is not None and network.controller is not None:
+        _mark_denoiser(network.denoiser.unet, network.controller, half)
+
+
+def _mark_denoiser(unet: nn.Module, controller: nn.Module, half: torch.dtype) -> None:
+    """U-Net and Controller are in half from ``conv_in`` on; the U-Net's end is in float32, and what
+    depends on timesteps or the empty prompt alone."""
+    float32 = torch.float32
+    for holder in (unet, controller):
+        _wrap(holder, "conv_in", half, half)
+    for name in ("conv_norm_out", "conv_out"):
+        _wrap(unet, name, float32, float32)
+    # Time embeddings, and the empty prompt's keys and values: constants in the end, rounded once.
     for module in [*unet.modules(), *controller.modules()]:
         if isinstance(module, ResnetBlock2D):
             _wrap(module, "time_emb_proj", float32, half)

@@ -98,21 +98,6 @@ class WithoutCFRM(UniRestore):
         self.cfrm = nn.ModuleList(nn.Identity() for _ in range(LEVELS))
 
 
-class WithoutDenoising(UniRestore):
-    """UniRestore without U-Net and Controller: the latent goes to the decoder as it is."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        del self.denoiser, self.controller
-
-    def denoise(self, z0: Tensor, steps: int = 1, noise: Tensor | None = None) -> Tensor:
-        return z0
-
-    def predict(self, zt: Tensor, z0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return z0 as the clean latent, so that the control loss is its distance from that."""
-        return z0, torch.zeros_like(z0)
-
-
 class SinglePrompt(UniRestore):
     """UniRestore with one prompt, shared by all tasks."""
 
@@ -159,7 +144,6 @@ BASELINES: Mapping[str, Baseline] = {
     "nafnet": Baseline(NAFNet, NAFNetConfig()),
     "unirestore-control": Baseline(UniRestore, TINY),
     "unirestore-without-cfrm": Baseline(WithoutCFRM, TINY),
-    "unirestore-without-denoise": Baseline(WithoutDenoising, TINY),
     "unirestore-single-prompt": Baseline(SinglePrompt, TINY),
 }
 

@@ -1,6 +1,6 @@
 """Every width and count of the network, in one frozen dataclass with two presets.
 
-``sd-turbo`` is the published network. ``tiny`` is the same architecture with narrow channels;
+``sd-turbo`` is the published network. ``tiny`` has narrow channels and no denoiser;
 docs/model_card.md gives the reason for each thing that it changes.
 """
 
@@ -41,6 +41,7 @@ class UNetConfig:
     heads: tuple[int, ...] = ()
     norm_num_groups: int = 32
     prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    """``v_prediction`` is for the baselines that have the denoiser which `tiny` once had."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +83,15 @@ class TFAConfig:
 class Config:
     """The whole network.
 
-    ``multiple``: image sides are padded to it. ``min_side``: a shorter side is first enlarged to
-    it, as published; 0: it is not.
+    ``unet`` and ``controller``: without them the network has no denoiser and decodes the latent as
+    the encoder gives it; ValueError for one alone. ``multiple``: image sides are padded to it.
+    ``min_side``: a shorter side is first enlarged to it, as published; 0: it is not.
     """
 
     name: str
     autoencoder: AutoencoderConfig
-    unet: UNetConfig
-    controller: ControllerConfig
+    unet: UNetConfig | None
+    controller: ControllerConfig | None
     cfrm: CFRMConfig
     tfa: TFAConfig
     tasks: tuple[str, ...]
@@ -97,6 +99,10 @@ class Config:
     min_side: int
     detail_gain: bool = False
     """Whether the decoder of `tiny` also predicts how much of the camera's detail to keep."""
+
+    def __post_init__(self) -> None:
+        if (self.unet is None) != (self.controller is None):
+            raise ValueError(f"{self.name}: unet and controller go together, and one is missing")
 
     @property
     def skip_channels(self) -> tuple[int, int, int]:
@@ -118,7 +124,7 @@ class Config:
             "tfa": TFAConfig,
         }
         whole = {
-            key: parts[key](**_tuples(value)) if key in parts else value
+            key: parts[key](**_tuples(value)) if key in parts and value is not None else value
             for key, value in values.items()
         }
         return cls(**_tuples(whole))
@@ -150,22 +156,11 @@ TINY = Config(
         blocks=(0, 0, 0, 0),
         decoder_blocks=(1, 1, 2, 1),
     ),
-    unet=UNetConfig(
-        channels=(24, 48),
-        layers_per_block=1,
-        cross_attention_dim=None,
-        norm_num_groups=8,
-        prediction="v_prediction",
-    ),
-    controller=ControllerConfig(
-        channels=(24, 48),
-        out_channels=24,
-        time_embed_dim=128,
-        layers_per_block=1,
-        heads=None,
-        norm_num_groups=8,
-    ),
-    cfrm=CFRMConfig(naf_blocks=(0, 1, 2), expand=2, groups=6),
+    # At this size a denoiser gains too little (docs/quality.md): its operations went into three
+    # more NAFBlocks of CFRM.
+    unet=None,
+    controller=None,
+    cfrm=CFRMConfig(naf_blocks=(0, 2, 4), expand=2, groups=6),
     tfa=TFAConfig(feature_channels=(96, 48, 24), gate_pool=4),
     tasks=("ir", "cls", "seg", "det"),
     multiple=16,

@@ -167,7 +167,7 @@ class ControlledUNet(nn.Module):
         """Turn a prediction into (x0, epsilon), both float32.
 
         In half precision x0 would be useless: at t = 999 it amplifies an error in epsilon 14.6
-        times. ``v_prediction``, which `tiny` uses, does not.
+        times. ``v_prediction`` does not.
         """
         zt, prediction = zt.float(), prediction.float()
         signal, noise = alpha.sqrt(), (1 - alpha).sqrt()

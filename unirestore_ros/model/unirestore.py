@@ -25,12 +25,14 @@ LEAST_SIDE = 64  # below it, the coarsest gates have nothing left to normalise o
 class UniRestore(nn.Module):
     """Encoder with CFRM, denoiser with Controller, decoder with TFA. A call leaves no state.
 
+    A configuration without a denoiser, as `tiny` has it, decodes the latent z0 as it is.
+
     Images are (B, 3, H, W) in [0, 1]; ``skips`` are the three restored encoder features, finest
     first; prompts are (T, C), one a task, kept under the published short names.
     """
 
     alphas: Tensor
-    noise: Tensor
+    noise: Tensor | None
     null_embedding: Tensor | None
 
     def __init__(self, config: Config) -> None:
@@ -42,8 +44,15 @@ class UniRestore(nn.Module):
             CFRM(c, n, config.cfrm.expand, config.cfrm.groups)
             for c, n in zip(skips, config.cfrm.naf_blocks, strict=True)
         )
-        self.controller = Controller(config.controller)
-        self.denoiser = ControlledUNet(config.unet, config.controller.out_channels)
+        self.controller: Controller | None = None
+        self.denoiser: ControlledUNet | None = None
+        noise = empty_prompt = None
+        if config.unet is not None and config.controller is not None:
+            self.controller = Controller(config.controller)
+            self.denoiser = ControlledUNet(config.unet, config.controller.out_channels)
+            noise = denoiser.stored_noise()
+            if (width := config.unet.cross_attention_dim) is not None:
+                empty_prompt = torch.zeros(1, 77, width)
         widths = skips[::-1]
         self.tfa = nn.ModuleList(
             TaskFeatureAdapter(features, width, tfa.prompt_length, following, tfa.gate_pool)
@@ -56,9 +65,7 @@ class UniRestore(nn.Module):
         )
         self.detail = fresh_gain(config) if config.detail_gain else None
         self.register_buffer("alphas", denoiser.alphas_cumprod(), persistent=False)
-        self.register_buffer("noise", denoiser.stored_noise())
-        width = config.unet.cross_attention_dim
-        empty_prompt = None if width is None else torch.zeros(1, 77, width)
+        self.register_buffer("noise", noise)
         self.register_buffer("null_embedding", empty_prompt)
         if config.autoencoder.kind == "tiny":
             self._init_identity()
@@ -96,8 +103,13 @@ class UniRestore(nn.Module):
     def denoise(self, z0: Tensor, steps: int = 1, noise: Tensor | None = None) -> Tensor:
         """Denoise z0 (B, 4, h, w); the same shape. ``noise`` (B, 4, h, w), None: the stored one.
 
-        The noise is that of t = 999, whatever the number of steps.
+        The noise is that of t = 999, whatever the number of steps. Without a denoiser z0 is
+        returned unchanged. ValueError where ``steps`` is not 1 to 4, or not 1 without a denoiser.
         """
+        if self.denoiser is None:
+            if steps != 1:
+                raise ValueError(f"{steps} denoising steps: {self.config.name} has no denoiser")
+            return z0
         noise = self.stored_noise(z0) if noise is None else noise
         times = denoiser.timesteps(steps)
         zt = denoiser.add_noise(z0, noise, self.alphas[denoiser.FIRST_TIMESTEP])
@@ -109,7 +121,12 @@ class UniRestore(nn.Module):
         return zt
 
     def predict(self, zt: Tensor, z0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Run Controller and U-Net once at timesteps t (B,): the clean latent and epsilon."""
+        """Run Controller and U-Net once at timesteps t (B,): the clean latent and epsilon.
+
+        Without a denoiser z0 is the clean latent, and epsilon zero.
+        """
+        if self.denoiser is None or self.controller is None:
+            return z0, torch.zeros_like(z0)
         context = self.null_embedding
         if context is not None:
             context = context.to(zt.dtype).expand(zt.shape[0], -1, -1)
@@ -215,7 +232,12 @@ class UniRestore(nn.Module):
         return _bicubic(out[..., : inner[0], : inner[1]], (height, width))
 
     def stored_noise(self, latent: Tensor) -> Tensor:
-        """Crop the stored noise, top left, for a latent (B, 4, h, w)."""
+        """Crop the stored noise, top left, for a latent (B, 4, h, w).
+
+        ValueError for a latent larger than it, and where there is no denoiser.
+        """
+        if self.noise is None:
+            raise ValueError(f"{self.config.name} has no denoiser, and so no stored noise")
         height, width = latent.shape[-2:]
         limit = self.noise.shape[-2:]
         if height > limit[0] or width > limit[1]:

@@ -77,7 +77,10 @@ def load_weights(file: Path) -> UniRestore:
     values = read_metadata(file)
     if CONFIG_KEY not in values:
         raise WeightsError(f"{file} is not a file of UniRestore weights: it has no {CONFIG_KEY}")
-    config = Config.from_dict(json.loads(values[CONFIG_KEY]))
+    try:
+        config = Config.from_dict(json.loads(values[CONFIG_KEY]))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{file}: its {CONFIG_KEY} cannot be read: {error}") from error
     return assemble(config, _read_float32(file), str(file))
 
 
@@ -196,7 +199,9 @@ def random_network(config: Config, seed: int = 0) -> UniRestore:
     if network.null_embedding is not None:
         network.null_embedding.normal_(generator=generator)
     # Buffers that are computed, not drawn.
-    network.alphas, network.noise = alphas_cumprod(), stored_noise()
+    network.alphas = alphas_cumprod()
+    if network.noise is not None:
+        network.noise = stored_noise()
     for module in network.modules():
         if isinstance(module, PhaseNotch):
             module.reset()

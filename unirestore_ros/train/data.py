@@ -40,9 +40,8 @@ COMMON_VERSIONS = 1 + len(COMMON)
 # How often a common corruption is drawn, where that is not 1. Blurred crops take longest to learn;
 # in motion blur, once it is learned, there is most to win, in noise more than in bad light.
 VERSION_WEIGHTS = (
-    {name: 6.0 for name in FAMILIES["noise"]}
-    | {name: 4.0 for name in (*FAMILIES["blur"], "pixelate", "jpeg_compression")}
-    | {name: 1.5 for name in FAMILIES["light"]}
+    {name: 8.0 for name in FAMILIES["noise"]}
+    | {name: 4.0 for name in FAMILIES["blur"]}
     | {"motion_blur": 6.0}
 )
 DRIVING_SHARE = 0.3  # of the degraded crops: by the road's degradations, not ImageNet-C's

@@ -76,7 +76,7 @@ SHORT_SHA = 12
 
 
 def trunk(network: UniRestore, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Return denoised latent and skips of images (B, 3, H, W), padded to the network's multiple."""
+    """Return latent and skips for the decoder, of images (B, 3, H, W) padded to a multiple."""
     z0, skips = network.encode(pad_to_multiple(images, network.config.multiple))
     return network.denoise(z0), skips
 

@@ -61,13 +61,13 @@ def stage0(network: UniRestore, degraded: Tensor, clean: Tensor) -> Losses:
         "copy": IMAGE_WEIGHT / 4 * image_loss(copied, clean[:few]),
         "features": 0.1 * feature_loss(skips, targets),
         "control": 0.1 * control_loss(network, z0, clean_z0.detach()),
-        # Hold the latent at the unit variance of the noise that it is mixed with.
+        # Hold the latent at unit variance, that of the noise which a denoiser mixes it with.
         "latent": LATENT_WEIGHT * (clean_z0.square().mean() - 1).square(),
     }
 
 
 def stage1(network: UniRestore, degraded: Tensor, clean: Tensor) -> Losses:
-    """Train CFRM, Controller and SC-Tuner by the published losses and by the image's own.
+    """Train CFRM, and a denoiser's adapters, by the published losses and by the image's own.
 
     Features that match in the mean square are not yet better for the decoder. The image loss,
     through the frozen decoder, says which of their differences matter.
@@ -127,7 +127,7 @@ def clean_features(network: UniRestore, clean: Tensor) -> tuple[Tensor, list[Ten
 
 @torch.no_grad()
 def frozen_features(network: UniRestore, degraded: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Return denoised latent and restored skips, where nothing before the decoder learns."""
+    """Return the decoder's latent and restored skips, where nothing before the decoder learns."""
     z0, skips = network.encode(degraded)
     return network.denoise(z0, noise=torch.randn_like(z0)), skips
 
@@ -141,7 +141,8 @@ def feature_loss(skips: list[Tensor], targets: list[Tensor]) -> Tensor:
 def control_loss(network: UniRestore, z0: Tensor, clean_z0: Tensor) -> Tensor:
     """The published Control loss: MSE of the clean latent, predicted in one step from a noised one.
 
-    The noised latent is the clean image's, the condition z0 the degraded image's.
+    The noised latent is the clean image's, the condition z0 the degraded image's. Without a
+    denoiser: MSE between z0 and the clean image's latent.
     """
     choice = torch.randint(len(CONTROL_TIMESTEPS), (len(z0),))
     t = torch.tensor(CONTROL_TIMESTEPS)[choice].to(z0.device)

@@ -53,9 +53,14 @@ def train_stage1(
     sd_turbo: Path | None = None,
     null_embedding: Path | None = None,
 ) -> Run:
-    """Train CFRM, Controller and SC-Tuner; with ``sd_turbo`` those of the published size."""
+    """Train CFRM and, where there is a denoiser, Controller and SC-Tuner.
+
+    ``sd_turbo``: start from the published size, and not from `tiny`'s stage 0.
+    """
     network = _before_stage1(setting, sd_turbo, null_embedding)
-    parts = (network.cfrm, network.controller, network.denoiser.csc_editors)
+    parts: list[nn.Module] = [network.cfrm]
+    if network.controller is not None and network.denoiser is not None:
+        parts += [network.controller, network.denoiser.csc_editors]
     run = setting.run("stage1", network, plan, {1.0: _parameters(parts)})
     pairs = setting.pairs(1 + run.iteration)
     run.train(lambda _: losses.stage1(network, *pairs(batch, crop)))
@@ -237,6 +242,4 @@ STAGES = {
                      partial(train_ablation, name="control")),
     "without-cfrm": Stage("the same without CFRM", _ABLATION,
                           partial(train_ablation, name="without-cfrm")),
-    "without-denoise": Stage("the same without the denoiser", _ABLATION,
-                             partial(train_ablation, name="without-denoise")),
 }  # fmt: skip
