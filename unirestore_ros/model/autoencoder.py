@@ -22,6 +22,8 @@ from unirestore_ros.model.config import AutoencoderConfig
 LATENT_CHANNELS = 4
 # Side of the windows in which a PhaseNotch takes a phase's mean, in its blocks.
 WINDOW = 4
+# Of images in [-1, 1], half a grey level: several times the grid that the phase loss leaves.
+GRID_LIMIT = 1 / 255
 
 
 class KLAutoencoder(nn.Module):
@@ -107,7 +109,7 @@ class TinyAutoencoder(nn.Module):
         self.conv_out = nn.Conv2d(c0, 12, 3, padding=1)
         # Grids of the doublings before the last are left to training: filters there took out
         # nothing that could be measured.
-        self.notch: nn.Module = PhaseNotch(3, 4)
+        self.notch: nn.Module = PhaseNotch(3, 4, GRID_LIMIT)
         _copy_cells_(self.conv_in.weight)
         nn.init.dirac_(self.conv_out.weight)
 
@@ -164,14 +166,16 @@ class PhaseNotch(nn.Module):
     of ``WINDOW`` blocks; enlarged bilinearly.
 
     (B, C, H, W) -> the same shape; ``block``: cells that a block is wide, H and W are multiples of
-    twice that and hold WINDOW blocks. No weight is trained or stored.
+    twice that and hold WINDOW blocks; ``limit``: a block's mean counts as at most that, so that a
+    regular texture is not taken for a grid, and put as one into the sky beside it. No weight is
+    trained or stored.
     """
 
     weight: Tensor
 
-    def __init__(self, channels: int, block: int) -> None:
+    def __init__(self, channels: int, block: int, limit: float) -> None:
         super().__init__()
-        self.channels, self.block = channels, block
+        self.channels, self.block, self.limit = channels, block, limit
         self.reset()
 
     def reset(self) -> None:
@@ -183,7 +187,7 @@ class PhaseNotch(nn.Module):
         block = self.block
         padded = F.pad(x.float(), (1, 1, 1, 1), mode="replicate")
         means = F.conv2d(padded, self.weight, stride=2 * block, groups=self.channels)
-        means = F.avg_pool2d(means, WINDOW, stride=1)
+        means = F.avg_pool2d(means.clamp(-self.limit, self.limit), WINDOW, stride=1)
         # The outermost windows' means reach beyond their centres to the border; what is enlarged
         # beyond the border is cut off.
         margin = WINDOW // 2
