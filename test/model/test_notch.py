@@ -22,6 +22,8 @@ SHIPPED = Path(__file__).parents[2] / "engines" / "tiny"
 VAL = Path(__file__).parents[3] / "shared" / "data" / "camvid" / "val" / "images"
 MOST_DEVIATION = 0.15
 """Grey levels at a period of 2; a photograph has 0.05, the first shipped network had 0.4 to 2."""
+MOST_ABOVE_OWN = 0.1
+"""The same above the own deviation of a frame of the synthetic drive (0.02 to 0.2)."""
 MOST_ABOVE_CLEAN = 0.25
 """Grey levels at a period of 8 above the photograph's own; without the filter 0.1 to 1.3."""
 
@@ -98,7 +100,9 @@ def test_features_without_a_grid_are_kept_and_a_grid_is_not(block: int) -> None:
 
 def test_no_grid_on_the_synthetic_drive(engine: Engine) -> None:
     for frame in demo_frames(5):
-        assert phase_deviation(restored(engine, frame.degraded), 2) <= MOST_DEVIATION, frame.stretch
+        own = phase_deviation(frame.clean, 2)
+        found = phase_deviation(restored(engine, frame.degraded), 2)
+        assert found <= own + MOST_ABOVE_OWN, frame.stretch
 
 
 @pytest.mark.skipif(not VAL.is_dir(), reason="needs CamVid in ../shared")

@@ -187,7 +187,7 @@ def _plot(results: dict[str, Any], file: Path) -> None:
 
 def _summary(results: dict[str, Any]) -> str:
     lines = []
-    for name in ("calibration", "val", "adverse", "video"):
+    for name in [name for name in results if name != "roc_at"]:
         row = results[name]
         kinds = ", ".join(f"{kind} {_percent(share)}" for kind, share in row["by_kind"].items())
         lines.append(
