@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from random_weights import fill_zeros
 
 from unirestore_ros.evaluate.conditions import Conditions
 from unirestore_ros.evaluate.methods import (
@@ -40,9 +41,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
     torch.manual_seed(0)
     for name, kind in BASELINES.items():
         network = kind.make()
-        for parameter in network.parameters():
-            if not parameter.any():
-                torch.nn.init.normal_(parameter, std=0.05)
+        fill_zeros(network, 0.05)
         save_baseline(name, network, {}, folder / f"{name}.safetensors")
     networks = TaskNetworks(Segmenter(), Detector(), Classifier())
     save_task_networks(networks, folder / "retrained.safetensors")

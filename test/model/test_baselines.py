@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_weights import fill_zeros
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,12 +24,9 @@ FRAME = (1, 3, 368, 480)
 
 
 def fresh(name: str) -> nn.Module:
-    """Random also where training starts at zero, so that every part moves the output."""
     torch.manual_seed(1)
     network = BASELINES[name].make()
-    for parameter in network.parameters():
-        if not parameter.any():
-            nn.init.normal_(parameter, std=0.05)
+    fill_zeros(network, 0.05)
     return network.eval().requires_grad_(False)
 
 

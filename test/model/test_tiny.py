@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_weights import fill_zeros
 from safetensors.torch import save_file
 from small_denoiser import TINY_WITH_DENOISER
 from torch.nn import functional as F
@@ -29,12 +30,9 @@ def net_with_denoiser() -> UniRestore:
 
 
 def random_network_of(config: Config) -> UniRestore:
-    """Random weights, also where training starts at zero, so that every part moves the output."""
     torch.manual_seed(1)
     network = UniRestore(config)
-    for parameter in network.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
+    fill_zeros(network, 0.1)
     return network.eval().requires_grad_(False)
 
 

@@ -58,13 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.report_only:
         model = GuardModel.read(MODEL_FILE)
     else:
-        model = _calibrated(sets["calibration"], sets["bias"], options)
+        model = _calibrated(sets["calibration"], sets.pop("bias"), options)
         with written_beside(MODEL_FILE) as beside:
             model.write(beside)
-    sets.pop("bias", None)
     results = _results(model, sets)
     _write(results, options)
-    print(_summary(results))
+    print(_summary({name: results[name] for name in sets}))
     return 0
 
 
@@ -185,10 +184,9 @@ def _plot(results: dict[str, Any], file: Path) -> None:
         figure.savefig(beside, format="png", dpi=110)
 
 
-def _summary(results: dict[str, Any]) -> str:
+def _summary(rows: dict[str, Any]) -> str:
     lines = []
-    for name in [name for name in results if name != "roc_at"]:
-        row = results[name]
+    for name, row in rows.items():
         kinds = ", ".join(f"{kind} {_percent(share)}" for kind, share in row["by_kind"].items())
         lines.append(
             f"{name}: {row['good_frames']} good frames, {_percent(row['refused'])} refused;"

@@ -74,8 +74,8 @@ def _baseline(name: str, sources: Sources) -> Method:
 
 def _ours(name: str, sources: Sources) -> Method:
     """Make the restorer itself: one image for each of its prompts."""
-    network = _placed(load_weights(sources.weights))
-    return _prompted(network, {task: long_name(task) for task in network.config.tasks})
+    network = load_weights(sources.weights)
+    return prompted(network, {task: long_name(task) for task in network.config.tasks})
 
 
 def _variant(label: str | None) -> Callable[[str, Sources], Method]:
@@ -84,7 +84,7 @@ def _variant(label: str | None) -> Callable[[str, Sources], Method]:
     def make(name: str, sources: Sources) -> Method:
         network = load_baseline(name, sources.baseline(name))
         assert isinstance(network, UniRestore)
-        return _prompted(_placed(network), {PERCEPTION: label})
+        return prompted(network, {PERCEPTION: label})
 
     return make
 
@@ -142,8 +142,9 @@ def _placed(network: Network) -> Network:
     return placed(network, "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _prompted(network: UniRestore, labels: Mapping[str, str | None]) -> Method:
+def prompted(network: UniRestore, labels: Mapping[str, str | None]) -> Method:
     """Make a method that gives one image for each prompt of ``labels``, under its label."""
+    network = _placed(network)
 
     def restore(images: Tensor) -> Mapping[str | None, Tensor]:
         z0, skips = network.encode(pad_to_multiple(images, network.config.multiple))

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
-from unirestore_ros.evaluate.methods import OURS, Image
+from unirestore_ros.evaluate.methods import OURS, PERCEPTION, Image, prompted
 from unirestore_ros.evaluate.metrics import psnr
 from unirestore_ros.model import UniRestore
-from unirestore_ros.model.unirestore import pad_to_multiple
-from unirestore_ros.model.weights import placed
 from unirestore_ros.synthetic.driving import degrade, frame_rng
-from unirestore_ros.train.data import to_tensor
 
 UNTOUCHED = "untouched"
 LARGEST_WIDTH = 480
@@ -33,6 +28,9 @@ Json = dict[str, Any]
 AGREEMENT_PX = 1.0
 """Where forward and backward flow differ by more, something is hidden, or the flow is wrong."""
 Map = NDArray[np.float32]
+# A frame and its restored image, RGB (H, W, 3) uint8, by method.
+Versions = Mapping[str | None, Image]
+Restore = Callable[[Image], Versions]
 
 
 def read_video(file: Path, frames: int) -> list[Image]:
@@ -56,43 +54,24 @@ def read_video(file: Path, frames: int) -> list[Image]:
 def measure(network: UniRestore, clean: Sequence[Image]) -> Json:
     """Measure ``static``, the deviation over time, and ``clip``, warped error and PSNR, of every
     version."""
-    restorer = Restorer(network)
+    ours = prompted(network, {PERCEPTION: OURS})
     total = 2 * STATIC_FRAMES + len(MOVING_INPUTS) * len(clean)
     with tqdm(total=total, unit="frame") as bar:
-        restorer.bar = bar
-        static = [row for name in ("clean", "noise") for row in _static(restorer, clean[0], name)]
+
+        def restore(frame: Image) -> Versions:
+            made = {UNTOUCHED: frame, **ours(frame)}
+            bar.update()
+            return made
+
+        static = [row for name in ("clean", "noise") for row in _static(restore, clean[0], name)]
         moves = [motion(before, now) for before, now in itertools.pairwise(clean)]
-        clip = [row for name in MOVING_INPUTS for row in _clip(restorer, clean, name, moves)]
+        clip = [row for name in MOVING_INPUTS for row in _clip(restore, clean, name, moves)]
     return {"static": static, "clip": clip}
 
 
-class Restorer:
-    """Restore RGB frames (H, W, 3) uint8 by the perception prompt: the frame and its image, by
-    method."""
-
-    def __init__(self, network: UniRestore) -> None:
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = placed(network, self._device)
-        self.bar: tqdm[Any] | None = None
-
-    @torch.inference_mode()
-    def __call__(self, frame: Image) -> dict[str, Image]:
-        images = to_tensor([frame], self._device)
-        restored = self._network(pad_to_multiple(images, self._network.config.multiple))
-        if self.bar is not None:
-            self.bar.update()
-        return {UNTOUCHED: frame, OURS: _pixels(restored, frame.shape)}
-
-
-def _pixels(image: Tensor, shape: tuple[int, ...]) -> Image:
-    cropped = image[0, :, : shape[0], : shape[1]].clamp(0, 1) * 255
-    pixels: Image = cropped.round().byte().permute(1, 2, 0).cpu().numpy()
-    return pixels
-
-
-def _static(restorer: Restorer, scene: Image, name: str) -> Iterator[Json]:
+def _static(restore: Restore, scene: Image, name: str) -> Iterator[Json]:
     """Restore one clean frame again and again, as it is or with new sensor noise every time."""
-    outputs = [restorer(_input(scene, name, number)) for number in range(STATIC_FRAMES)]
+    outputs = [restore(_input(scene, name, number)) for number in range(STATIC_FRAMES)]
     deviations = {
         version: deviation([output[version] for output in outputs]) for version in outputs[0]
     }
@@ -120,11 +99,11 @@ class _Track:
 
 
 def _clip(
-    restorer: Restorer, clean: Sequence[Image], name: str, moves: Sequence[Motion]
+    restore: Restore, clean: Sequence[Image], name: str, moves: Sequence[Motion]
 ) -> Iterator[Json]:
-    tracks: dict[str, _Track] = {}
+    tracks: dict[str | None, _Track] = {}
     for number, frame in enumerate(clean):
-        for version, image in restorer(_input(frame, name, number)).items():
+        for version, image in restore(_input(frame, name, number)).items():
             track = tracks.setdefault(version, _Track())
             if track.before is not None:
                 track.errors.append(moves[number - 1].error(track.before, image))

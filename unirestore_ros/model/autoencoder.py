@@ -22,7 +22,8 @@ from unirestore_ros.model.config import AutoencoderConfig
 LATENT_CHANNELS = 4
 # Side of the windows in which a PhaseNotch takes a phase's mean, in its blocks.
 WINDOW = 4
-# Of images in [-1, 1], half a grey level: several times the grid that the phase loss leaves.
+# For images in [-1, 1]: half a grey level. After training with the phase loss the grid has less
+# than 0.1, as the standard deviation between the phases.
 GRID_LIMIT = 1 / 255
 
 
