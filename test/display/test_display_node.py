@@ -123,11 +123,11 @@ def test_the_page_gets_the_restored_image_and_its_camera_frame(drive: Display) -
 def test_restoring_is_switched_off_and_on_again_from_the_page(drive: Display) -> None:
     async def watch(viewer: Viewer) -> None:
         await viewer.until(lambda h: h["status"] == "restored")
+        viewer.states.clear()
         await viewer.say("enable", False)
         header, parts = await viewer.until(lambda h: h["status"] == "camera")
         assert header["reason"] == "disabled"
         assert difference(parts["driver"], FRAME) < 4
-        viewer.states.clear()
         while not any(state["enabled"] is False for state in viewer.states):
             await viewer.frame()
         await viewer.say("enable", True)
