@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import pytest
 import ros_fixtures
 from diagnostic_msgs.msg import DiagnosticArray
@@ -17,9 +16,7 @@ from sensor_msgs.msg import Image
 from unirestore_ros.synthetic.drive import demo_frames
 
 # The guard is calibrated on streets: of a pattern of bars it might take the negative for faithful.
-STREET = cv2.resize(
-    next(iter(demo_frames(40, (480, 360)))).clean, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA
-)
+STREET = next(iter(demo_frames(40, (WIDTH, HEIGHT)))).clean
 STREET[0, 0] = 0  # asks the miniature for nothing
 
 
