@@ -16,6 +16,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from unirestore_ros.engine.backends.openvino_norms import normalise_where_they_lie
 from unirestore_ros.engine.backends.parts import (
     GAIN,
     IMAGE_DECODER,
@@ -136,6 +137,7 @@ class _Graph:
         self._cache = _cache_folder(bundle.manifest.files[self.file.path])
         try:
             self._graph = _core().read_model(content)
+            normalise_where_they_lie(self._graph)
         except RuntimeError as error:
             self._refuse(error)
 
