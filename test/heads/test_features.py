@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
@@ -91,6 +92,7 @@ class HeadOf:
         self.said: list[str] = []
         self.published: list[float] = []
         self.head = SimpleNamespace(run=self._run, task="detection")
+        self._status, self._has_status = SimpleNamespace(is_open=True), True
 
     def _run(self, features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         result = self._results.pop(0)
@@ -122,3 +124,30 @@ def test_outputs_that_are_not_finite_are_not_published(wrong: float) -> None:
         HeadNode._on_message(head, message)
     assert len(head.said) == 1 and "not finite" in head.said[0]
     assert head.published == [0.25]
+
+
+def test_nothing_is_published_before_the_frames_size_is_known() -> None:
+    head: Any = HeadOf(0.25)
+    message = message_of(np.zeros((2, 2, 4), np.float32))
+    head._has_status = False
+    HeadNode._on_message(head, message)
+    assert head.published == []
+    HeadNode._on_status(head, status_of(width="1280", height="720"))
+    assert head._status_size == (1280, 720)
+    HeadNode._on_message(head, message)
+    assert head.published == [0.25]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"width": "1280"}, {"width": "0", "height": "9"}, {"width": "x", "height": "9" * 5000}],
+)
+def test_a_status_without_a_size_says_none(values: dict[str, str]) -> None:
+    head: Any = HeadOf()
+    HeadNode._on_status(head, status_of(mode="restored", **values))
+    assert head._has_status and head._status_size is None
+
+
+def status_of(**values: str) -> DiagnosticArray:
+    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticArray(status=[DiagnosticStatus(values=pairs)])

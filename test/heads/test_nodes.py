@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -121,6 +122,20 @@ def test_boxes_are_the_heads_and_drawn_on_the_drivers_image(
     restored = engine.decode("perception")[..., ::-1]
     changed = np.abs(pixels_of(picture).astype(int) - restored).max(axis=2) > 16
     assert 0.001 < changed.mean() < 0.5
+
+
+def test_boxes_and_labels_fit_a_larger_camera_that_sends_no_camera_info(
+    station: Station, engine: Engine, scene: tuple[Pixels, Pixels]
+) -> None:
+    rgb = cv2.resize(scene[0], (960, 720), interpolation=cv2.INTER_CUBIC)
+    labels = head_topic(station, "segmentation_head/labels")
+    markers = head_topic(station, "detection_head/markers", MarkerArray)
+    answer = station.exchange(image(rgb, "rgb8"), FirstMarker(markers), labels)
+    found = boxes_of(engine, rgb)
+    assert max(one.bottom for one in found) > 360  # which the network, working at half, never says
+    expected = make_markers(found, answer.header)
+    assert corners(answer.array) == pytest.approx(corners(expected), abs=0.5)
+    assert {(each.width, each.height) for each in labels.messages} == {(960, 720)}
 
 
 def test_vision_msgs_carry_the_boxes(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -34,6 +35,7 @@ OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 _UPDATE_EVERY_S = 0.5
 _LOG_EVERY_S = 5.0
 _ENCODING = re.compile(r"32FC([1-9]\d{0,3})")
+_PIXELS = re.compile(r"[1-9][0-9]{0,4}")
 
 
 def read_features(message: Image) -> Array:
@@ -100,7 +102,11 @@ class HeadNode(Node):
         self._outputs: list[Publisher] = []
         self._features = self.input(f"unirestore/{task}/features", self._on_message)
         self._camera_info = self.input("unirestore/camera_info", self._on_camera_info, CameraInfo)
-        self._image_size: Size | None = None
+        self._info_size: Size | None = None
+        # Many cameras send no CameraInfo; the node's status gives the size of every frame.
+        self._status = self.input("unirestore/status", self._on_status, DiagnosticArray)
+        self._status_size: Size | None = None
+        self._has_status = False
         # Not on the node's clock, which stands still while a simulation is paused.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_UPDATE_EVERY_S, self.update_subscriptions, clock=clock)
@@ -121,25 +127,34 @@ class HeadNode(Node):
     def frame_sizes(self, features: Image) -> FrameSizes:
         """Return the camera's image size and how the feature map lies on it.
 
-        The size is that of the camera's CameraInfo; without one, that at which the network works.
+        The size is what the node's status says; without it, that of the camera's CameraInfo;
+        without one, that at which the network works.
         """
         manifest = self.head.manifest
         stride = manifest.stride
-        size = self._image_size or (features.width * stride, features.height * stride)
+        working = features.width * stride, features.height * stride
+        size = self._status_size or self._info_size or working
         try:
             sizes = manifest.sizes.sizes_for(size)
         except ValueError:
             sizes = None
         if sizes is None or sizes.feature_size(stride) != (features.width, features.height):
-            working = features.width * stride, features.height * stride
             return FrameSizes(size, working, working)
         return sizes
+
+    def _on_status(self, message: DiagnosticArray) -> None:
+        """Take the frame's size; a node of an earlier version says none."""
+        self._has_status = True
+        values = {pair.key: pair.value for each in message.status for pair in each.values}
+        width, height = values.get("width", ""), values.get("height", "")
+        is_size = _PIXELS.fullmatch(width) and _PIXELS.fullmatch(height)
+        self._status_size = (int(width), int(height)) if is_size else None
 
     def _on_camera_info(self, info: CameraInfo) -> None:
         width, height = info.roi.width or info.width, info.roi.height or info.height
         if width and height:
             binned = width // max(info.binning_x, 1), height // max(info.binning_y, 1)
-            self._image_size = binned
+            self._info_size = binned
 
     def output(self, kind: type, topic: str) -> Publisher:
         publisher: Publisher = self.create_publisher(kind, f"~/{topic}", OUTPUT_QOS)
@@ -151,6 +166,8 @@ class HeadNode(Node):
         wanted = any(publisher.get_subscription_count() for publisher in self._outputs)
         self._features.update(wanted)
         self._camera_info.update(wanted)
+        self._status.update(wanted)
+        self._has_status &= self._status.is_open
         if wanted and not self._features.is_open:
             self.get_logger().warning(
                 f"nobody publishes {self._features.topic}: start restore_node, with the task among"
@@ -159,6 +176,8 @@ class HeadNode(Node):
             )
 
     def _on_message(self, message: Image) -> None:
+        if self._status.is_open and not self._has_status:
+            return  # boxes of the first frame would be in pixels of a size that is not yet known
         try:
             outputs = self.head.run(read_features(message))
         except (ValueError, InferenceError) as error:

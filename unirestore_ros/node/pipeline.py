@@ -388,6 +388,8 @@ class Pipeline:
                 "mode": mode.value,
                 "age_ms": f"{age_ms:.1f}",
                 "latency_ms": f"{latency_ms:.1f}",
+                "width": str(frame.width),
+                "height": str(frame.height),
             }
             if verdict is not None:
                 values["guard_score"] = f"{verdict.score:.3f}"
