@@ -81,10 +81,8 @@ def consumers(namespace: str, arguments: dict[str, str]) -> list[Action]:
             executable=head,
             namespace=namespace,
             parameters=[given],
-            remappings=[
-                (f"unirestore/{task}/features", f"{arguments['name']}/{task}/features"),
-                ("unirestore/image", f"{arguments['name']}/image"),
-            ],
+            # The node's other topics are looked for beside its features.
+            remappings=[(f"unirestore/{task}/features", f"{arguments['name']}/{task}/features")],
             output="both",
         )
         for task, head in CONSUMERS.items()

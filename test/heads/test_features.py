@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import functools
+from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
 from unirestore_ros.engine import InferenceError
+from unirestore_ros.heads import head_node
 from unirestore_ros.heads.head_node import HeadNode, read_features
 
 
@@ -92,7 +94,10 @@ class HeadOf:
         self.said: list[str] = []
         self.published: list[float] = []
         self.head = SimpleNamespace(run=self._run, task="detection")
-        self._status, self._has_status = SimpleNamespace(is_open=True), True
+        self._status = SimpleNamespace(is_open=True)
+        self._status_sizes: OrderedDict[int, Any] = OrderedDict()
+        self._waiting: Image | None = None
+        self._waiting_since: float | None = None
 
     def _run(self, features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         result = self._results.pop(0)
@@ -103,15 +108,17 @@ class HeadOf:
     def get_logger(self) -> Any:
         return SimpleNamespace(error=lambda text, **_: self.said.append(text))
 
+    _awaits_status, _on_message = HeadNode._awaits_status, HeadNode._on_message
+
     def on_features(self, message: Image, outputs: dict[str, NDArray[np.float32]]) -> None:
         self.published.append(float(outputs["scores"][1]))
 
 
 def test_a_head_survives_a_failure_and_publishes_the_next_frame() -> None:
     head: Any = HeadOf(InferenceError("heads/detection.onnx: out of memory"), 0.25)
-    message = message_of(np.zeros((2, 2, 4), np.float32))
+    HeadNode._on_status(head, status_of())
     for _ in range(2):
-        HeadNode._on_message(head, message)
+        HeadNode._on_message(head, stamped_features(0))
     assert head.said == ["heads/detection.onnx: out of memory"]
     assert head.published == [0.25]
 
@@ -119,35 +126,59 @@ def test_a_head_survives_a_failure_and_publishes_the_next_frame() -> None:
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_outputs_that_are_not_finite_are_not_published(wrong: float) -> None:
     head: Any = HeadOf(wrong, 0.25)
-    message = message_of(np.zeros((2, 2, 4), np.float32))
+    HeadNode._on_status(head, status_of())
     for _ in range(2):
-        HeadNode._on_message(head, message)
+        HeadNode._on_message(head, stamped_features(0))
     assert len(head.said) == 1 and "not finite" in head.said[0]
     assert head.published == [0.25]
 
 
-def test_nothing_is_published_before_the_frames_size_is_known() -> None:
+def test_features_wait_for_the_status_of_their_frame() -> None:
     head: Any = HeadOf(0.25)
-    message = message_of(np.zeros((2, 2, 4), np.float32))
-    head._has_status = False
-    HeadNode._on_message(head, message)
+    HeadNode._on_status(head, status_of(stamp=1, width="1280", height="720"))
+    HeadNode._on_message(head, stamped_features(2))
+    HeadNode._on_status(head, status_of(stamp=1, width="1280", height="720"))
     assert head.published == []
-    HeadNode._on_status(head, status_of(width="1280", height="720"))
-    assert head._status_size == (1280, 720)
-    HeadNode._on_message(head, message)
+    HeadNode._on_status(head, status_of(stamp=2, width="1920", height="1080"))
     assert head.published == [0.25]
+    assert head._status_sizes == {1: (1280, 720), 2: (1920, 1080)}
+
+
+def test_a_node_that_never_sends_a_status_is_waited_for_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head: Any = HeadOf(0.25, 0.5)
+    now = [0.0]
+    monkeypatch.setattr(head_node.time, "monotonic", lambda: now[0])
+    for now[0], published in ((0.0, 0), (0.9, 0), (1.1, 1), (1.2, 2)):
+        HeadNode._on_message(head, stamped_features(int(10 * now[0])))
+        assert len(head.published) == published
 
 
 @pytest.mark.parametrize(
-    "values",
-    [{}, {"width": "1280"}, {"width": "0", "height": "9"}, {"width": "x", "height": "9" * 5000}],
+    ("width", "height"), [("", "9"), ("0", "9"), ("x", "9"), ("9", "9" * 5000), ("99999", "9")]
 )
-def test_a_status_without_a_size_says_none(values: dict[str, str]) -> None:
+def test_a_status_without_a_possible_size_says_none(width: str, height: str) -> None:
     head: Any = HeadOf()
-    HeadNode._on_status(head, status_of(mode="restored", **values))
-    assert head._has_status and head._status_size is None
+    HeadNode._on_status(head, status_of(mode="restored", width=width, height=height))
+    assert head._status_sizes == {0: None}
 
 
-def status_of(**values: str) -> DiagnosticArray:
+@pytest.mark.parametrize(("width", "binning"), [(0, 0), (10**9, 0), (1, 2)])
+def test_a_camera_info_without_a_possible_size_says_none(width: int, binning: int) -> None:
+    head: Any = HeadOf()
+    HeadNode._on_camera_info(head, CameraInfo(width=width, height=720, binning_x=binning))
+    assert head._info_size is None
+
+
+def status_of(stamp: int = 0, **values: str) -> DiagnosticArray:
     pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
-    return DiagnosticArray(status=[DiagnosticStatus(values=pairs)])
+    message = DiagnosticArray(status=[DiagnosticStatus(values=pairs)])
+    message.header.stamp.nanosec = stamp
+    return message
+
+
+def stamped_features(stamp: int) -> Image:
+    message = message_of(np.zeros((2, 2, 4), np.float32))
+    message.header.stamp.nanosec = stamp
+    return message

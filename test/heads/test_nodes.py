@@ -138,6 +138,19 @@ def test_boxes_and_labels_fit_a_larger_camera_that_sends_no_camera_info(
     assert {(each.width, each.height) for each in labels.messages} == {(960, 720)}
 
 
+def test_a_head_of_another_namespace_finds_the_size_beside_its_features(
+    station: Station, start_node: Callable, scene: tuple[Pixels, Pixels]
+) -> None:
+    ours = "unirestore/segmentation/features"
+    head = start_node(
+        command="segmentation_head", remappings=(f"{ours}:={station.namespace}/{ours}",)
+    )
+    labels = station.subscribe(f"{head.namespace}/segmentation_head/labels", Image)
+    rgb = cv2.resize(scene[0], (960, 720), interpolation=cv2.INTER_CUBIC)
+    answer = station.exchange(image(rgb, "rgb8"), labels)
+    assert (answer.width, answer.height) == (960, 720)
+
+
 def test_vision_msgs_carry_the_boxes(
     station: Station, engine: Engine, scene: tuple[Pixels, Pixels]
 ) -> None:

@@ -4,6 +4,7 @@
 |---|---|---|
 | unirestore/detection/features | in, Image 32FC<c> | subscribed while somebody subscribes here |
 | unirestore/image | in, Image | subscribed while somebody subscribes to ~/image |
+| unirestore/status, unirestore/camera_info | in | the size of the camera's image |
 | ~/markers | MarkerArray | a LINE_STRIP a box, its corners in pixels of the camera's image |
 | ~/detections | vision_msgs/Detection2DArray | the same, where that package is installed |
 | ~/image | Image bgr8 | boxes drawn on the driver's image, or on the features (`background`) |
@@ -30,7 +31,15 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from unirestore_ros.display.lettering import draw_text
-from unirestore_ros.heads.head_node import Array, HeadNode, HeadParameters, read_features, run_head
+from unirestore_ros.heads.head_node import (
+    Array,
+    HeadNode,
+    HeadParameters,
+    keep,
+    read_features,
+    run_head,
+    stamp_of,
+)
 from unirestore_ros.msgs.cdr import MalformedMessage, UnsupportedFrame
 from unirestore_ros.msgs.encodings import check_image, image_message, to_bgr
 from unirestore_ros.msgs.parameter_struct import Change, parameter
@@ -40,7 +49,6 @@ NAME = "detection_head"
 MAX_DETECTIONS = 100
 _MAX_OVERLAP = 0.5  # intersection over union of two boxes of one class
 _LINE_WIDTH_PX = 2.0
-_MAX_UNMATCHED = 4  # frames kept until both image and boxes are there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +96,7 @@ class DetectionHead(HeadNode):
         self._image = self.output(Image, "image")
         self._vision = vision_messages()
         self._detections = self._vision and self.output(self._vision.Detection2DArray, "detections")
-        self._driver_image = self.input("unirestore/image", self._on_image)
+        self._driver_image = self.input(self.beside_features("image"), self._on_image)
         # By stamp: image and features of a frame arrive in either order.
         self._images: OrderedDict[int, Image] = OrderedDict()
         self._found: OrderedDict[int, list[Detection]] = OrderedDict()
@@ -107,14 +115,14 @@ class DetectionHead(HeadNode):
         if self._vision and self._detections and self._detections.get_subscription_count():
             self._detections.publish(make_vision_detections(self._vision, found, message.header))
         if self.settings.background == "picture":
-            _keep(self._found, _stamp(message), found)
-            self._draw_matched(_stamp(message))
+            keep(self._found, stamp_of(message), found)
+            self._draw_matched(stamp_of(message))
         elif self._image.get_subscription_count():
             self._publish_image(activation(read_features(message), size), found, message)
 
     def _on_image(self, message: Image) -> None:
-        _keep(self._images, _stamp(message), message)
-        self._draw_matched(_stamp(message))
+        keep(self._images, stamp_of(message), message)
+        self._draw_matched(stamp_of(message))
 
     def _draw_matched(self, stamp: int) -> None:
         """Draw once both the image and the boxes of a frame are there."""
@@ -138,17 +146,6 @@ class DetectionHead(HeadNode):
         answer = image_message(image, "bgr8")
         answer.header = message.header
         self._image.publish(answer)
-
-
-def _stamp(message: Image) -> int:
-    return int(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
-
-
-def _keep(waiting: OrderedDict, stamp: int, item: object) -> None:
-    """Add an item, and drop the oldest, whose other half never came."""
-    waiting[stamp] = item
-    while len(waiting) > _MAX_UNMATCHED:
-        waiting.popitem(last=False)
 
 
 def decode_detections(

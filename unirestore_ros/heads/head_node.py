@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +23,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from unirestore_ros.engine import BundleError, InferenceError
 from unirestore_ros.engine.bundle import find_bundle, read_bundle, retry_if_replaced
 from unirestore_ros.engine.head import Array, Head
-from unirestore_ros.engine.working_size import FrameSizes, Size
+from unirestore_ros.engine.working_size import MOST_SIDE, FrameSizes, Size
 from unirestore_ros.msgs.parameter_struct import (
     Change,
     NodeParameters,
@@ -35,7 +37,22 @@ OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 _UPDATE_EVERY_S = 0.5
 _LOG_EVERY_S = 5.0
 _ENCODING = re.compile(r"32FC([1-9]\d{0,3})")
-_PIXELS = re.compile(r"[1-9][0-9]{0,4}")
+_PIXELS = re.compile(r"[0-9]{1,5}")
+_STATUS_WITHIN_S = 1.0
+_MAX_UNMATCHED = 4
+"""Messages of one kind that are kept until the other of their frame is there."""
+
+
+def stamp_of(message: Image | DiagnosticArray) -> int:
+    """Return the stamp of a message's header in nanoseconds."""
+    return int(message.header.stamp.sec * 10**9 + message.header.stamp.nanosec)
+
+
+def keep(unmatched: OrderedDict, stamp: int, item: object) -> None:
+    """Add an item, and drop the oldest, whose other half never came."""
+    unmatched[stamp] = item
+    while len(unmatched) > _MAX_UNMATCHED:
+        unmatched.popitem(last=False)
 
 
 def read_features(message: Image) -> Array:
@@ -101,12 +118,15 @@ class HeadNode(Node):
         self.head = Head(bundle, task, self.settings.threads)
         self._outputs: list[Publisher] = []
         self._features = self.input(f"unirestore/{task}/features", self._on_message)
-        self._camera_info = self.input("unirestore/camera_info", self._on_camera_info, CameraInfo)
+        self._camera_info = self.input(
+            self.beside_features("camera_info"), self._on_camera_info, CameraInfo
+        )
         self._info_size: Size | None = None
         # Many cameras send no CameraInfo; the node's status gives the size of every frame.
-        self._status = self.input("unirestore/status", self._on_status, DiagnosticArray)
-        self._status_size: Size | None = None
-        self._has_status = False
+        self._status = self.input(self.beside_features("status"), self._on_status, DiagnosticArray)
+        self._status_sizes: OrderedDict[int, Size | None] = OrderedDict()  # by stamp
+        self._waiting: Image | None = None
+        self._waiting_since: float | None = None
         # Not on the node's clock, which stands still while a simulation is paused.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_UPDATE_EVERY_S, self.update_subscriptions, clock=clock)
@@ -124,16 +144,26 @@ class HeadNode(Node):
         reliability = self.settings.input_reliability
         return OnDemandSubscription(self, kind, name, callback, reliability, raw=False)
 
+    def beside_features(self, topic: str) -> str:
+        """Return the topic of this name of the node whose features these are, which may have been
+        remapped, unless the topic itself was."""
+        features = self.resolve_topic_name(f"unirestore/{self.head.task}/features")
+        own, suffix = f"unirestore/{topic}", f"/{self.head.task}/features"
+        is_remapped = self.resolve_topic_name(own) != self.resolve_topic_name(own, only_expand=True)
+        if is_remapped or not features.endswith(suffix):
+            return own
+        return f"{features.removesuffix(suffix)}/{topic}"
+
     def frame_sizes(self, features: Image) -> FrameSizes:
         """Return the camera's image size and how the feature map lies on it.
 
-        The size is what the node's status says; without it, that of the camera's CameraInfo;
-        without one, that at which the network works.
+        The size is what the node's status of the frame says; without it, that of the camera's
+        CameraInfo; without one, that at which the network works.
         """
         manifest = self.head.manifest
         stride = manifest.stride
         working = features.width * stride, features.height * stride
-        size = self._status_size or self._info_size or working
+        size = self._status_sizes.get(stamp_of(features)) or self._info_size or working
         try:
             sizes = manifest.sizes.sizes_for(size)
         except ValueError:
@@ -143,18 +173,22 @@ class HeadNode(Node):
         return sizes
 
     def _on_status(self, message: DiagnosticArray) -> None:
-        """Take the frame's size; a node of an earlier version says none."""
-        self._has_status = True
+        """Take the frame's size, which a node of an earlier version does not say, and read the
+        features that waited for it."""
         values = {pair.key: pair.value for each in message.status for pair in each.values}
         width, height = values.get("width", ""), values.get("height", "")
         is_size = _PIXELS.fullmatch(width) and _PIXELS.fullmatch(height)
-        self._status_size = (int(width), int(height)) if is_size else None
+        size = _possible_size(int(width), int(height)) if is_size else None
+        keep(self._status_sizes, stamp_of(message), size)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._on_message(waiting)
 
     def _on_camera_info(self, info: CameraInfo) -> None:
         width, height = info.roi.width or info.width, info.roi.height or info.height
-        if width and height:
-            binned = width // max(info.binning_x, 1), height // max(info.binning_y, 1)
-            self._info_size = binned
+        self._info_size = _possible_size(
+            width // max(info.binning_x, 1), height // max(info.binning_y, 1)
+        )
 
     def output(self, kind: type, topic: str) -> Publisher:
         publisher: Publisher = self.create_publisher(kind, f"~/{topic}", OUTPUT_QOS)
@@ -167,7 +201,9 @@ class HeadNode(Node):
         self._features.update(wanted)
         self._camera_info.update(wanted)
         self._status.update(wanted)
-        self._has_status &= self._status.is_open
+        if not self._status.is_open:
+            self._status_sizes.clear()
+            self._waiting = self._waiting_since = None
         if wanted and not self._features.is_open:
             self.get_logger().warning(
                 f"nobody publishes {self._features.topic}: start restore_node, with the task among"
@@ -176,8 +212,9 @@ class HeadNode(Node):
             )
 
     def _on_message(self, message: Image) -> None:
-        if self._status.is_open and not self._has_status:
-            return  # boxes of the first frame would be in pixels of a size that is not yet known
+        if self._awaits_status(message):
+            self._waiting = message
+            return
         try:
             outputs = self.head.run(read_features(message))
         except (ValueError, InferenceError) as error:
@@ -191,12 +228,28 @@ class HeadNode(Node):
             return
         self.on_features(message, outputs)
 
+    def _awaits_status(self, features: Image) -> bool:
+        """Tell whether the frame's status is still on its way: features may come before it. Where
+        none has come for a second, none is waited for."""
+        if not self._status.is_open or stamp_of(features) in self._status_sizes:
+            self._waiting_since = None
+            return False
+        now = time.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        return now - self._waiting_since < _STATUS_WITHIN_S
+
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
             self.settings = self.settings.changed(changes)
         except ParameterRefused as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
+
+
+def _possible_size(width: int, height: int) -> Size | None:
+    """Return the size, if a camera's image can have it."""
+    return (width, height) if 0 < min(width, height) <= max(width, height) <= MOST_SIDE else None
 
 
 def run_head(make_node: Callable[[], HeadNode], name: str, argv: list[str] | None) -> int:

@@ -3,6 +3,7 @@
 | topic | type | what |
 |---|---|---|
 | unirestore/segmentation/features | in, Image 32FC<c> | subscribed while somebody subscribes here |
+| unirestore/status, unirestore/camera_info | in | the size of the camera's image |
 | ~/labels | Image mono8 | the class of each pixel, an index into the bundle's class names |
 | ~/image | Image rgb8 | the same, in CamVid's colours |
 
