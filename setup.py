@@ -100,7 +100,7 @@ EXTRAS = {
     "docs": ["sphinx>=7", "myst-parser>=3"],
     "test": TEST,
     "test-ros": TEST_ROS,
-    # Half of ONNX Runtime's time on a processor with bfloat16; runs the same bundles.
+    # 0.4 of ONNX Runtime's time on a processor with bfloat16, 0.6 on others; runs the same bundles.
     "openvino": ["openvino>=2025.4"],
     # Without TensorRT, which JetPack brings, or NVIDIA's packages.
     "tensorrt": ["cuda-python>=12.6"],

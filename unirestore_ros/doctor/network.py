@@ -86,9 +86,9 @@ def check_openvino() -> Finding:
         advice = "python -m pip install --force-reinstall openvino"
         return Finding(check, NOTE, f"does not work: {error}", advice)
     if "BF16" not in capabilities:
-        advice = "leave `backend` at auto: without bfloat16 it is no faster than ONNX Runtime"
+        advice = "`backend: openvino` is faster than ONNX Runtime, and takes 100 MB more memory"
         return Finding(check, NOTE, f"{version}, float32 only", advice)
-    return Finding(check, OK, f"{version}, bfloat16 (with `backend: openvino`)")
+    return Finding(check, OK, f"{version}, bfloat16: `backend: auto` takes it")
 
 
 def check_onnxruntime() -> Finding:

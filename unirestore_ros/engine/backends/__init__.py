@@ -162,9 +162,10 @@ def _obstacle(name: str, bundle: Bundle, device_id: int) -> str | None:
 
 
 def _why_not_openvino(device_id: int) -> str | None:
-    """Where it is no faster than ONNX Runtime: without bfloat16, or beside CUDA."""
+    """Without bfloat16 it is taken only when named: it gains less there, and needs more memory.
+    Beside CUDA it is slower."""
     if not has_bfloat16():
-        return "the processor has no bfloat16, without which ONNX Runtime is as fast"
+        return "the processor has no bfloat16, without which it is taken only when named"
     if _is_distributed("onnxruntime-gpu"):
         with contextlib.suppress(cuda_driver.CudaError):
             return f"ONNX Runtime runs on the {cuda_driver.device(device_id).name}"

@@ -1,7 +1,7 @@
-"""The ``openvino`` backend: the ONNX graphs of ``onnxruntime/`` on a CPU that computes in bfloat16.
+"""The ``openvino`` backend: the ONNX graphs of ``onnxruntime/`` on a CPU.
 
-It takes half of ONNX Runtime's time for some 70 MB more of memory. Where the processor has no
-bfloat16 it computes in float32, in which nothing is gained.
+It computes in bfloat16 where the processor does: in 0.4 of ONNX Runtime's time, with some 100 MB
+more of memory. Elsewhere it computes in float32, in 0.6 of it.
 """
 
 from __future__ import annotations
