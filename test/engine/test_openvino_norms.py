@@ -40,8 +40,10 @@ def transposed(node: ov.Node, order: list[int]) -> ov.Node:
     return ops.transpose(node, ops.constant(np.array(order, np.int64)))
 
 
-def mvn(node: ov.Node, axes: list[int], mode: str = "inside_sqrt") -> ov.Node:
-    return ops.mvn(node, ops.constant(np.array(axes, np.int64)), True, 1e-6, mode)
+def mvn(
+    node: ov.Node, axes: list[int], mode: str = "inside_sqrt", variance: bool = True
+) -> ov.Node:
+    return ops.mvn(node, ops.constant(np.array(axes, np.int64)), variance, 1e-6, mode)
 
 
 def channels_of(shape: tuple[int, ...], seed: int = 1) -> Array:
@@ -104,8 +106,7 @@ def eps_outside(x: ov.Node) -> list[ov.Node]:
 
 
 def only_centred(x: ov.Node) -> list[ov.Node]:
-    axes = ops.constant(np.array([-1], np.int64))
-    return [transposed(ops.mvn(transposed(x, TO_LAST), axes, False, 1e-6, "inside_sqrt"), TO_FIRST)]
+    return [transposed(mvn(transposed(x, TO_LAST), [-1], variance=False), TO_FIRST)]
 
 
 def of_half_precision(x: ov.Node) -> list[ov.Node]:

@@ -147,8 +147,8 @@ class HeadNode(Node):
     def beside_features(self, topic: str) -> str:
         """Return the topic of this name of the node whose features these are, which may have been
         remapped, unless the topic itself was."""
-        features = self.resolve_topic_name(f"unirestore/{self.head.task}/features")
-        own, suffix = f"unirestore/{topic}", f"/{self.head.task}/features"
+        features, suffix = self._features.topic, f"/{self.head.task}/features"
+        own = f"unirestore/{topic}"
         is_remapped = self.resolve_topic_name(own) != self.resolve_topic_name(own, only_expand=True)
         if is_remapped or not features.endswith(suffix):
             return own

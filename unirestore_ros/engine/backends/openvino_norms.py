@@ -39,8 +39,8 @@ def normalise_where_they_lie(graph: ov.Model) -> int:
 def _rewritten(norm: ov.Node) -> tuple[ov.Node, ov.Node] | None:
     """Return the Transpose back and what gives the same as it does; None where the norm is not one
     of the last axis between two transposes."""
-    before = norm.input_value(0).get_node()
-    *steps, after = [norm, *_steps_after(norm)]
+    chain = [norm, *_steps_after(norm)]
+    before, after = norm.input_value(0).get_node(), chain[-1]
     if not (
         _normalises_last_axis(norm)
         and norm.get_output_partial_shape(0)[-1].is_static
@@ -60,7 +60,7 @@ def _rewritten(norm: ov.Node) -> tuple[ov.Node, ov.Node] | None:
     variance = mean(ops.multiply(centred, centred))
     spread = ops.add(variance, np.float32(norm.get_attributes()["eps"]))
     result = ops.multiply(centred, ops.power(spread, np.float32(-0.5)))
-    for step in steps[1:]:
+    for step in chain[1:-1]:
         by_channel = ops.constant(_operand(step).reshape(1, -1, 1, 1))
         result = _AFFINE[step.get_type_name()](result, by_channel)
     return after, result
